@@ -1,0 +1,120 @@
+package opikexporter
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/config/configretry"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/exporter/exporterhelper"
+
+	"github.com/otel-llm/otel-llm/collector/opikexporter/internal/opikrows"
+)
+
+const (
+	cloudEndpoint = "https://www.comet.com/opik/api"
+	grpcPort      = "4317"
+	uiPort        = "5173"
+)
+
+// Config of the exporter.
+type Config struct {
+	// ClientConfig holds endpoint (the base of Opik's REST API), TLS, proxy, compression, timeout (of one attempt).
+	ClientConfig confighttp.ClientConfig                                  `mapstructure:",squash"`
+	QueueConfig  configoptional.Optional[exporterhelper.QueueBatchConfig] `mapstructure:"sending_queue"`
+	RetryConfig  configretry.BackOffConfig                                `mapstructure:"retry_on_failure"`
+
+	// APIKey goes into the Authorization header as it is. A self-hosted Opik without login needs none.
+	APIKey configopaque.String `mapstructure:"api_key"`
+	// Workspace is where rows go whose tenant has none of its own; empty means `default`.
+	Workspace string `mapstructure:"workspace"`
+	// Project is a project's name, in which {service}, {tenant} and {environment} are filled in from the span. Empty
+	// means the name of the span's service.
+	Project string `mapstructure:"project"`
+	// Service is the name to use where a span's resource has none.
+	Service string `mapstructure:"service"`
+	// Tenants: value of `tenant.id` -> project, or `project @workspace` for a tenant with a workspace of its own.
+	Tenants map[string]string `mapstructure:"tenants"`
+}
+
+var (
+	_ component.Config    = (*Config)(nil)
+	_ confmap.Unmarshaler = (*Config)(nil)
+
+	errNoEndpoint = errors.New("endpoint must name Opik's API, for example http://localhost:5173/api")
+)
+
+// Unmarshal refuses settings that do not exist. Without it a typing error would go unnoticed: confmap v1.67 ignores
+// unknown keys in every struct that squashes a confighttp.ClientConfig.
+func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
+	known := slices.Concat(keysOf(reflect.TypeFor[Config]()), keysOf(reflect.TypeFor[confighttp.ClientConfig]()))
+	for key := range conf.ToStringMap() {
+		if !slices.Contains(known, key) {
+			slices.Sort(known)
+			return fmt.Errorf("there is no setting %q; there are %s", key, strings.Join(known, ", "))
+		}
+	}
+	return conf.Unmarshal(cfg)
+}
+
+// keysOf are the names of a struct's settings.
+func keysOf(settings reflect.Type) []string {
+	var keys []string
+	for index := range settings.NumField() {
+		key, _, _ := strings.Cut(settings.Field(index).Tag.Get("mapstructure"), ",")
+		if key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Validate says what is wrong with the settings, and what to write instead.
+func (cfg *Config) Validate() error {
+	return errors.Join(validateEndpoint(cfg.ClientConfig.Endpoint), cfg.routing().Validate(), cfg.validateTenants())
+}
+
+func validateEndpoint(endpoint string) error {
+	if endpoint == "" {
+		return errNoEndpoint
+	}
+	address, err := url.Parse(endpoint)
+	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Host == "" {
+		return errors.New("endpoint must begin with http:// or https:// and name a host")
+	}
+	if address.User != nil {
+		return errors.New("endpoint must not hold a user or password; use api_key")
+	}
+	path := strings.TrimRight(address.Path, "/")
+	switch {
+	case address.Port() == grpcPort:
+		return fmt.Errorf("endpoint: port %s is for OTLP over gRPC; Opik takes HTTP (5173 with /api, or 8080)", grpcPort)
+	case strings.HasSuffix(path, "/v1") || strings.Contains(path, "/v1/"):
+		return errors.New("endpoint must be the base of Opik's API, without /v1 and what follows it")
+	case address.Port() == uiPort && !strings.HasSuffix(path, "/api"):
+		return fmt.Errorf("endpoint: on port %s the API is under /api; without it this is Opik's web page", uiPort)
+	}
+	return nil
+}
+
+func (cfg *Config) validateTenants() error {
+	for tenant, project := range cfg.Tenants {
+		name, workspace, hasWorkspace := strings.Cut(project, " @")
+		if strings.TrimSpace(name) == "" || (hasWorkspace && strings.TrimSpace(workspace) == "") {
+			return fmt.Errorf("tenants: %q must be `project` or `project @workspace`", tenant)
+		}
+	}
+	return nil
+}
+
+func (cfg *Config) routing() opikrows.Routing {
+	return opikrows.Routing{Project: cfg.Project, Service: cfg.Service, Tenants: cfg.Tenants}
+}

@@ -1,0 +1,256 @@
+package opikexporter
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/exporterhelper"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/otel-llm/otel-llm/collector/opikexporter/internal/metadata"
+	"go.opentelemetry.io/collector/exporter/exportertest"
+)
+
+// Traces go before spans, gzipped, with key and workspace, and however often they are sent, they are there once.
+func TestRowsArriveOnce(t *testing.T) {
+	server := newOpikServer(t)
+	opik := startOpik(t, server.URL, func(cfg *Config) { cfg.APIKey = "secret" })
+	for range 2 {
+		require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("root", "chat")))
+	}
+	assert.ElementsMatch(t, []string{"root"}, server.names(kindTraces))
+	assert.ElementsMatch(t, []string{"root", "chat"}, server.names(kindSpans))
+	require.Len(t, server.calls, 4)
+	assert.Equal(t, kindTraces, server.calls[0].of)
+	assert.Equal(t, "secret", server.calls[0].header.Get("Authorization"))
+	assert.Equal(t, "default", server.calls[0].header.Get("Comet-Workspace"))
+	assert.Equal(t, "gzip", server.calls[0].header.Get("Content-Encoding"))
+}
+
+// Two tenants' spans of one request go to their projects and workspaces.
+func TestTenantsAreKeptApart(t *testing.T) {
+	server := newOpikServer(t)
+	opik := startOpik(t, server.URL, func(cfg *Config) {
+		cfg.Tenants = map[string]string{"acme": "acme-llm", "globex": "globex-llm @globex"}
+	})
+	traces := spansNamed("a", "b", "c")
+	spans := traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans()
+	spans.At(1).Attributes().PutStr("tenant.id", "acme")
+	spans.At(2).Attributes().PutStr("tenant.id", "globex")
+	require.NoError(t, opik.ConsumeTraces(context.Background(), traces))
+	sent := map[string]string{}
+	for _, each := range server.calls {
+		for _, row := range each.rows {
+			sent[fmt.Sprint(each.of, " ", row["name"])] = fmt.Sprint(row["project_name"], " @", each.header.Get("Comet-Workspace"))
+		}
+	}
+	assert.Equal(t, map[string]string{
+		"traces a": "shop @default", "traces b": "acme-llm @default", "traces c": "globex-llm @globex",
+		"spans a": "shop @default", "spans b": "acme-llm @default", "spans c": "globex-llm @globex",
+	}, sent)
+}
+
+// One span that Opik never takes is found by halving; all others arrive, and the loss is counted with its reason.
+func TestPoisonSpanIsIsolated(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			server := newOpikServer(t)
+			server.reply = func(answer http.ResponseWriter, got call) bool {
+				for _, row := range got.rows {
+					if got.of == kindSpans && row["name"] == "poison" {
+						return refuse(answer, status, "this span is bad")
+					}
+				}
+				return false
+			}
+			names := make([]string, 100)
+			for index := range names {
+				names[index] = fmt.Sprintf("span %d", index)
+			}
+			names[37] = "poison"
+			own := componenttest.NewTelemetry()
+			t.Cleanup(func() { assert.NoError(t, own.Shutdown(context.Background())) })
+			opik := startWith(t, server.URL, own)
+			require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed(names...)))
+			assert.ElementsMatch(t, append(names[:37:37], names[38:]...), server.names(kindSpans))
+			rejected, err := own.GetMetric("otelcol_exporter_opik_rejected_spans")
+			require.NoError(t, err)
+			points := rejected.Data.(metricdata.Sum[int64]).DataPoints
+			require.Len(t, points, 1)
+			reason, _ := points[0].Attributes.Value("reason")
+			assert.Equal(t, refusals[status], reason.AsString())
+			assert.EqualValues(t, 1, points[0].Value)
+		})
+	}
+}
+
+// startWith is startOpik with telemetry that a test can read.
+func startWith(t *testing.T, endpoint string, own *componenttest.Telemetry) exporter.Traces {
+	t.Helper()
+	cfg := createDefaultConfig().(*Config)
+	cfg.ClientConfig.Endpoint = endpoint
+	set := exportertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = own.NewTelemetrySettings()
+	opik, err := newOpikExporter(cfg, set)
+	require.NoError(t, err)
+	started, err := exporterhelper.NewTraces(context.Background(), set, cfg, opik.push,
+		exporterhelper.WithStart(opik.start), exporterhelper.WithShutdown(opik.shutdown))
+	require.NoError(t, err)
+	require.NoError(t, started.Start(context.Background(), componenttest.NewNopHost()))
+	t.Cleanup(func() { assert.NoError(t, started.Shutdown(context.Background())) })
+	return started
+}
+
+// Where the server names the bad row, it is taken out at once instead of by halving.
+func TestNamedRowIsTakenOut(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		for index, row := range got.rows {
+			if got.of == kindSpans && row["name"] == "poison" {
+				return refuse(answer, http.StatusUnprocessableEntity, fmt.Sprintf("spans[%d].name is bad", index))
+			}
+		}
+		return false
+	}
+	opik := startOpik(t, server.URL)
+	require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("a", "b", "poison", "d")))
+	assert.ElementsMatch(t, []string{"a", "b", "d"}, server.names(kindSpans))
+	assert.Len(t, server.calls, 4, "traces, all spans, the bad one, the others")
+}
+
+// A batch of which every span is refused is a permanent error, for the Collector to count.
+func TestAllRefusedIsPermanent(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, _ call) bool {
+		return refuse(answer, 400, "id must be a version 7 UUID")
+	}
+	err := startOpik(t, server.URL).ConsumeTraces(context.Background(), spansNamed("a", "b"))
+	require.ErrorContains(t, err, "id must be a version 7 UUID")
+	assert.True(t, consumererror.IsPermanent(err))
+}
+
+// A trace whose full row is refused is still listed, with its name and times.
+func TestBareTrace(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		_, full := got.rows[0]["metadata"]
+		return got.of == kindTraces && full && refuse(answer, 400, "metadata is bad")
+	}
+	require.NoError(t, startOpik(t, server.URL).ConsumeTraces(context.Background(), spansNamed("root")))
+	assert.Equal(t, []string{"root"}, server.names(kindTraces))
+}
+
+// A retry of a batch goes on where the last attempt stopped.
+func TestRetryGoesOn(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		return got.of == kindSpans && len(server.calls) == 2 && refuse(answer, http.StatusTooManyRequests, "slow down")
+	}
+	opik := startOpik(t, server.URL)
+	require.Error(t, opik.ConsumeTraces(context.Background(), spansNamed("root", "chat")))
+	require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("root", "chat")))
+	kinds := []kind{}
+	for _, each := range server.calls {
+		kinds = append(kinds, each.of)
+	}
+	assert.Equal(t, []kind{kindTraces, kindSpans, kindSpans}, kinds)
+}
+
+// What each answer means: taken, refused for good, or worth a retry, and after how long.
+func TestJudge(t *testing.T) {
+	html, plain := http.Header{"Content-Type": {"text/html"}}, http.Header{}
+	date := "Sun, 22 Nov 2026 12:00:00 GMT"
+	for _, each := range []struct {
+		name   string
+		got    answer
+		taken  bool
+		reason string
+		words  string
+		wait   time.Duration
+	}{
+		{name: "nothing", got: answer{204, plain, nil}, taken: true},
+		{name: "json", got: answer{200, plain, []byte(`{"ok":true}`)}, taken: true},
+		{name: "a page that says 200", got: answer{200, html, []byte("<html>")}, words: "not Opik's API"},
+		{name: "text that says 200", got: answer{200, plain, []byte("welcome")}, words: "not Opik's API"},
+		{name: "redirect", got: answer{302, plain, nil}, words: "redirects"},
+		{name: "400", got: answer{400, plain, []byte(`{"errors":["bad"]}`)}, reason: "invalid", words: "bad"},
+		{name: "409", got: answer{409, plain, []byte(`{"message":"exists"}`)}, reason: "conflict", words: "exists"},
+		{name: "413 of nginx", got: answer{413, html, []byte("<html>")}, reason: "too_large"},
+		{name: "too old", got: answer{400, plain, []byte(`{"errors":["too_old"]}`)}, reason: "too_old"},
+		{name: "400 of a page", got: answer{400, html, []byte("<html>")}, words: "not Opik's API"},
+		{name: "401", got: answer{401, plain, nil}, words: "api_key"},
+		{name: "404", got: answer{404, plain, nil}, words: "/api"},
+		{name: "500", got: answer{500, plain, nil}, words: "HTTP 500"},
+		{name: "502 page", got: answer{502, html, []byte("<html>")}, words: "HTTP 502"},
+		{name: "429 reset", got: answer{429, http.Header{"Ratelimit-Reset": {"7"}}, nil}, words: "429", wait: 7 * time.Second},
+		{name: "429 after", got: answer{429, http.Header{"Retry-After": {"9"}}, nil}, words: "429", wait: 9 * time.Second},
+		{name: "429 absurd", got: answer{429, http.Header{"Retry-After": {"1000000000"}}, nil}, words: "429", wait: maxWait},
+		{name: "429 garbage", got: answer{429, http.Header{"Retry-After": {"-5"}, "Ratelimit-Reset": {"soon"}}, nil}, words: "429"},
+		{name: "503 date", got: answer{503, http.Header{"Retry-After": {"Sun, 22 Nov 2026 12:01:00 GMT"}, "Date": {date}}, nil}, words: "503", wait: time.Minute},
+	} {
+		t.Run(each.name, func(t *testing.T) {
+			err := judge(each.got)
+			if each.taken {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, each.words)
+			var words *refused
+			if assert.Equal(t, each.reason != "", assertAs(err, &words)); words != nil {
+				assert.Equal(t, each.reason, words.reason)
+			}
+			assert.Equal(t, each.wait > 0, strings.Contains(err.Error(), "Throttle ("+each.wait.String()+")"))
+			assert.False(t, consumererror.IsPermanent(err))
+		})
+	}
+}
+
+// A redirect is not followed: it would carry the key to a stranger and take a login page's 200 for success.
+func TestRedirectIsNotFollowed(t *testing.T) {
+	elsewhere := newOpikServer(t)
+	redirecting := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(redirecting.Close)
+	err := startOpik(t, redirecting.URL).ConsumeTraces(context.Background(), spansNamed("a"))
+	require.ErrorContains(t, err, "redirects")
+	assert.False(t, consumererror.IsPermanent(err))
+	assert.Empty(t, elsewhere.calls)
+}
+
+// A server that is not there is worth a retry, and the key is in no error.
+func TestNoServer(t *testing.T) {
+	server := newOpikServer(t)
+	server.Close()
+	opik := startOpik(t, server.URL, func(cfg *Config) { cfg.APIKey = "canary" })
+	err := opik.ConsumeTraces(context.Background(), spansNamed("a"))
+	require.ErrorContains(t, err, "gave no answer")
+	assert.False(t, consumererror.IsPermanent(err))
+	assert.NotContains(t, err.Error(), "canary")
+}
+
+// Rows are packed in order, at most a thousand and about 5 MB to a request; a larger row goes alone.
+func TestPacking(t *testing.T) {
+	server := newOpikServer(t)
+	names := make([]string, 2100)
+	for index := range names {
+		names[index] = fmt.Sprint(index)
+	}
+	names[10], names[11] = strings.Repeat("x", maxBytes+1), strings.Repeat("y", maxBytes/2)
+	require.NoError(t, startOpik(t, server.URL).ConsumeTraces(context.Background(), spansNamed(names...)))
+	var sizes []int
+	for _, each := range server.calls {
+		if each.of == kindSpans {
+			sizes = append(sizes, len(each.rows))
+		}
+	}
+	assert.Equal(t, []int{10, 1, 1000, 1000, 89}, sizes)
+}

@@ -1,0 +1,169 @@
+package opikrows
+
+import (
+	"bytes"
+	"cmp"
+	"container/list"
+	"maps"
+	"slices"
+	"sync"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+const (
+	maxRememberedTraces = 2000
+	maxRememberedBytes  = 8 << 20
+)
+
+// note is something that one span of a trace told, and the moment and span id that rank it among others of its sort.
+type note struct {
+	moment pcommon.Timestamp
+	spanID string
+	value  any
+}
+
+// compare orders notes by moment, then by span id.
+func (n *note) compare(other *note) int {
+	return cmp.Or(cmp.Compare(n.moment, other.moment), cmp.Compare(n.spanID, other.spanID))
+}
+
+// earlier is the first of both; nil stands for none.
+func (n *note) earlier(other *note) *note {
+	if n == nil || other.compare(n) < 0 {
+		return other
+	}
+	return n
+}
+
+// later is the last of both; nil stands for none.
+func (n *note) later(other *note) *note {
+	if n == nil || other.compare(n) > 0 {
+		return other
+	}
+	return n
+}
+
+// traceKey is one trace in one project.
+type traceKey struct {
+	destination Destination
+	traceID     string
+}
+
+// traceNotes is what is known of one trace in one project beyond its topmost span.
+type traceNotes struct {
+	// firstInput is of the LLM span that began first, lastOutput of the one that ended last, thread of the earliest
+	// span that named one.
+	firstInput, lastOutput, thread *note
+	tags                           map[string]bool
+	size                           int
+}
+
+func (n *traceNotes) sortedTags() []string { return slices.Sorted(maps.Keys(n.tags)) }
+
+// measure is roughly how many bytes the notes take.
+func (n *traceNotes) measure() int {
+	var written bytes.Buffer
+	for _, told := range []*note{n.firstInput, n.lastOutput, n.thread} {
+		if told != nil {
+			writeJSON(&written, told.value)
+		}
+	}
+	writeJSON(&written, n.sortedTags())
+	return written.Len()
+}
+
+// Memory carries what earlier requests told of traces whose root is still to come. It is a help and no source of truth:
+// without it rows lack those fields, and their version keeps them from replacing fuller ones. Bounded by number and by
+// bytes, safe for concurrent use.
+type Memory struct {
+	mutex  sync.Mutex
+	millis *recent[pcommon.TraceID, int64]
+	notes  *recent[traceKey, *traceNotes]
+	bytes  int
+}
+
+// NewMemory is one that knows nothing yet.
+func NewMemory() *Memory {
+	return &Memory{millis: newRecent[pcommon.TraceID, int64](), notes: newRecent[traceKey, *traceNotes]()}
+}
+
+// settle is the time of an unstamped foreign trace: the one settled on earlier, else the proposed one.
+func (m *Memory) settle(id pcommon.TraceID, proposed int64) int64 {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	settled, known := m.millis.get(id)
+	if !known {
+		settled = proposed
+	}
+	m.millis.put(id, settled)
+	if m.millis.len() > maxRememberedTraces {
+		m.millis.forget()
+	}
+	return settled
+}
+
+// recall is a copy of what is known of a trace; empty if nothing is.
+func (m *Memory) recall(key traceKey) *traceNotes {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	found, known := m.notes.get(key)
+	if !known {
+		return &traceNotes{tags: map[string]bool{}}
+	}
+	return &traceNotes{found.firstInput, found.lastOutput, found.thread, maps.Clone(found.tags), found.size}
+}
+
+// keep remembers notes, and forgets the oldest traces beyond the bounds.
+func (m *Memory) keep(key traceKey, notes *traceNotes) {
+	notes.size = notes.measure()
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if old, known := m.notes.get(key); known {
+		m.bytes -= old.size
+	}
+	m.notes.put(key, notes)
+	m.bytes += notes.size
+	for m.notes.len() > 0 && (m.bytes > maxRememberedBytes || m.notes.len() > maxRememberedTraces) {
+		m.bytes -= m.notes.forget().size
+	}
+}
+
+// recent is a dictionary that knows which entry was put longest ago.
+type recent[K comparable, V any] struct {
+	entries map[K]*list.Element
+	order   *list.List
+}
+
+type recentEntry[K comparable, V any] struct {
+	key   K
+	value V
+}
+
+func newRecent[K comparable, V any]() *recent[K, V] {
+	return &recent[K, V]{map[K]*list.Element{}, list.New()}
+}
+
+func (r *recent[K, V]) len() int { return len(r.entries) }
+
+func (r *recent[K, V]) get(key K) (value V, known bool) {
+	element, known := r.entries[key]
+	if !known {
+		return value, false
+	}
+	return element.Value.(recentEntry[K, V]).value, true
+}
+
+func (r *recent[K, V]) put(key K, value V) {
+	if element, known := r.entries[key]; known {
+		r.order.Remove(element)
+	}
+	r.entries[key] = r.order.PushBack(recentEntry[K, V]{key, value})
+}
+
+// forget drops the entry that was put longest ago, and says what it was.
+func (r *recent[K, V]) forget() V {
+	oldest := r.order.Remove(r.order.Front()).(recentEntry[K, V])
+	delete(r.entries, oldest.key)
+	return oldest.value
+}

@@ -1,0 +1,86 @@
+package opikrows
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Destination is where rows go. An empty workspace means the configured one.
+type Destination struct {
+	Project   string
+	Workspace string
+}
+
+// Routing chooses the destination of each span: its own `opik.project`; its tenant's entry; the configured project; the
+// service's name. Never Opik's "Default Project".
+type Routing struct {
+	// Project is a project's name, in which {service}, {tenant} and {environment} are filled in from the span.
+	Project string
+	// Service is the name to use where a span's resource has none.
+	Service string
+	// Tenants: tenant -> project name, or `project @workspace` for a tenant with a workspace of its own.
+	Tenants map[string]string
+}
+
+const unnamedService = "unknown_service"
+
+// Validate reports a placeholder that does not exist.
+func (r Routing) Validate() error {
+	rest := strings.NewReplacer("{service}", "", "{tenant}", "", "{environment}", "").Replace(r.Project)
+	if strings.ContainsAny(rest, "{}") {
+		return fmt.Errorf("project %q has a placeholder that does not exist; use {service}, {tenant}, {environment}, or none", r.Project)
+	}
+	return nil
+}
+
+func (r Routing) destination(span, resource attributes) Destination {
+	tenant := orText(cleanName(span.values[attrTenant]), unknownTenant)
+	project, workspace, _ := strings.Cut(r.Tenants[tenant], " @")
+	chosen := orText(
+		cleanName(span.values[attrOpikProject]), cleanName(project), r.configured(tenant, resource), r.fallback(resource),
+	)
+	return Destination{chosen, cleanName(workspace)}
+}
+
+// fallback is the project of spans for which none was configured: the service's name.
+func (r Routing) fallback(resource attributes) string {
+	name := cleanName(resource.values[attrServiceName])
+	if name != "" && !strings.HasPrefix(name, unnamedService) {
+		return name
+	}
+	return orText(cleanName(r.Service), name, unnamedService)
+}
+
+func (r Routing) configured(tenant string, resource attributes) string {
+	template := cleanName(r.Project)
+	if !strings.Contains(template, "{") {
+		return template
+	}
+	environment := cleanName(orElse(resource.values[attrEnvironment], resource.values[attrEnvironmentOld]))
+	filled := strings.ReplaceAll(template, "{service}", r.fallback(resource))
+	filled = strings.ReplaceAll(filled, "{tenant}", tenant)
+	return cleanName(strings.ReplaceAll(filled, "{environment}", orText(environment, "unknown")))
+}
+
+// orText is the first text that is not empty.
+func orText(candidates ...string) string {
+	for _, candidate := range candidates {
+		if candidate != "" {
+			return candidate
+		}
+	}
+	return ""
+}
+
+// cleanName is a name that Opik takes for a project: no control characters, no blanks around it; "" if nothing stays.
+func cleanName(value any) string {
+	name, _ := value.(string)
+	printable := strings.Map(func(letter rune) rune {
+		if unicode.IsPrint(letter) {
+			return letter
+		}
+		return ' '
+	}, name)
+	return strip(printable)
+}

@@ -1,0 +1,50 @@
+"""OpenTelemetry tracing of LLM calls that never fails silently.
+
+import otel_llm
+
+otel_llm.configure(backend="local")                 # or no line of code: `otel-llm run python app.py`
+with otel_llm.tenant("acme", user="u1", session="s1"):
+    litellm.completion(...)                         # recorded: model, tokens, cost, latency, errors
+otel_llm.flush()                                    # a report of where every span is
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_llm.context import tenant
+    from otel_llm.control.health_app import health_app
+    from otel_llm.control.links import opik_url
+    from otel_llm.control.running import configure, flush, shutdown, status
+    from otel_llm.control.version import VERSION as __version__  # noqa: N811  (a constant under its customary name)
+
+__all__ = ["__version__", "configure", "flush", "health_app", "opik_url", "shutdown", "status", "tenant"]
+
+_HOMES = {
+    "__version__": ("otel_llm.control.version", "VERSION"),
+    "configure": ("otel_llm.control.running", "configure"),
+    "flush": ("otel_llm.control.running", "flush"),
+    "health_app": ("otel_llm.control.health_app", "health_app"),
+    "opik_url": ("otel_llm.control.links", "opik_url"),
+    "shutdown": ("otel_llm.control.running", "shutdown"),
+    "status": ("otel_llm.control.running", "status"),
+    "tenant": ("otel_llm.context", "tenant"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that importing the package costs next to nothing."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    import importlib  # noqa: PLC0415  (only the first use of a name needs it)
+
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,212 @@
+"""The backend `opik`: batches become rows, rows become requests, answers become outcomes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.backends.opik.address import Address, opik_url, resolve_address
+from otel_llm.backends.opik.checks import check_server
+from otel_llm.backends.opik.http import HttpClient, NoAnswerError
+from otel_llm.backends.opik.mapping import Row, map_request
+from otel_llm.backends.opik.memory import TraceMemory
+from otel_llm.backends.opik.packing import pack, parted
+from otel_llm.backends.opik.routing import Routing
+from otel_llm.backends.opik.verdicts import Place, Refused, Verdict, judge, judge_silence
+from otel_llm.contracts import Delivered, Rejected, Rejection, Retry
+from otel_llm.wire import IllFormedPayloadError, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from otel_llm.contracts import Batch, Finding, Outcome
+
+__all__ = ["OpikBackend", "OpikOptions"]
+
+_logger = logging.getLogger(__name__)
+
+_PATHS: Final = {"traces": "/v1/private/traces/batch", "spans": "/v1/private/spans/batch"}
+_DEFAULT_WORKSPACE: Final = "default"
+_REMEMBERED_BATCHES: Final = 16
+_CHECK_TIMEOUT_SECONDS: Final = 5.0
+_BARE_FIELDS: Final = ("id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at")
+
+
+@dataclass(frozen=True)
+class OpikOptions:
+    """Settings of the backend; what is left out has Opik's usual meaning."""
+
+    url: str | None = None
+    """Address of the server; None means the one inside the key, else Opik Cloud."""
+    api_key: str | None = field(default=None, repr=False)
+    workspace: str | None = None
+    project: str | None = None
+    """Project name, or a template with `{service}`, `{tenant}`, `{environment}`; None: the service's name."""
+    service: str | None = None
+    tenants: Mapping[str, str] = field(default_factory=dict)
+    check_tls: bool = True
+
+
+@dataclass
+class _Progress:
+    """How far a batch has come, for when it is sent again: what was answered for is not asked again."""
+
+    done: set[tuple[str | None, ...]] = field(default_factory=set)
+    """Keys of rows that were taken or refused for good."""
+    rejections: dict[str, Rejection] = field(default_factory=dict)
+    """By Opik id of the span."""
+
+
+class OpikBackend:
+    """Sends batches to Opik over its REST API. Used by one thread at a time; one request is in flight at most.
+
+    Raises `ConfigError` if the address or the project cannot be understood. Nothing is sent, looked up or
+    connected until `send` or `check`.
+    """
+
+    name = "opik"
+
+    def __init__(self, options: OpikOptions) -> None:
+        self._options = options
+        self._address: Address = resolve_address(options.url, options.api_key)
+        self._routing = Routing(options.project, options.service, dict(options.tenants))
+        self._memory = TraceMemory()
+        self._progress: OrderedDict[str, _Progress] = OrderedDict()
+        self._trouble: str | None = None
+        workspace = options.workspace or _DEFAULT_WORKSPACE
+        self._client = HttpClient(self._address.base, _headers(options, workspace), check_tls=options.check_tls)
+        self._place = Place(
+            base=self._address.base,
+            workspace=workspace,
+            has_key=bool(options.api_key),
+            is_grpc_port=self._address.is_grpc_port,
+        )
+        self._announce()
+
+    def send(self, batch: Batch, *, timeout: float) -> Outcome:
+        """Hand the batch's rows to Opik, traces before spans; see `contracts.Backend`.
+
+        Sending the same batch again is safe: every row replaces itself.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            request = decode(batch)
+        except IllFormedPayloadError as error:
+            return Rejected(f"The batch is not a readable OTLP request ({error}).")
+        try:
+            rows = map_request(request, self._routing, self._memory)
+        except Exception as error:  # noqa: BLE001  (whatever foreign attributes hold; the batch is divided to find it)
+            return Rejected(f"A span of the batch cannot be expressed as an Opik row ({type(error).__name__}).")
+        progress = self._progress_of(batch.id)
+        for workspace in dict.fromkeys(row.workspace for row in rows.spans):
+            for kind, kind_rows in (("traces", rows.traces), ("spans", rows.spans)):
+                mine = [row for row in kind_rows if row.workspace == workspace and _key(kind, row) not in progress.done]
+                retry = self._deliver(kind, workspace, mine, progress, deadline)
+                if retry is not None:
+                    self._say(retry.reason, retry.why)
+                    return retry
+        self._progress.pop(batch.id, None)
+        self._say(None, f"Opik at {self._address.base} takes spans again.")
+        return _delivered(batch, progress)
+
+    def check(self) -> Sequence[Finding]:
+        """Look at address, server, key, workspace and project without sending any span."""
+        notes = [*self._address.notes]
+        if not self._options.check_tls:
+            notes.append("TLS certificates are not checked (OPIK_CHECK_TLS_CERTIFICATE).")
+        project = self._routing.project or self._routing.fallback({})
+        return check_server(self._client, self._place, notes, project, timeout=_CHECK_TIMEOUT_SECONDS)
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._client.close()
+
+    def url_of(self, opik_trace_id: str) -> str:
+        """The link that opens a trace, given its Opik id, in the browser."""
+        return opik_url(self._address.base, opik_trace_id)
+
+    def _announce(self) -> None:
+        for note in self._address.notes:
+            _logger.warning("%s Using %s.", note, self._address.base)
+        if self._routing.project is None:
+            _logger.info(
+                "No Opik project is configured: spans go to the project named after their service, here %r.",
+                self._routing.fallback({}),
+            )
+
+    def _progress_of(self, batch_id: str) -> _Progress:
+        progress = self._progress.setdefault(batch_id, _Progress())
+        while len(self._progress) > _REMEMBERED_BATCHES:
+            self._progress.popitem(last=False)
+        return progress
+
+    def _deliver(
+        self, kind: str, workspace: str | None, rows: Sequence[Row], progress: _Progress, deadline: float
+    ) -> Retry | None:
+        """Send rows of one kind; refused requests are divided until each bad row stands alone."""
+        waiting = deque(pack(kind, rows))
+        while waiting:
+            parcel = waiting.popleft()
+            verdict = self._post(kind, workspace, parcel.body, deadline)
+            if isinstance(verdict, Retry):
+                return verdict
+            if verdict is None:
+                progress.done.update(_key(kind, row) for row in parcel.rows)
+            elif len(parcel.rows) > 1:
+                waiting.extendleft(reversed(parted(kind, parcel, verdict.bad_index)))
+            elif kind == "spans":
+                self._reject(parcel.rows[0], verdict, progress)
+            elif (retry := self._post_bare_trace(parcel.rows[0], verdict, workspace, deadline)) is not None:
+                return retry
+        return None
+
+    def _post(self, kind: str, workspace: str | None, body: bytes, deadline: float) -> Verdict:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return Retry("The time for this batch ran out before all of it was sent; the rest follows.", "timeout")
+        headers = {"Comet-Workspace": workspace} if workspace else {}
+        try:
+            answer = self._client.request("POST", _PATHS[kind], body, timeout=left, headers=headers)
+        except NoAnswerError as error:
+            return judge_silence(error, self._place)
+        return judge(answer, self._place)
+
+    def _post_bare_trace(self, row: Row, refused: Refused, workspace: str | None, deadline: float) -> Retry | None:
+        """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""
+        _logger.warning("Opik refused the row of trace %s (%s); sending a bare one.", row.body["id"], refused.words)
+        bare = Row({key: row.body[key] for key in _BARE_FIELDS if key in row.body}, row.workspace, row.span_id)
+        (parcel,) = pack("traces", [bare])
+        verdict = self._post("traces", workspace, parcel.body, deadline)
+        return verdict if isinstance(verdict, Retry) else None  # refused again: its spans will be, and are counted
+
+    def _reject(self, row: Row, refused: Refused, progress: _Progress) -> None:
+        progress.done.add(_key("spans", row))
+        progress.rejections[row.body["id"]] = Rejection(row.span_id, refused.reason, refused.words)
+
+    def _say(self, trouble: str | None, sentence: str) -> None:
+        """Log a change of state, once."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        _logger.log(logging.INFO if trouble is None else logging.WARNING, "%s", sentence)
+
+
+def _headers(options: OpikOptions, workspace: str) -> dict[str, str]:
+    """The key goes as it is, without `Bearer`, the part with the address included, as Opik's own client sends it."""
+    headers: dict[str, Any] = {"Comet-Workspace": workspace, "User-Agent": "otel-llm", "Accept": "application/json"}
+    if options.api_key:
+        headers["Authorization"] = options.api_key.strip()
+    return headers
+
+
+def _delivered(batch: Batch, progress: _Progress) -> Delivered:
+    rejections = tuple(progress.rejections.values())
+    return Delivered(batch.span_count - len(rejections), rejections)
+
+
+def _key(kind: str, row: Row) -> tuple[str | None, ...]:
+    """What tells rows apart: one trace may have a row in several workspaces and projects."""
+    return kind, row.workspace, row.body.get("project_name"), row.body["id"]

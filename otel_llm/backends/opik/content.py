@@ -1,0 +1,258 @@
+"""What went into a span and what came out, as Opik's `input` and `output`.
+
+Each side has an ordered list of sources. The first one that is there wins; all attributes of that side are then left
+out of the metadata, since they say the same in other words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from otel_llm import semconv
+from otel_llm.backends.opik.indexed import indexed_list
+from otel_llm.backends.opik.messages import as_choices, as_messages
+from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+__all__ = ["Content", "content_of"]
+
+Messages: TypeAlias = "list[dict[str, Any]]"
+_Lists: TypeAlias = "dict[str, list[Any]]"
+"""What was flattened into many attributes, by prefix."""
+
+
+class Content(NamedTuple):
+    """Both sides of a span, and the attributes that they were made of."""
+
+    input: dict[str, Any] | None
+    output: dict[str, Any] | None
+    used: frozenset[str]
+
+
+_INPUT_INDEXED: Final = (semconv.GEN_A_PROMPT, semconv.OI_INPUT_MESSAGES)
+_OUTPUT_INDEXED: Final = (semconv.GEN_A_COMPLETION, semconv.OI_OUTPUT_MESSAGES)
+_TOOLS_INDEXED: Final = (semconv.OI_TOOLS, semconv.TRACELOOP_FUNCTIONS)
+_INDEXED_PREFIXES: Final = (*_INPUT_INDEXED, *_OUTPUT_INDEXED, *_TOOLS_INDEXED)
+_INDEXED: Final = tuple(prefix + "." for prefix in _INDEXED_PREFIXES)
+
+_INPUT_MESSAGES: Final = (
+    semconv.INPUT_MESSAGES,
+    semconv.LOGFIRE_REQUEST,
+    semconv.VERCEL_MESSAGES,
+    semconv.PYDANTIC_AI_MESSAGES,
+)
+_OUTPUT_MESSAGES: Final = (semconv.OUTPUT_MESSAGES, semconv.LOGFIRE_RESPONSE)
+
+_INPUT_VALUES: Final = (
+    (semconv.TOOL_CALL_ARGUMENTS, "arguments"),
+    (semconv.VERCEL_TOOL_ARGUMENTS, "arguments"),
+    (semconv.PYDANTIC_AI_TOOL_ARGUMENTS, "arguments"),
+    (semconv.RETRIEVAL_QUERY_TEXT, "query"),
+    (semconv.OI_INPUT_VALUE, "input"),
+    (semconv.TRACELOOP_INPUT, "input"),
+    (semconv.VERCEL_PROMPT, "input"),
+    (semconv.GEN_A_PROMPT, "input"),
+    (semconv.PLAIN_INPUT, "input"),
+)
+"""Attribute, and the key its value gets in `input` if it is not an object of its own."""
+
+_OUTPUT_VALUES: Final = (
+    (semconv.TOOL_CALL_RESULT, "result"),
+    (semconv.VERCEL_TOOL_RESULT, "result"),
+    (semconv.PYDANTIC_AI_TOOL_RESULT, "result"),
+    (semconv.RETRIEVAL_DOCUMENTS, "documents"),
+    (semconv.OI_OUTPUT_VALUE, "output"),
+    (semconv.TRACELOOP_OUTPUT, "output"),
+    (semconv.PYDANTIC_AI_RESULT, "output"),
+    (semconv.VERCEL_OBJECT, "output"),
+    (semconv.VERCEL_TEXT, "output"),
+    (semconv.GEN_A_COMPLETION, "output"),
+    (semconv.PLAIN_OUTPUT, "output"),
+)
+_TEXT_KEYS: Final = frozenset({"messages", "input", "output"})
+_INPUT_NAMES: Final = frozenset(
+    {
+        *_INPUT_MESSAGES,
+        *(name for name, _ in _INPUT_VALUES),
+        semconv.SYSTEM_INSTRUCTIONS,
+        semconv.TOOL_DEFINITIONS,
+        semconv.VERCEL_TOOLS,
+        semconv.OI_INPUT_MIME_TYPE,
+    }
+)
+_OUTPUT_NAMES: Final = frozenset(
+    {
+        *_OUTPUT_MESSAGES,
+        *(name for name, _ in _OUTPUT_VALUES),
+        semconv.VERCEL_TOOL_CALLS,
+        semconv.OI_OUTPUT_MIME_TYPE,
+    }
+)
+_NAMES: Final = _INPUT_NAMES | _OUTPUT_NAMES
+_INPUT_EVENTS: Final = frozenset({*semconv.GEN_A_MESSAGE_EVENTS, semconv.GEN_A_PROMPT_EVENT})
+_OUTPUT_EVENTS: Final = frozenset({semconv.GEN_A_CHOICE_EVENT, semconv.GEN_A_COMPLETION_EVENT})
+CONTENT_EVENTS: Final = _INPUT_EVENTS | _OUTPUT_EVENTS
+"""Events that are content, and so are not repeated in the metadata."""
+
+_NOTHING: Final = Content(None, None, frozenset())
+
+
+def content_of(span: Span, attributes: Attributes, *, is_llm: bool) -> Content:
+    """`input` and `output` of a span; None for a side that it does not tell."""
+    indexed = [name for name in attributes if name.startswith(_INDEXED) and _is_indexed(name)]
+    plain = attributes.keys() & _NAMES
+    if not (indexed or plain or (span.events and any(event.name in CONTENT_EVENTS for event in span.events))):
+        return _NOTHING
+    lists = {prefix: indexed_list(attributes, prefix) for prefix in _INDEXED_PREFIXES} if indexed else {}
+    given = _input_of(span, attributes, lists, is_llm=is_llm)
+    answered = _output_of(span, attributes, lists, is_llm=is_llm)
+    used = set(indexed)
+    if given is not None:
+        used |= plain & _INPUT_NAMES
+    if answered is not None:
+        used |= plain & _OUTPUT_NAMES
+    return Content(given, answered, frozenset(used))
+
+
+def _is_indexed(name: str) -> bool:
+    """Tells `gen_ai.prompt.0.role`, which is content, from `gen_ai.prompt.name`, which is not."""
+    return any(name.startswith(prefix) and name[len(prefix) : len(prefix) + 1].isdigit() for prefix in _INDEXED)
+
+
+def _input_of(span: Span, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
+    messages = _first_messages(attributes, lists, _INPUT_MESSAGES, _INPUT_INDEXED, "user") or _event_messages(span)
+    system = _system_messages(attributes)
+    if messages or system:
+        tools = _tools(attributes, lists)
+        return {"messages": [*system, *(messages or [])], **({"tools": tools} if tools else {})}
+    value = _first_value(attributes, (*_INPUT_MESSAGES, *_INPUT_VALUES))
+    text = _lone_text(value) if is_llm else None
+    return {"messages": [{"role": "user", "content": text}]} if text is not None else value
+
+
+def _output_of(span: Span, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
+    reasons = attributes.get(semconv.FINISH_REASONS)
+    messages = (
+        _first_messages(attributes, lists, _OUTPUT_MESSAGES, _OUTPUT_INDEXED, "assistant")
+        or _vercel_answer(attributes)
+        or _event_choices(span)
+    )
+    if messages:
+        return as_choices(messages, reasons)
+    value = _first_value(attributes, (*_OUTPUT_MESSAGES, *_OUTPUT_VALUES))
+    text = _lone_text(value) if is_llm else None
+    return as_choices([_said(text)], reasons) if text is not None else value
+
+
+def _lone_text(value: dict[str, Any] | None) -> str | None:
+    """The text of a side that is nothing but text: on a model call it is drawn as a message."""
+    if value is None or len(value) != 1:
+        return None
+    key, text = next(iter(value.items()))
+    return text if key in _TEXT_KEYS and isinstance(text, str) else None
+
+
+def _first_messages(
+    attributes: Attributes, lists: _Lists, names: tuple[str, ...], prefixes: tuple[str, ...], role: str
+) -> Messages | None:
+    for name in names:
+        if name in attributes and (messages := as_messages(attributes[name], role)):
+            return messages
+    for prefix in prefixes:
+        if messages := as_messages(lists.get(prefix), role):
+            return messages
+    return None
+
+
+def _first_value(attributes: Attributes, names: tuple[Any, ...]) -> dict[str, Any] | None:
+    """The first of `names` that is there: an object as it is, anything else under the name's key."""
+    for entry in names:
+        name, key = entry if isinstance(entry, tuple) else (entry, "messages")
+        value = parsed(attributes.get(name))
+        if isinstance(value, dict):
+            return value
+        if value is not None and value not in ("", []):
+            return {key: value}
+    return None
+
+
+def _system_messages(attributes: Attributes) -> Messages:
+    """`gen_ai.system_instructions` (a list of parts, or text) as system messages, before all others."""
+    instructions = parsed(attributes.get(semconv.SYSTEM_INSTRUCTIONS))
+    if isinstance(instructions, list):
+        return as_messages([{"role": "system", "parts": instructions}]) or [] if instructions else []
+    return [{"role": "system", "content": instructions}] if isinstance(instructions, str) and instructions else []
+
+
+def _event_messages(span: Span) -> Messages | None:
+    """Gen A: one event per message of the prompt."""
+    messages: Messages = []
+    for event in span.events:
+        role = semconv.GEN_A_MESSAGE_EVENTS.get(event.name)
+        if role is None and event.name != semconv.GEN_A_PROMPT_EVENT:
+            continue
+        body = attributes_of(event.attributes)
+        if role is None:
+            prompt = body.get(semconv.GEN_A_PROMPT)
+            messages.extend(as_messages(prompt) or [{"role": "user", "content": text_of(prompt)}])
+        else:
+            messages.extend(as_messages([{"role": role, **_without_nulls(body)}], role) or [])
+    return messages or None
+
+
+def _event_choices(span: Span) -> Messages | None:
+    """Gen A: one event per choice of the answer."""
+    messages: Messages = []
+    for event in span.events:
+        if event.name not in _OUTPUT_EVENTS:
+            continue
+        body = {key: parsed(value) for key, value in attributes_of(event.attributes).items()}
+        if event.name == semconv.GEN_A_COMPLETION_EVENT:
+            completion = body.get(semconv.GEN_A_COMPLETION)
+            messages.extend(as_messages(completion, "assistant") or [_said(completion)])
+        else:
+            messages.extend(as_messages([body], "assistant") or [])
+    return messages or None
+
+
+def _said(text: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": text_of(text)}
+
+
+def _without_nulls(body: Attributes) -> Attributes:
+    return {key: parsed(value) for key, value in body.items() if value is not None}
+
+
+def _vercel_answer(attributes: Attributes) -> Messages | None:
+    calls = parsed(attributes.get(semconv.VERCEL_TOOL_CALLS))
+    if not isinstance(calls, list) or not calls:
+        return None
+    return as_messages([{"role": "assistant", "content": attributes.get(semconv.VERCEL_TEXT), "tool_calls": calls}])
+
+
+def _tools(attributes: Attributes, lists: _Lists) -> list[Any]:
+    """Tool definitions in the chat format, whoever wrote them."""
+    for name in (semconv.TOOL_DEFINITIONS, semconv.VERCEL_TOOLS):
+        tools = parsed(attributes.get(name))
+        if isinstance(tools, list) and tools:
+            return [_tool(tool) for tool in tools]
+    request = parsed(attributes.get(semconv.LOGFIRE_REQUEST))
+    if isinstance(request, dict) and isinstance(request.get("tools"), list):
+        return [_tool(tool) for tool in request["tools"]]
+    for prefix in _TOOLS_INDEXED:
+        if tools := lists.get(prefix):
+            return [_tool(tool) for tool in tools]
+    return []
+
+
+def _tool(tool: Any) -> Any:
+    tool = parsed(tool)
+    if isinstance(tool, dict) and isinstance(tool.get("tool"), dict):  # OpenInference: llm.tools.N.tool.json_schema
+        tool = parsed(tool["tool"].get("json_schema", tool["tool"]))
+    if not isinstance(tool, dict) or "function" in tool or "name" not in tool:
+        return tool
+    parameters = parsed(tool.get("parameters", tool.get("inputSchema")))
+    function = {"name": tool["name"], "description": tool.get("description"), "parameters": parameters}
+    return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}

@@ -1,0 +1,187 @@
+"""Opik ids from OpenTelemetry ids: pure functions, so every process and every route agrees on them.
+
+Opik takes UUIDv7 only (RFC 9562 section 5.7: 48 bits of Unix milliseconds, version, variant, 74 more bits).
+Three cases:
+
+* Our own traces: the OTel trace id already is a UUIDv7 and is used as it stands.
+* Foreign traces (an ordinary random trace id): the 74 bits come from SHA-256 of the trace id, the milliseconds from
+  the `tracestate` entry `otelllm=t:<hex>`, or without one from the span's start, rounded down to `FOREIGN_STEP_MS`.
+* Spans: the milliseconds of the trace's Opik id, and SHA-256 of trace id and span id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+__all__ = [
+    "FOREIGN_STEP_MS",
+    "TRACESTATE_KEY",
+    "Stamp",
+    "Uuid7IdGenerator",
+    "foreign_millis",
+    "opik_span_id",
+    "opik_trace_id",
+    "own_millis",
+    "own_trace_id",
+    "read_stamp",
+    "uuid7_from",
+    "uuid7_or_none",
+    "uuid_millis",
+    "write_stamp",
+]
+
+TRACESTATE_KEY: Final = "otelllm"
+"""Key of our entry in the W3C `tracestate`."""
+
+FOREIGN_STEP_MS: Final = 1 << 16
+"""65.536 s. Processes that each see a foreign trace for the first time agree on its time if they do so in one step."""
+
+PLAUSIBLE_MS: Final = 45 * 24 * 3600 * 1000
+"""A trace id counts as our UUIDv7 only if its time lies this near to the span's start (Opik's widest id window)."""
+
+_UUID7: Final = re.compile("[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
+_MILLIS_BITS: Final = 48
+_TAIL_BYTES: Final = 10
+_VARIANT: Final = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
+"""Hexadecimal digit -> the same with its upper bits replaced by the variant's 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What our `tracestate` entry says about a foreign trace."""
+
+    millis: int
+    """Unix milliseconds that the trace's Opik id carries."""
+    foreign_parent: str = ""
+    """16 hex digits: the last span before ours, which Opik will never see; empty if there is none."""
+
+
+class Uuid7IdGenerator(IdGenerator):
+    """Makes trace ids that are UUIDv7, and random span ids; every bit comes from the operating system.
+
+    Because of `os.urandom` a forked child never repeats its parent's ids. The 62 bits after the variant are random,
+    so `TraceIdRatioBased` (which reads the last 56) samples as it should.
+    """
+
+    def generate_trace_id(self) -> int:
+        """A 128-bit UUIDv7 of this millisecond."""
+        return int.from_bytes(_uuid7_bytes(time.time_ns() // 1_000_000, os.urandom(_TAIL_BYTES)), "big")
+
+    def generate_span_id(self) -> int:
+        """A random 64-bit number other than zero."""
+        while True:
+            span_id = int.from_bytes(os.urandom(8), "big")
+            if span_id:
+                return span_id
+
+    def is_trace_id_random(self) -> bool:
+        """True: the rightmost 7 bytes are random, which is what W3C's random flag promises."""
+        return True
+
+
+def uuid7_from(millis: int, tail: bytes) -> str:
+    """The UUIDv7 text of Unix milliseconds (48 bits) and the first ten bytes of `tail`."""
+    return _text(_uuid7_bytes(millis, tail))
+
+
+def uuid_millis(uuid: str) -> int:
+    """The Unix milliseconds that a UUIDv7 text carries."""
+    return int(uuid[0:8] + uuid[9:13], 16)
+
+
+def uuid7_or_none(value: object) -> str | None:
+    """`value` in lower case if it is the text of a UUIDv7, else None."""
+    if isinstance(value, str) and _UUID7.fullmatch(value):
+        return value.lower()
+    return None
+
+
+def own_millis(trace_id: bytes, start_ns: int) -> int | None:
+    """Milliseconds in a trace id that is itself a UUIDv7 with a plausible time; None for a foreign trace id.
+
+    Plausible means within 45 days of the span's start, so a random id passes with a chance of 3 in ten million.
+    """
+    if len(trace_id) != 16 or trace_id[6] >> 4 != 7 or trace_id[8] >> 6 != 0b10:
+        return None
+    millis = int.from_bytes(trace_id[:6], "big")
+    return millis if abs(millis - start_ns // 1_000_000) <= PLAUSIBLE_MS else None
+
+
+def own_trace_id(trace_id: bytes, start_ns: int) -> str | None:
+    """The trace id itself as UUID text, if it is our UUIDv7; None for a foreign one."""
+    return None if own_millis(trace_id, start_ns) is None else _text(trace_id)
+
+
+def foreign_millis(trace_state: str, start_ns: int) -> int:
+    """Milliseconds for a foreign trace: from our `tracestate` entry, else the step in which the span started."""
+    stamp = read_stamp(trace_state)
+    if stamp is not None:
+        return stamp.millis
+    millis = start_ns // 1_000_000
+    return (millis - millis % FOREIGN_STEP_MS) & ((1 << _MILLIS_BITS) - 1)
+
+
+def opik_trace_id(trace_id: bytes, trace_state: str = "", start_ns: int = 0, known_millis: int | None = None) -> str:
+    """The Opik trace id (UUIDv7 text) of an OTel trace.
+
+    `trace_id` are the 16 raw bytes, `trace_state` the W3C header's value, `start_ns` the start of any span of the
+    trace in Unix nanoseconds. `known_millis` is the time that was settled on for this foreign trace earlier.
+    """
+    own = own_trace_id(trace_id, start_ns)
+    if own is not None:
+        return own
+    millis = foreign_millis(trace_state, start_ns) if known_millis is None else known_millis
+    return uuid7_from(millis, hashlib.sha256(trace_id).digest())
+
+
+def opik_span_id(opik_trace: str, trace_id: bytes, span_id: bytes) -> str:
+    """The Opik span id (UUIDv7 text) of an OTel span: the trace's millisecond, and a hash of both OTel ids."""
+    digits = hashlib.sha256(trace_id + span_id).hexdigest()
+    return f"{opik_trace[:13]}-7{digits[1:4]}-{_VARIANT[digits[4]]}{digits[5:8]}-{digits[8:20]}"
+
+
+def read_stamp(trace_state: str) -> Stamp | None:
+    """Our entry in a `tracestate` value; None where there is none or it is malformed."""
+    if TRACESTATE_KEY not in trace_state:
+        return None
+    for entry in trace_state.split(","):
+        key, _, value = entry.strip().partition("=")
+        if key == TRACESTATE_KEY:
+            return _parse_stamp(value)
+    return None
+
+
+def write_stamp(stamp: Stamp) -> str:
+    """The value of our `tracestate` entry."""
+    time_part = f"t:{stamp.millis:x}"
+    return f"{time_part};p:{stamp.foreign_parent}" if stamp.foreign_parent else time_part
+
+
+def _parse_stamp(value: str) -> Stamp | None:
+    fields = dict(part.partition(":")[::2] for part in value.split(";"))
+    try:
+        millis = int(fields.get("t", ""), 16)
+    except ValueError:
+        return None
+    return Stamp(millis, fields.get("p", "")) if 0 < millis < 1 << _MILLIS_BITS else None
+
+
+def _uuid7_bytes(millis: int, tail: bytes) -> bytes:
+    return millis.to_bytes(6, "big") + _with_version(tail)
+
+
+def _with_version(tail: bytes) -> bytes:
+    """Ten bytes of `tail` with version 7 and variant 10 put in their places."""
+    return bytes((0x70 | tail[0] & 0x0F, tail[1], 0x80 | tail[2] & 0x3F)) + tail[3:_TAIL_BYTES]
+
+
+def _text(raw: bytes) -> str:
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,73 @@
+"""What earlier batches told about traces whose root is still to come.
+
+A long trace leaves in several batches: its LLM calls first, its root last. The trace's row is made from the
+root, which often has no input and output of its own; this remembers those of the first and the last LLM call.
+It is a help, not a source of truth: without it (after a restart) rows are complete but for these fields, and
+`trace_rows.version` keeps such a row from replacing a fuller one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["TraceMemory", "TraceNotes"]
+
+MAX_TRACES: Final = 2_000
+MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass
+class TraceNotes:
+    """What is known of one trace in one project."""
+
+    first_input: tuple[int, str, dict[str, Any]] | None = None
+    """Start (Unix ns), span id and input of the LLM span that began first."""
+    last_output: tuple[int, str, dict[str, Any]] | None = None
+    """End (Unix ns), span id and output of the LLM span that ended last."""
+    thread: tuple[int, str, str] | None = None
+    """Start (Unix ns), span id and thread id of the earliest span that named one."""
+    tags: set[str] = field(default_factory=set)
+    size: int = 0
+    """Bytes, roughly, counted against `MAX_BYTES`."""
+
+
+class TraceMemory:
+    """Notes on the most recent traces, bounded by number and by bytes. Used by one thread."""
+
+    def __init__(self, max_traces: int = MAX_TRACES, max_bytes: int = MAX_BYTES) -> None:
+        self._max_traces = max_traces
+        self._max_bytes = max_bytes
+        self._notes: OrderedDict[Hashable, TraceNotes] = OrderedDict()
+        self._millis: OrderedDict[bytes, int] = OrderedDict()
+        self._bytes = 0
+
+    def millis(self, trace_id: bytes, proposed: int) -> int:
+        """The time of an unstamped foreign trace: the one settled on earlier, else `proposed`."""
+        settled = self._millis.setdefault(trace_id, proposed)
+        self._millis.move_to_end(trace_id)
+        while len(self._millis) > self._max_traces:
+            self._millis.popitem(last=False)
+        return settled
+
+    def recall(self, key: Hashable) -> TraceNotes:
+        """A copy of what is known of a trace; empty if nothing is."""
+        found = self._notes.get(key)
+        if found is None:
+            return TraceNotes()
+        return TraceNotes(found.first_input, found.last_output, found.thread, set(found.tags), found.size)
+
+    def keep(self, key: Hashable, notes: TraceNotes) -> None:
+        """Remember `notes`, and forget the oldest traces beyond the bounds."""
+        notes.size = len(json.dumps([notes.first_input, notes.last_output, notes.thread, sorted(notes.tags)]))
+        old = self._notes.pop(key, None)
+        self._bytes += notes.size - (old.size if old is not None else 0)
+        self._notes[key] = notes
+        while self._notes and (self._bytes > self._max_bytes or len(self._notes) > self._max_traces):
+            _, forgotten = self._notes.popitem(last=False)
+            self._bytes -= forgotten.size

@@ -1,0 +1,68 @@
+"""Rows packed into requests: at most 1000 items and about 5 MB of JSON each."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from otel_llm.backends.opik.mapping import Row
+
+__all__ = ["MAX_BYTES", "MAX_ITEMS", "Parcel", "pack", "parted"]
+
+MAX_ITEMS: Final = 1000
+"""Opik's own limit."""
+MAX_BYTES: Final = 5_000_000
+"""Uncompressed. Opik takes more, proxies in between often do not; a single larger row goes alone."""
+
+
+class Parcel(NamedTuple):
+    """Rows that go in one request, and its body."""
+
+    rows: Sequence[Row]
+    body: bytes
+
+
+def pack(kind: str, rows: Sequence[Row], *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> Iterator[Parcel]:
+    """The rows in order, in requests within the limits; `kind` is `traces` or `spans`.
+
+    A request is written whole, and divided in the middle where it has become too large: writing each row by
+    itself to know its size would cost twice as much, for the sake of the few that are.
+    """
+    for begin in range(0, len(rows), max_items):
+        yield from _fit(kind, rows[begin : begin + max_items], max_bytes)
+
+
+def parted(kind: str, parcel: Parcel, bad_index: int | None) -> list[Parcel]:
+    """Smaller requests with the same rows: the named one apart from the others, or two halves."""
+    rows = parcel.rows
+    if bad_index is not None and 0 <= bad_index < len(rows):
+        parts = [rows[bad_index : bad_index + 1], [*rows[:bad_index], *rows[bad_index + 1 :]]]
+    else:
+        parts = _halves(rows)
+    return [Parcel(part, _body(kind, part)) for part in parts]
+
+
+def _fit(kind: str, rows: Sequence[Row], max_bytes: int) -> Iterator[Parcel]:
+    body = _body(kind, rows)
+    if len(body) <= max_bytes or len(rows) == 1:
+        yield Parcel(rows, body)
+        return
+    for half in _halves(rows):
+        yield from _fit(kind, half, max_bytes)
+
+
+def _halves(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    middle = len(rows) // 2
+    return [rows[:middle], rows[middle:]]
+
+
+def _body(kind: str, rows: Sequence[Row]) -> bytes:
+    """The request's JSON. Text that UTF-8 cannot hold (a lone surrogate) is sent escaped."""
+    document = {kind: [row.body for row in rows]}
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(document, separators=(",", ":")).encode("ascii")

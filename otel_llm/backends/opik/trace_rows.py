@@ -1,0 +1,111 @@
+"""The spans of one trace in one batch -> the trace's row.
+
+Opik keeps, of several rows with one id, the one with the newest `last_updated_at`, whole. So that field is our
+version number: it says how good a row is, not when it was sent. Resending changes nothing, and a worse row never
+replaces a better one, in whatever order they arrive. docs/decisions/0040-opik-trace-row-version.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.backends.opik.kinds import LLM
+from otel_llm.backends.opik.values import timestamp_us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otel_llm.backends.opik.memory import TraceNotes
+    from otel_llm.backends.opik.span_rows import MappedSpan
+
+__all__ = ["gather", "topmost", "trace_row", "version_us"]
+
+_COPIED: Final = (
+    "project_name",
+    "name",
+    "start_time",
+    "end_time",
+    "input",
+    "output",
+    "metadata",
+    "error_info",
+    "ttft",
+    "environment",
+    "source",
+)
+"""Fields that the trace's row takes from the topmost span's as they are."""
+
+_GRADES: Final = 10
+_OWN_INPUT: Final = _GRADES - 1
+_ROOT_ADVANTAGE_US: Final = 1000
+
+
+def topmost(spans: Sequence[MappedSpan]) -> MappedSpan:
+    """The span whose row describes the trace best: the root, else the one that began first."""
+    return max(spans, key=lambda span: (_rank_us(span), span.span_id))
+
+
+def gather(spans: Sequence[MappedSpan], notes: TraceNotes) -> TraceNotes:
+    """`notes` with what these spans add: the first LLM input, the last LLM output, the thread, all tags."""
+    for span in spans:
+        row = span.row
+        notes.tags.update(row.get("tags", ()))
+        if span.thread_id is not None:
+            notes.thread = _least(notes.thread, (span.start_ns, span.span_id, span.thread_id))
+        if row["type"] != LLM:
+            continue
+        if "input" in row:
+            notes.first_input = _least(notes.first_input, (span.start_ns, span.span_id, row["input"]))
+        if "output" in row:
+            candidate = (span.end_ns, span.span_id, row["output"])
+            if notes.last_output is None or candidate[:2] > notes.last_output[:2]:
+                notes.last_output = candidate
+    return notes
+
+
+def trace_row(top: MappedSpan, notes: TraceNotes) -> dict[str, Any]:
+    """The row of the trace that `top` is the topmost known span of."""
+    row: dict[str, Any] = {"id": top.row["trace_id"]}
+    row.update({key: top.row[key] for key in _COPIED if key in top.row})
+    if "input" not in row and notes.first_input is not None:
+        row["input"] = notes.first_input[2]
+    if "output" not in row and notes.last_output is not None:
+        row["output"] = notes.last_output[2]
+    if notes.tags:
+        row["tags"] = sorted(notes.tags)
+    thread = top.thread_id or (notes.thread[2] if notes.thread is not None else None)
+    if thread is not None:
+        row["thread_id"] = thread
+    row["last_updated_at"] = timestamp_us(version_us(top, notes))
+    return row
+
+
+def version_us(top: MappedSpan, notes: TraceNotes) -> int:
+    """`last_updated_at` in Unix microseconds: how good a row made from `top` and `notes` is."""
+    return _rank_us(top) + _grade(top, notes)
+
+
+def _rank_us(span: MappedSpan) -> int:
+    """How well a span stands for its trace.
+
+    A root: its end, at least a millisecond after the trace's own time. Any other: ten microseconds before that
+    time for each that passed until it began, so what began earlier (a parent) wins, and never against a root.
+    """
+    trace_us = span.trace_millis * 1000
+    if span.is_root:
+        return max(span.end_ns // 1000, trace_us + _ROOT_ADVANTAGE_US)
+    return trace_us - _GRADES * max(0, span.start_ns // 1000 - trace_us)
+
+
+def _grade(top: MappedSpan, notes: TraceNotes) -> int:
+    """0 to 9: how much is known of the trace's input. 9 its own; 8 to 1 an LLM call's, the earlier the better."""
+    if "input" in top.row:
+        return _OWN_INPUT
+    if notes.first_input is None:
+        return 0
+    offset_ms = max(0, notes.first_input[0] // 1_000_000 - top.trace_millis)
+    return max(1, _OWN_INPUT - len(str(offset_ms)))
+
+
+def _least(known: tuple[int, str, Any] | None, candidate: tuple[int, str, Any]) -> tuple[int, str, Any]:
+    return candidate if known is None or candidate[:2] < known[:2] else known

@@ -1,0 +1,69 @@
+"""A sampler that gives foreign traces a time, and hands it on in `tracestate`.
+
+A trace that began elsewhere with a random id says nothing about when. Its Opik id needs a time that every span and
+every process agrees on. The first of our processes on its way writes one into `tracestate`; OpenTelemetry carries it
+to all descendants, here and downstream.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+from opentelemetry.trace import TraceState, format_span_id
+
+from otel_llm.backends.opik import ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, SpanContext, SpanKind
+    from opentelemetry.util.types import Attributes
+
+__all__ = ["TraceTimeSampler"]
+
+
+class TraceTimeSampler(Sampler):
+    """Samples exactly as `delegate` does, and adds our `tracestate` entry to traces that need one."""
+
+    def __init__(self, delegate: Sampler) -> None:
+        self._delegate = delegate
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """The delegate's decision; its `trace_state` carries the trace's time where the trace id does not."""
+        result = self._delegate.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        now_ns = time.time_ns()
+        if ids.own_millis(trace_id.to_bytes(16, "big"), now_ns) is not None:
+            return result
+        parent = trace.get_current_span(parent_context).get_span_context()
+        state = result.trace_state or (parent.trace_state if parent.is_valid else None) or TraceState()
+        if state.get(ids.TRACESTATE_KEY) is None:
+            entry = ids.write_stamp(_stamp(parent, now_ns))
+            result.trace_state = TraceState([(ids.TRACESTATE_KEY, entry), *state.items()])
+        return result
+
+    def get_description(self) -> str:
+        """The delegate's description, marked as ours."""
+        return f"TraceTimeSampler({self._delegate.get_description()})"
+
+
+def _stamp(parent: SpanContext, now_ns: int) -> ids.Stamp:
+    """The exact time for a trace that starts here; for one that comes from elsewhere, its step and its last span.
+
+    The step, because another of our services may see the same trace unstamped, and should arrive at the same id.
+    """
+    if parent.is_valid and parent.is_remote:
+        return ids.Stamp(ids.foreign_millis("", now_ns), format_span_id(parent.span_id))
+    return ids.Stamp(now_ns // 1_000_000)

@@ -1,0 +1,138 @@
+"""The command `otel-llm`: one module per command, loaded only when it is asked for.
+
+A command is a module of this package with `HELP: str` (one line), `configure(parser) -> None` (adds its arguments)
+and `run(args) -> int` (does it, and returns the exit code). Errors of ours end in one message on stderr: exit code
+2 for bad input, 1 for everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from otel_llm.errors import ConfigError, OtelLlmError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: Final = (
+    "run",
+    "demo",
+    "usage",
+    "status",
+    "doctor",
+    "config",
+    "dashboard",
+    "ship",
+    "replay",
+    "lint",
+)
+"""Every command there may be, in the order of the help; those whose module is not part of this build are left out."""
+
+_PROGRAM: Final = "otel-llm"
+_EXIT_FAILED: Final = 1
+_EXIT_BAD_INPUT: Final = 2
+_EXIT_INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells have it."""
+_EXIT_BROKEN_PIPE: Final = 141
+"""128 + SIGPIPE, likewise."""
+
+
+class _Command(Protocol):
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command (`argv` without the program's name; default: the process's own) and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        sys.stdout.flush()  # a pipe that was closed at the other end shows here, not at interpreter exit
+    except OtelLlmError as error:
+        print(f"{_PROGRAM}: {error}", file=sys.stderr)
+        return _EXIT_BAD_INPUT if isinstance(error, ConfigError) else _EXIT_FAILED
+    except BrokenPipeError:
+        _silence_stdout()
+        return _EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    return code
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] not in _available():
+        return _without_command(words)
+    name = words[0]
+    command = _load(name)
+    parser = argparse.ArgumentParser(prog=f"{_PROGRAM} {name}", description=_sentence(command.HELP), allow_abbrev=False)
+    command.configure(parser)
+    return command.run(parser.parse_args(words[1:]))
+
+
+def _without_command(words: list[str]) -> int:
+    """Answers `--help`, `--version` and what is no command."""
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        usage=f"{_PROGRAM} COMMAND ...",
+        description="Records the LLM calls of Python programs as OpenTelemetry spans.",
+        epilog=_list_of_commands() if set(words[:1]) <= {"-h", "--help"} else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {_version()}")
+    if words:
+        parser.parse_known_args(words[:1])  # --help and --version end here
+        parser.error(_not_understood(words[0]))
+    parser.print_help(sys.stderr)
+    return _EXIT_BAD_INPUT
+
+
+def _list_of_commands() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{_load(name).HELP}" for name in _available()]
+    return "\n".join(["commands:", *lines, "", f"`{_PROGRAM} COMMAND --help` says more about each."])
+
+
+def _not_understood(word: str) -> str:
+    if word.startswith("-"):
+        return f"unknown option {word!r}; `{_PROGRAM} --help` lists the commands"
+    from difflib import get_close_matches  # noqa: PLC0415  (only errors need it)
+
+    found = get_close_matches(word, _available(), n=1)
+    hint = f"; did you mean {found[0]!r}?" if found else ";"
+    return f"there is no command {word!r}{hint} commands: {', '.join(_available())}"
+
+
+def _available() -> list[str]:
+    return [name for name in COMMANDS if importlib.util.find_spec(f"{__name__}.{name}") is not None]
+
+
+def _load(name: str) -> _Command:
+    return cast("_Command", importlib.import_module(f"{__name__}.{name}"))
+
+
+def _sentence(help_line: str) -> str:
+    return f"{help_line[:1].upper()}{help_line[1:].rstrip('.')}."
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  (reads files; most commands do not need it)
+
+    return version(_PROGRAM)
+
+
+def _silence_stdout() -> None:
+    """Let what is still buffered go nowhere: Python's exit would otherwise report the closed pipe again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,46 @@
+"""`otel-llm config show`: every setting with its value and where the value came from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from otel_llm.cli.tables import Column, write_table
+from otel_llm.config import load
+
+if TYPE_CHECKING:
+    import argparse
+
+    from otel_llm.config import Config
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "show every setting, its value and where it came from"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser(
+        "show",
+        help=HELP,
+        description="Show every setting, its value and where it came from; keys and passwords are masked.",
+    )
+    show.add_argument("--json", action="store_true", help="print JSON: {name: {value, source}}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the settings; raises `ConfigError` when they are wrong."""
+    config = load()
+    if args.json:
+        print(_as_json(config))
+    else:
+        columns = [Column("setting"), Column("value"), Column("source")]
+        write_table(sys.stdout, columns, [(item.name, item.text, item.source) for item in config.explain()])
+    return 0
+
+
+def _as_json(config: Config) -> str:
+    settings = {item.name: {"value": item.value, "source": item.source} for item in config.explain()}
+    return json.dumps(settings, indent=2)

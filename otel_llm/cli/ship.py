@@ -1,0 +1,182 @@
+"""`otel-llm ship`: deliver what lies in the spool, from outside the program that recorded it.
+
+For a job that runs after the program, a sidecar beside it (`--watch`), or by hand after a crash. A program that is
+still running may deliver at the same time: one of the two does, and each span goes once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from otel_llm.cli.tables import write_line
+from otel_llm.errors import OtelLlmError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from otel_llm.config import Config
+    from otel_llm.contracts import Backend
+    from otel_llm.delivery.courier import Courier
+    from otel_llm.delivery.spool import Spool
+
+__all__ = ["HELP", "add_delivery_arguments", "configure", "deliver", "find_spools", "run"]
+
+HELP = "deliver what lies in the spool"
+
+_STEP_SECONDS = 1.0
+"""How often progress is written."""
+_WATCH_SECONDS = 0.5
+_EXIT_WAITING = 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_delivery_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON: the counts of each backend, by service")
+    parser.add_argument("--watch", action="store_true", help="go on delivering until stopped (SIGTERM, Ctrl-C)")
+
+
+def add_delivery_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `ship` and `replay` share."""
+    parser.add_argument(
+        "--service", metavar="NAME", help="only this service's spool (default: the configured service's, else all)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="give up after this long (default: %(default)g)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Deliver; returns 0 if nothing waits any more, else 1. Raises ConfigError for wrong settings."""
+    from otel_llm import config  # noqa: PLC0415  (reads files and the environment)
+
+    settings = config.load()
+    spools = find_spools(settings, args.service)
+    if args.watch:
+        return _watch(spools, settings)
+    deadline = time.monotonic() + args.timeout
+    codes = [
+        deliver(spool, _buildable(_waiting(spool), settings), settings, timeout=deadline - time.monotonic())
+        for spool in spools
+    ]
+    _print(spools, settings, as_json=args.json)
+    return max(codes, default=0)
+
+
+def find_spools(settings: Config, service: str | None) -> list[Spool]:
+    """The spools to look at; nothing is created on disk by looking."""
+    from otel_llm.delivery.spool import Spool  # noqa: PLC0415  (loads sqlite3)
+    from otel_llm.delivery.spool_types import SpoolSettings  # noqa: PLC0415
+
+    return [Spool(directory, SpoolSettings.of(settings)) for directory in _directories(settings, service)]
+
+
+def _directories(settings: Config, service: str | None) -> list[Path]:
+    from otel_llm.delivery.spool_files import LOG_NAME, spool_directory  # noqa: PLC0415
+
+    if service is None and settings.source("service_name") != "default":
+        service = settings.service_name
+    if service is not None:
+        return [spool_directory(settings.state_dir, service)]
+    return sorted(log.parent for log in (settings.state_dir / "spool").glob(f"*/{LOG_NAME}"))
+
+
+def _waiting(spool: Spool) -> list[str]:
+    return [name for name, found in spool.report().backends.items() if found.ledger.waiting]
+
+
+def _buildable(names: Iterable[str], settings: Config) -> dict[str, Backend]:
+    """The backends that this configuration can build; the others are named on stderr."""
+    built: dict[str, Backend] = {}
+    for name in names:
+        backend = _build(name, settings)
+        if backend is not None:
+            built[name] = backend
+    return built
+
+
+def _build(name: str, settings: Config) -> Backend | None:
+    from otel_llm import backends  # noqa: PLC0415
+
+    try:
+        return backends.build(name, settings)
+    except OtelLlmError as error:
+        write_line(sys.stderr, f"otel-llm: {name} is left out: {error}")
+        return None
+
+
+def _courier(spool: Spool, backends: dict[str, Backend], settings: Config) -> Courier:
+    from otel_llm.delivery.courier import Courier, CourierSettings  # noqa: PLC0415
+
+    return Courier(spool, backends, CourierSettings(request_timeout=settings.export_timeout))
+
+
+def deliver(spool: Spool, backends: dict[str, Backend], settings: Config, *, timeout: float) -> int:
+    """Deliver everything in `spool` that waits for `backends`; returns 0 if nothing waits for any backend then."""
+    if backends:
+        courier = _courier(spool, backends, settings)
+        deadline = time.monotonic() + timeout
+        while not _drained(courier, deadline - time.monotonic()) and time.monotonic() < deadline:
+            pass
+        courier.shutdown(1.0)
+    return _EXIT_WAITING if _waiting(spool) else 0
+
+
+def _drained(courier: Courier, seconds: float) -> bool:
+    """Deliver for a moment; whether all is gone, or nothing can go because every backend that is owed some fails."""
+    report = courier.drain(max(0.0, min(_STEP_SECONDS, seconds)))
+    if report.waiting and sys.stderr.isatty():
+        write_line(sys.stderr, f"{sum(report.waiting.values())} spans waiting")
+    lanes = courier.report()
+    return all(lanes[name].failure is not None for name in report.waiting)
+
+
+def _print(spools: list[Spool], settings: Config, *, as_json: bool) -> None:
+    reports = {spool.directory.name: spool.report().backends for spool in spools}
+    if as_json:
+        data: dict[str, Any] = {
+            service: {name: found.ledger.as_dict() for name, found in backends.items()}
+            for service, backends in reports.items()
+        }
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        return
+    if not any(reports.values()):
+        write_line(sys.stdout, f"Nothing was ever spooled in {settings.state_dir / 'spool'}.")
+    for service, backends in reports.items():
+        for name, found in backends.items():
+            ledger = found.ledger
+            lost = sum(ledger.rejected.values()) + sum(ledger.dropped.values())
+            why = f"; {found.failure.why}" if found.failure is not None and ledger.waiting else ""
+            counts = f"{ledger.delivered} delivered, {ledger.waiting} waiting, {lost} rejected or dropped"
+            write_line(sys.stdout, f"{service} -> {name}: {counts}{why}")
+
+
+def _watch(spools: list[Spool], settings: Config) -> int:
+    """Deliver until somebody stops us; what is not delivered then stays in the spool."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    couriers = []
+    for spool in spools:
+        names = dict.fromkeys([*_waiting(spool), *settings.backend])
+        couriers.append(_courier(spool, _buildable(names, settings), settings))
+    if not couriers:
+        write_line(
+            sys.stderr, "otel-llm: there is no spool yet. Name the service with --service to wait for its spool."
+        )
+        return _EXIT_WAITING
+    while not stop.wait(_WATCH_SECONDS):
+        for courier in couriers:
+            courier.notify()
+    with suppress(ValueError):  # a second signal ends us at once
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    complete = [courier.shutdown(settings.shutdown_timeout).complete for courier in couriers]
+    return 0 if all(complete) else _EXIT_WAITING

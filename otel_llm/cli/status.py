@@ -1,0 +1,208 @@
+"""`otel-llm status`: where the spans of a program are, asked from outside of it.
+
+Reads what the program keeps on disk: the spool's own ledger for backends behind a network, the local store for the
+backend `local`. What a running program still holds in memory (a fraction of a second's worth) is not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from otel_llm.cli.ship import find_spools
+from otel_llm.cli.tables import Column, write_line, write_table
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from otel_llm.config import Config
+    from otel_llm.delivery.spool import Spool
+    from otel_llm.delivery.spool_types import BackendReport
+
+__all__ = ["HELP", "configure", "run"]
+
+HELP = "show where every span is: delivered, waiting, rejected or dropped"
+
+_EXIT_NOT_OK = 1
+_NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One backend of one service, as it looks from outside."""
+
+    service: str
+    backend: str
+    state: str
+    cause: str | None
+    created: int
+    delivered: int
+    waiting: int
+    rejected: dict[str, int]
+    dropped: dict[str, int]
+    last_delivery: float | None
+    oldest_waiting: float | None
+    failing_since: float | None
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON; moments in Unix seconds."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in {"service", "backend"}}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--service", metavar="NAME", help="only this service (default: the configured service, else all)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: {ok, services, store}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the state; returns 0 if something was recorded and every backend is `ok`, else 1.
+
+    Raises ConfigError for wrong settings and StoreError for a store that cannot be read.
+    """
+    from otel_llm import config  # noqa: PLC0415  (reads files and the environment)
+
+    settings = config.load()
+    spools = find_spools(settings, args.service)
+    rows = [row for spool in spools for row in _rows(spool)]
+    store = _store(settings, args.service)
+    found = bool(rows) or ("local" in settings.backend and store["calls"] > 0)
+    ok = found and all(row.state == "ok" for row in rows)
+    if args.json:
+        _print_json(rows, store, ok=ok)
+    else:
+        _print_table(rows, store, settings)
+    _name_others(spools, settings)
+    return 0 if ok else _EXIT_NOT_OK
+
+
+def _rows(spool: Spool) -> list[_Row]:
+    report = spool.report()
+    rejected_lately = _rejected_lately(spool)
+    return [
+        _row(spool.directory.name, name, found, report.degraded, rejected_lately.get(name, 0))
+        for name, found in report.backends.items()
+    ]
+
+
+def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_lately: int) -> _Row:
+    from otel_llm.control.channels import ChannelReport  # noqa: PLC0415  (loads the SDK)
+    from otel_llm.control.health import judge  # noqa: PLC0415
+
+    failure, ledger = found.failure, found.ledger
+    report = ChannelReport(
+        ledger=ledger,
+        durable=True,
+        failure=failure.why if failure is not None else None,
+        failed_at=failure.at if failure is not None else None,
+        memory_only=trouble,
+        oldest_waiting=found.oldest_waiting,
+    )
+    losses = f"{rejected_lately} spans were rejected in the last minutes." if rejected_lately else ""
+    verdict = judge(report, now=time.time(), losses=losses)
+    return _Row(
+        service=service,
+        backend=name,
+        state=verdict.state,
+        cause=verdict.cause,
+        created=ledger.created,
+        delivered=ledger.delivered,
+        waiting=ledger.waiting,
+        rejected=ledger.rejected,
+        dropped=ledger.dropped,
+        last_delivery=ledger.last_delivery,
+        oldest_waiting=found.oldest_waiting,
+        failing_since=failure.since if failure is not None else None,
+    )
+
+
+def _rejected_lately(spool: Spool) -> dict[str, int]:
+    """Spans rejected so lately that their backend counts as degraded, by backend.
+
+    Only the quarantine knows when. Of dropped spans the spool keeps no moment: they are shown, not judged.
+    """
+    from otel_llm.control.health import LOSS_SECONDS  # noqa: PLC0415
+
+    since = time.time() - LOSS_SECONDS
+    found: dict[str, int] = {}
+    for entry in spool.quarantined():
+        if entry.quarantined_at >= since:
+            found[entry.backend] = found.get(entry.backend, 0) + entry.span_count
+    return found
+
+
+def _store(settings: Config, service: str | None) -> dict[str, Any]:
+    """What the local store holds: path, number of calls, and when the last one began (Unix seconds)."""
+    path = settings.store_path
+    if not path.exists():
+        return {"path": str(path), "calls": 0, "last_call": None}
+    from otel_llm.store.queries import calls, usage  # noqa: PLC0415  (loads sqlite3)
+
+    name = service or (settings.service_name if settings.source("service_name") != "default" else None)
+    report = usage(path, ("service",))
+    count = sum(row.calls for row in report.rows if name is None or row.labels["service"] == name)
+    last = next((row.start for row in calls(path, limit=_LOOKED_AT) if name is None or row.service == name), None)
+    return {"path": str(path), "calls": count, "last_call": last.timestamp() if last is not None else None}
+
+
+_LOOKED_AT = 1000
+"""Newest calls among which the last one of a service is looked for."""
+
+
+def _print_json(rows: list[_Row], store: dict[str, Any], *, ok: bool) -> None:
+    services: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        services.setdefault(row.service, {})[row.backend] = row.as_data()
+    sys.stdout.write(json.dumps({"ok": ok, "services": services, "store": store}, indent=2) + "\n")
+
+
+def _print_table(rows: list[_Row], store: dict[str, Any], settings: Config) -> None:
+    if rows:
+        numbers = ("created", "delivered", "waiting", "rejected", "dropped")
+        columns = [Column("service"), Column("backend"), Column("state"), *(Column(it, numeric=True) for it in numbers)]
+        columns += [Column("last delivery"), Column("oldest waiting")]
+        write_table(sys.stdout, columns, [_cells(row) for row in rows])
+    else:
+        write_line(sys.stdout, f"Nothing was ever spooled in {settings.state_dir / 'spool'}.")
+    last = f", the last one {_moment(store['last_call'])}" if store["last_call"] else ""
+    write_line(sys.stdout, f"Local store {store['path']}: {store['calls']} calls{last}.")
+    for row in rows:
+        notes = [row.cause, _losses("rejected", row.rejected), _losses("dropped", row.dropped)]
+        for note in filter(None, notes):
+            write_line(sys.stdout, f"{row.service} -> {row.backend}: {' '.join(note.split())}")
+
+
+def _cells(row: _Row) -> list[str]:
+    lost = (sum(row.rejected.values()), sum(row.dropped.values()))
+    counts = [f"{count:,}" for count in (row.created, row.delivered, row.waiting, *lost)]
+    return [row.service, row.backend, row.state, *counts, _moment(row.last_delivery), _moment(row.oldest_waiting)]
+
+
+def _losses(fate: str, counts: dict[str, int]) -> str:
+    listed = ", ".join(f"{spans} {fate} ({reason})" for reason, spans in counts.items())
+    return f"since the spool began: {listed}." if listed else ""
+
+
+def _moment(seconds: float | None) -> str:
+    if seconds is None:
+        return _NOTHING
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")
+
+
+def _name_others(shown: list[Spool], settings: Config) -> None:
+    """Say on stderr which other services have a spool, where only one was shown."""
+    from otel_llm.delivery.spool_files import LOG_NAME  # noqa: PLC0415
+
+    here = {spool.directory for spool in shown}
+    logs = (settings.state_dir / "spool").glob(f"*/{LOG_NAME}")
+    others: list[Path] = sorted(log.parent for log in logs if log.parent not in here)
+    if others:
+        names = ", ".join(directory.name for directory in others)
+        write_line(sys.stderr, f"Other services with a spool here: {names} (--service NAME).")

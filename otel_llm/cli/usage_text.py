@@ -1,0 +1,113 @@
+"""The usage report as a table: short units for a person at a terminal, every digit for a pipe."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from otel_llm.cli.tables import Column, write_line, write_table
+from otel_llm.store.money import decimal_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_llm.store.usage import UsageReport, UsageRow
+
+__all__ = ["human_count", "human_duration", "human_usd", "write_usage_table"]
+
+_NOTHING = "-"
+
+
+def human_count(count: int) -> str:
+    """`950`, `12.3k`, `4.56M`: three digits of a count."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            decimals = max(0, 3 - len(str(count // size)))
+            return f"{count / size:,.{decimals}f}{unit}"
+    return str(count)
+
+
+def human_usd(amount: Decimal | None) -> str:
+    """`$12.34`, `$0.0123`: cents for dollars, three significant digits below one; `-` for unknown."""
+    if amount is None:
+        return _NOTHING
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    digits = max(2, 2 - amount.adjusted())
+    return f"${amount:.{digits}f}"
+
+
+def human_duration(milliseconds: float | None) -> str:
+    """`850 ms`, `1.25 s`, `2 min 5 s`; `-` for none."""
+    if milliseconds is None:
+        return _NOTHING
+    if milliseconds < 10:
+        return f"{milliseconds:.2g} ms"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.3g} s"
+    return f"{milliseconds // 60_000:.0f} min {milliseconds % 60_000 / 1000:.0f} s"
+
+
+class _Measure(NamedTuple):
+    """One column of the table: a field of `UsageRow`, and how a person wants to read it."""
+
+    field: str
+    """Also the heading for a program."""
+    heading: str
+    text: Callable[[Any], str]
+    share: str = ""
+    """Field with the share of all calls, shown behind the number."""
+    optional: bool = False
+    """Left out at a terminal when no row has anything to say there."""
+
+
+_MEASURES = (
+    _Measure("calls", "calls", "{:,}".format),
+    _Measure("errors", "errors", "{:,}".format, share="error_rate"),
+    _Measure("input_tokens", "in", human_count),
+    _Measure("output_tokens", "out", human_count),
+    _Measure("cache_read_tokens", "cache read", human_count, optional=True),
+    _Measure("cache_write_tokens", "cache write", human_count, optional=True),
+    _Measure("reasoning_tokens", "reasoning", human_count, optional=True),
+    _Measure("cost_usd", "cost", human_usd),
+    _Measure("unknown_cost_calls", "no price", "{:,}".format, optional=True),
+    _Measure("cache_hits", "hits", "{:,}".format, share="cache_hit_rate"),
+    _Measure("saved_usd", "saved", human_usd, optional=True),
+    _Measure("latency_p50_ms", "p50", human_duration),
+    _Measure("latency_p95_ms", "p95", human_duration),
+    _Measure("ttft_p50_ms", "first chunk", human_duration, optional=True),
+)
+
+
+def write_usage_table(out: TextIO, report: UsageReport, *, human: bool) -> None:
+    """Write `report` as a table with its totals; `human` chooses short units over every digit."""
+    shown = [it for it in _MEASURES if not human or not it.optional or getattr(report.totals, it.field)]
+    headings = [measure.heading if human else measure.field for measure in shown]
+    columns = [Column(name) for name in report.group_by] + [Column(name, numeric=True) for name in headings]
+    rows = [[*_labels(row), *_cells(row, shown, human=human)] for row in report.rows] if report.group_by else []
+    first = ["total", *[""] * (len(report.group_by) - 1)] if report.group_by else []
+    write_table(out, columns, rows, totals=[*first, *_cells(report.totals, shown, human=human)])
+    if human and report.totals.unknown_cost_calls:
+        write_line(out, "\nSome calls used a model whose price is not known (`no price`); the cost is without them.")
+
+
+def _labels(row: UsageRow) -> list[str]:
+    return [_NOTHING if label is None else label for label in row.labels.values()]
+
+
+def _cells(row: UsageRow, measures: list[_Measure], *, human: bool) -> list[str]:
+    return [_human(row, measure) if human else _plain(getattr(row, measure.field)) for measure in measures]
+
+
+def _human(row: UsageRow, measure: _Measure) -> str:
+    value, share = getattr(row, measure.field), getattr(row, measure.share) if measure.share else None
+    text = measure.text(value)
+    return f"{text} ({share:.0%})" if value and share is not None else text
+
+
+def _plain(value: float | Decimal | None) -> str:
+    if value is None:
+        return _NOTHING
+    return decimal_text(value) if isinstance(value, Decimal) else str(value)

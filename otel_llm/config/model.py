@@ -1,0 +1,181 @@
+"""The settings of one program, typed and frozen, each knowing where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from otel_llm.config.masking import Shown, masked
+from otel_llm.config.parse import nearest
+from otel_llm.config.settings import SETTINGS, Setting
+from otel_llm.errors import UnknownSettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Config", "OpikSettings", "OtlpSettings", "SettingValue", "SpoolSettings"]
+
+
+class SettingValue(NamedTuple):
+    """One setting as `config show` prints it; secrets are masked."""
+
+    name: str
+    value: Shown
+    source: str
+
+    @property
+    def text(self) -> str:
+        """The value in words; a dash where there is none."""
+        if self.value is None or self.value in ([], {}):
+            return "-"
+        if isinstance(self.value, bool):
+            return "true" if self.value else "false"
+        if isinstance(self.value, list):
+            return ",".join(self.value)
+        if isinstance(self.value, dict):
+            return ",".join(f"{name}={value}" for name, value in self.value.items())
+        return str(self.value)
+
+
+class _Masked:
+    """Shows its fields without their secrets."""
+
+    prefix: ClassVar[str] = ""
+    """What stands before the names of these fields in the table of settings."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{one.name}={_shown(self.prefix + one.name, getattr(self, one.name))}"
+            for one in fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+            if one.repr
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class OtlpSettings(_Masked):
+    """Where and how spans go by OTLP."""
+
+    prefix: ClassVar[str] = "otlp."
+
+    endpoint: str
+    protocol: Literal["http/protobuf", "grpc"]
+    headers: Mapping[str, str]
+    compression: Literal["none", "gzip", "deflate"]
+    timeout: float
+
+    @property
+    def traces_url(self) -> str:
+        """The full address for `http/protobuf`: `/v1/traces` is added where `endpoint` has no path."""
+        parts = urlsplit(self.endpoint)
+        return self.endpoint if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
+
+
+@dataclass(frozen=True, repr=False)
+class OpikSettings(_Masked):
+    """Which Opik receives spans, and into which project."""
+
+    prefix: ClassVar[str] = "opik."
+
+    url: str
+    api_key: str | None
+    workspace: str
+    project: str | None
+    check_tls: bool
+    tenants: Mapping[str, str]
+    """Tenant -> project, for tenants that have their own."""
+
+
+@dataclass(frozen=True, repr=False)
+class SpoolSettings(_Masked):
+    """How spans wait on disk."""
+
+    prefix: ClassVar[str] = "spool."
+
+    mode: Literal["always", "overflow", "off"]
+    max_bytes: int
+    max_age: float
+    max_disk_share: float
+    fsync: Literal["interval", "always"]
+    flush_interval: int
+    """Milliseconds."""
+
+
+@dataclass(frozen=True, repr=False)
+class Config(_Masked):
+    """All settings; units and meanings stand in `settings.py` and docs/settings.md. Made by `load` only."""
+
+    enabled: bool
+    backend: tuple[str, ...]
+    service_name: str
+    environment: str | None
+    content: Literal["off", "metadata", "on"]
+    instrument: tuple[str, ...]
+    http_spans: bool
+    strict: bool
+    tenant_default: str
+    tenant_from_baggage: bool
+    tenant_baggage_key: str
+    tenant_metadata_key: str
+    prices_file: Path | None
+    model_aliases: Mapping[str, str]
+    state_dir: Path
+    store_path: Path
+    file_path: Path
+    health_port: int | None
+    batch_queue_size: int
+    batch_size: int
+    batch_delay: int
+    export_timeout: float
+    shutdown_timeout: float
+    handle_sigterm: bool
+    max_span_bytes: int
+    max_value_bytes: int
+    content_tenants: Mapping[str, str]
+    content_operations: Mapping[str, str]
+    content_system: Literal["off", "metadata", "on"]
+    content_tools: Literal["off", "metadata", "on"]
+    content_images: Literal["off", "metadata", "on"]
+    redact: tuple[str, ...]
+    pseudonym_key: str | None
+    otlp: OtlpSettings
+    opik: OpikSettings
+    spool: SpoolSettings
+    sources: Mapping[str, str] = field(repr=False, compare=False)
+    """Setting name -> where its value came from."""
+
+    @property
+    def captures_content(self) -> bool:
+        """Whether prompts and answers are read at all, for any tenant or operation, if only for their lengths."""
+        return {self.content, *self.content_tenants.values(), *self.content_operations.values()} != {"off"}
+
+    def get(self, name: str) -> Any:
+        """The value of the setting with this dotted name; raises `UnknownSettingError` for another."""
+        setting = _known(name)
+        holder = getattr(self, setting.group) if setting.group else self
+        return getattr(holder, setting.name.rpartition(".")[2])
+
+    def source(self, name: str) -> str:
+        """Where the value of this setting came from: `argument`, `environment NAME`, `file PATH` or `default`."""
+        return self.sources[_known(name).name]
+
+    def explain(self) -> list[SettingValue]:
+        """Every setting in the order of the table, masked, with its source."""
+        return [SettingValue(one.name, masked(one, self.get(one.name)), self.source(one.name)) for one in SETTINGS]
+
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def _known(name: str) -> Setting:
+    setting = _BY_NAME.get(name)
+    if setting is None:
+        raise UnknownSettingError(f"{name}: there is no such setting{nearest(name, _BY_NAME)}")
+    return setting
+
+
+def _shown(name: str, value: object) -> str:
+    setting = _BY_NAME.get(name)
+    return repr(masked(setting, value) if setting else value)

@@ -1,0 +1,148 @@
+"""Who the work is for: tenant, user and session, carried in OpenTelemetry's own context.
+
+The identity rides in the OTel context, so it follows whatever that context follows: `await`, `gather`,
+`TaskGroup`, generators, and threads started with a copied context. Nothing here is baggage: the identity
+never leaves the process in a header.
+
+    with otel_llm.tenant("acme", user="u1", session="s1"):
+        litellm.completion(...)        # every span begun in here is stamped
+"""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry import baggage
+from opentelemetry import context as otel_context
+
+from otel_llm import semconv
+
+if TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
+
+    from opentelemetry.context import Context
+
+__all__ = [
+    "ACTIVE_CALL_KEY",
+    "NOBODY",
+    "Identity",
+    "active_call",
+    "current_identity",
+    "identity_in",
+    "tenant",
+    "with_identity",
+]
+
+_LONGEST_FROM_BAGGAGE = 256
+_IDENTITY_KEY = otel_context.create_key("otel_llm.identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Tenant, user and session of a piece of work; each is None when nobody said."""
+
+    tenant: str | None = None
+    user: str | None = None
+    session: str | None = None
+
+    def over(self, outer: Identity) -> Identity:
+        """The same identity, with what it leaves open filled in from `outer`.
+
+        A different tenant does not inherit the outer tenant's user and session: they are not its own.
+        """
+        if self.tenant is not None and self.tenant != outer.tenant:
+            outer = Identity()
+        return Identity(
+            tenant=self.tenant if self.tenant is not None else outer.tenant,
+            user=self.user if self.user is not None else outer.user,
+            session=self.session if self.session is not None else outer.session,
+        )
+
+
+NOBODY = Identity()
+"""Nothing is known of whom the work is for."""
+
+
+def identity_in(context: Context | None) -> Identity:
+    """The identity that `context` carries (the current one for None); an empty one if it carries none."""
+    found = otel_context.get_value(_IDENTITY_KEY, context)
+    return found if isinstance(found, Identity) else NOBODY
+
+
+def current_identity() -> Identity:
+    """The identity of the work that is running now."""
+    return identity_in(None)
+
+
+def with_identity(identity: Identity, context: Context | None = None) -> Context:
+    """A copy of `context` (the current one for None) that carries `identity`."""
+    return otel_context.set_value(_IDENTITY_KEY, identity, context)
+
+
+def identity_from_baggage(context: Context | None, tenant_key: str) -> Identity:
+    """The identity that W3C baggage of `context` names: `tenant_key`, `user.id` and `session.id`.
+
+    Entries are cut to 256 characters: they were written by whoever called, not by this program.
+    """
+    return Identity(
+        tenant=_baggage_entry(tenant_key, context),
+        user=_baggage_entry(semconv.USER_ID, context),
+        session=_baggage_entry(semconv.SESSION_ID, context),
+    )
+
+
+def _baggage_entry(name: str, context: Context | None) -> str | None:
+    value = baggage.get_baggage(name, context)
+    return str(value)[:_LONGEST_FROM_BAGGAGE] if value not in (None, "") else None
+
+
+def leave(token: Token[Context]) -> None:
+    """Undo an `attach`, without a word where that is impossible.
+
+    A generator or task that is closed from elsewhere runs its `finally` in another context than it began in. What
+    was attached is gone with that context; upstream's `detach` would log a traceback about it.
+    """
+    with contextlib.suppress(ValueError):
+        token.var.reset(token)
+
+
+class tenant(AbstractContextManager["Identity"]):  # noqa: N801  (reads as a statement: `with tenant("acme")`)
+    """Run a block on behalf of a tenant; every span begun inside carries it.
+
+    `name` is the tenant's id; `user` and `session` are optional ids. What is left out is inherited from an
+    enclosing block of the same tenant. Works with `with` around sync and async code alike. Empty strings
+    count as not given; anything that is not a string is turned into one.
+    """
+
+    def __init__(self, name: str | None = None, *, user: str | None = None, session: str | None = None) -> None:
+        self._identity = Identity(_text(name), _text(user), _text(session))
+        self._tokens: list[Token[Context]] = []
+
+    def __enter__(self) -> Identity:
+        merged = self._identity.over(current_identity())
+        self._tokens.append(otel_context.attach(with_identity(merged)))
+        return merged
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leave(self._tokens.pop())
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else str(value)
+
+
+ACTIVE_CALL_KEY = otel_context.create_key("otel_llm.active_call")
+"""OTel context key under which the recorder keeps the LLM call that is running."""
+
+
+def active_call(context: Context | None = None) -> object | None:
+    """The recorded LLM call that `context` (the current one for None) runs inside, or None outside of one."""
+    return otel_context.get_value(ACTIVE_CALL_KEY, context)

@@ -1,0 +1,1 @@
+"""Assembly of the pipeline, its health, and its checks."""

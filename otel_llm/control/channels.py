@@ -1,0 +1,143 @@
+"""A channel takes spans from the pipeline to one or more backends and can say where every one of them is.
+
+DirectChannel               queue -> backend                         on this machine already
+spooled.SpooledChannel      queue -> spool -> courier -> backends    survives the process
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from otel_llm.control.queue_guard import DropCounts, GuardedBatching
+from otel_llm.delivery.exporter import DeliveryExporter
+from otel_llm.ledger import Ledger, LedgerReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otel_llm.config import Config
+    from otel_llm.contracts import Backend
+
+__all__ = ["Channel", "ChannelReport", "DirectChannel", "batching", "empty_queue"]
+
+
+class Channel(Protocol):
+    """What the pipeline and the status page need to know of a channel."""
+
+    @property
+    def processor(self) -> SpanProcessor:
+        """Where ended spans are handed over."""
+        ...
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        """Ledgers in which the pipeline counts each span that it hands over."""
+        ...
+
+    def flush(self, timeout: float) -> None:
+        """Deliver what was handed over so far, within `timeout` seconds."""
+        ...
+
+    def reports(self) -> list[ChannelReport]:
+        """Where the spans are, a report for each backend."""
+        ...
+
+    def hurry(self, timeout: float) -> None:
+        """The process is about to end: whatever is being delivered has `timeout` seconds left."""
+        ...
+
+    def close(self, timeout: float) -> None:
+        """Let go of connections and files, within `timeout` seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelReport:
+    """One backend's counts and its trouble, if it has any."""
+
+    ledger: LedgerReport
+    durable: bool
+    """Whether what waits survives the end of the process."""
+    failure: str | None = None
+    """Why the backend takes nothing now, with what to do; None when the last attempt was answered."""
+    failed_at: float | None = None
+    """Unix seconds of the latest failed attempt; None where not known, then it was in this run of the program."""
+    failing_since: float | None = None
+    """Unix seconds of the first failed attempt after the last delivery; None where not known."""
+    memory_only: str = ""
+    """Why a spool that should be on disk is in memory; empty when it is where it should be."""
+    oldest_waiting: float | None = None
+    """Unix seconds at which the oldest waiting span was handed over; None where not known or nothing waits."""
+    queued: int = 0
+    """Of the waiting spans, those in this process's queue."""
+    queue_capacity: int = 0
+
+
+class DirectChannel:
+    """Spans go from the queue straight to a backend on this machine."""
+
+    def __init__(self, backend: Backend, config: Config) -> None:
+        self._backend = backend
+        self._ledger = Ledger(backend.name)
+        self._exporter = DeliveryExporter(backend, self._ledger, timeout=config.export_timeout, announce=False)
+        self._queue = batching(self._exporter, self._ledger, config)
+
+    @property
+    def processor(self) -> SpanProcessor:
+        """Where ended spans are handed over."""
+        return self._queue
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        """The backend's own ledger."""
+        return [self._ledger]
+
+    def flush(self, timeout: float) -> None:
+        """Hand everything queued to the backend."""
+        empty_queue(self._queue, timeout)
+
+    def reports(self) -> list[ChannelReport]:
+        """The backend's counts."""
+        return [
+            ChannelReport(
+                ledger=self._ledger.report(),
+                durable=False,
+                failure=self._exporter.trouble,
+                queued=self._queue.queued,
+                queue_capacity=self._queue.capacity,
+            )
+        ]
+
+    def hurry(self, timeout: float) -> None:
+        """Give an export that is under way, and all after it, an end."""
+        self._exporter.hurry(timeout)
+
+    def close(self, timeout: float) -> None:  # noqa: ARG002  (a backend on this machine does not keep us waiting)
+        """Close the backend."""
+        self._backend.close()
+
+
+def empty_queue(queue: GuardedBatching, timeout: float) -> None:
+    """Export what is queued, for at most `timeout` seconds; what takes longer goes on in the background.
+
+    The SDK's `force_flush` exports on the thread that calls it and pays no heed to its timeout.
+    """
+    worker = threading.Thread(target=queue.force_flush, name="otel_llm flush", daemon=True)
+    try:
+        worker.start()
+    except RuntimeError:  # no more threads, or (Python 3.12 and later) the interpreter is ending and starts none
+        queue.force_flush()
+        return
+    worker.join(timeout)
+
+
+def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:
+    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take."""
+    return GuardedBatching(
+        exporter, counts, queue_size=config.batch_queue_size, batch_size=config.batch_size, delay=config.batch_delay
+    )

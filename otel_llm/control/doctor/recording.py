@@ -1,0 +1,71 @@
+"""What is recorded, what is not and why, and what else is installed that records the same calls."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from otel_llm.control.doctor.examination import ok, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_llm.config import Config
+    from otel_llm.contracts import Finding
+
+__all__ = ["check_recording"]
+
+_OTHERS: Final = re.compile(
+    r"^(openinference-instrumentation-.+|openlit|traceloop-sdk|langtrace-python-sdk|logfire"
+    r"|opentelemetry-instrumentation-(genai-.+|litellm|openai|openai-v2|anthropic|bedrock|cohere|groq|mistralai|ollama"
+    r"|vertexai|google-genai|google-generativeai|langchain|llamaindex))$"
+)
+"""Distributions that record calls of language models as OpenTelemetry spans."""
+_OWN_PIPELINES: Final = ("langfuse", "opik")
+"""SDKs with litellm callbacks that send spans by a way of their own."""
+
+
+def check_recording(config: Config) -> Iterator[Finding]:
+    """Each library that could be recorded, and each installed package that would record it too."""
+    for library in ("litellm", *(("httpx", "aiohttp") if config.http_spans else ())):
+        yield _library(library, config)
+    installed = sorted({_normal(name) for found in metadata.distributions() if (name := found.metadata["Name"])})
+    others = [name for name in installed if _OTHERS.match(name)]
+    if others:
+        yield ok(
+            "recording.overlap",
+            f"Also installed: {', '.join(others)}. Where a program switches them on, their spans of calls that "
+            "otel_llm records are left out of what otel_llm ships, so that nothing counts twice.",
+        )
+    callbacks = [name for name in installed if name in _OWN_PIPELINES]
+    if callbacks:
+        yield ok(
+            "recording.callbacks",
+            f"Also installed: {', '.join(callbacks)}. A program that names one of them in `litellm.callbacks` sends "
+            "each call a second time, by that package's own way; otel_llm cannot see that.",
+        )
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as PyPI compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _library(library: str, config: Config) -> Finding:
+    name = f"recording.{library}"
+    if library not in config.instrument:
+        source = config.source("instrument")
+        return warning(name, f"{library} is left out by the setting `instrument` ({source}).", "Add it there.")
+    if find_spec(library) is None:
+        sentence = f"{library} is not installed, so there is nothing to record."
+        return warning(name, sentence, "Install otel-llm[litellm].") if library == "litellm" else ok(name, sentence)
+    if library != "litellm" and find_spec(_instrumentation_of(library)) is None:
+        remedy = f"Install otel-llm[{library}]."
+        return warning(name, f"{library} is installed, and what records its requests is not.", remedy)
+    return ok(name, f"{library} is recorded as soon as the program imports it.")
+
+
+def _instrumentation_of(library: str) -> str:
+    return f"opentelemetry.instrumentation.{'aiohttp_client' if library == 'aiohttp' else library}"

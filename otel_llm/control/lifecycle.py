@@ -1,0 +1,172 @@
+"""The end of a process: however it comes, what is queued is handed over first.
+
+how the process ends                             what tells us
+the program ends, `sys.exit`, an exception       `atexit`
+SIGTERM, where the program left it alone         a handler of ours, which then lets the signal do what it does
+a child of `multiprocessing` or billiard         their `Finalize`: such children end by `os._exit`, without `atexit`
+a child of Celery's prefork pool                 Celery's signal `worker_process_shutdown`: those skip `Finalize` too
+`os._exit`, SIGKILL                              nothing can: what is in the spool stays there for the next start
+
+docs/decisions/0052-sigterm.md says why. Other packages are looked up where the program has loaded them.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+__all__ = ["EndOfProcess"]
+
+_GRACE_SECONDS: Final = 0.5
+"""On top of the time that handing over may take: for closing files."""
+_LOOK_SECONDS: Final = 0.01
+_WITH_FINALIZERS: Final = ("multiprocessing.util", "billiard.util")
+
+
+class EndOfProcess:
+    """Calls `hand_over` once the process is about to end, by any of the ways that leave a chance to.
+
+    `hand_over` takes as long as it takes, except on SIGTERM, where the process does not wait for it longer than
+    the `patience` of `watch_sigterm`. It may be called more than once and in any thread.
+    """
+
+    def __init__(self, hand_over: Callable[[], None]) -> None:
+        self._hand_over = hand_over
+        self._watching = False
+        self._patience = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._terminating = False
+        self._handed_over = False
+        self._closing_in: int | None = None
+
+    def watch(self) -> None:
+        """Be called at the end of this process and of every child forked from it. A second call does nothing."""
+        if self._watching:
+            return
+        self._watching = True
+        atexit.register(self._hand_over)
+        self._watch_finalizers()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._in_child)
+
+    def watch_sigterm(self, patience: float) -> bool:
+        """Handle SIGTERM as well, if the program has left it at its default; say whether it is handled.
+
+        On the signal `hand_over` gets at most `patience` seconds, then the signal takes its default action, so that
+        the exit status is the same as without us. A second signal ends the process at once.
+        """
+        self._patience = patience
+        if threading.current_thread() is not threading.main_thread():
+            return False  # only the main thread may set handlers
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+        return self._handles_sigterm()
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Around the handing over itself: a SIGTERM that comes meanwhile takes effect at the end of the block."""
+        self._closing_in = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._closing_in = None
+            if self._terminating and self._handles_sigterm():
+                self._die()
+
+    def leave_sigterm(self) -> None:
+        """Give SIGTERM back its default action, unless the program has a handler of its own by now."""
+        if self._handles_sigterm() and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _handles_sigterm(self) -> bool:
+        return signal.getsignal(signal.SIGTERM) == self._on_sigterm
+
+    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._handles_sigterm():  # a later handler of the program calls the one it found: that one decides
+            self._hand_over_in_time()
+            return
+        if self._terminating:  # somebody insists
+            self._die()
+            return
+        self._terminating = True
+        if self._closing_in == threading.get_ident():  # the signal has interrupted the handing over: let it finish
+            return
+        self._hand_over_in_time()
+        self._die()
+
+    def _die(self) -> None:
+        """As SIGTERM would have it without us. Where this is not the main thread, that one's handler sees to it."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _hand_over_in_time(self) -> None:
+        """In a thread of the lowest level, and waiting for it without any lock that the main thread may hold.
+
+        The signal may have interrupted it anywhere, in `threading` too.
+        """
+        if self._closing_in == threading.get_ident():  # this thread is at it, and goes on when the handler returns
+            return
+        end = time.monotonic() + self._patience + _GRACE_SECONDS
+        self._handed_over = False
+        try:
+            _thread.start_new_thread(self._hand_over_and_note, ())
+        except RuntimeError:  # no more threads, or the interpreter is ending and `atexit` is at it already
+            self._handed_over = True
+        while not (self._handed_over and self._closing_in is None) and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)  # another thread may have begun to close before us
+
+    def _hand_over_and_note(self) -> None:
+        try:
+            self._hand_over()
+        finally:
+            self._handed_over = True
+
+    # --- children ------------------------------------------------------------------------------------------
+
+    def _in_child(self) -> None:
+        self._begin()
+        self._watch_finalizers()
+        self._watch_celery()
+
+    def _watch_finalizers(self) -> None:
+        """Children begin with an empty list of finalizers, so each is to put us on its own when it begins."""
+        for name in _WITH_FINALIZERS:
+            util = sys.modules.get(name)
+            if util is not None:
+                util.register_after_fork(self, _add_finalizer_of(util))
+                _add_finalizer_of(util)(self)
+
+    def _watch_celery(self) -> None:
+        signals = sys.modules.get("celery.signals")
+        if signals is not None:
+            signals.worker_process_shutdown.connect(self._on_celery, weak=False, dispatch_uid="otel_llm")
+
+    def _on_celery(self, **_: object) -> None:
+        self._hand_over()
+
+    def finish(self) -> None:
+        """Hand over what is queued now."""
+        self._hand_over()
+
+
+def _add_finalizer_of(util: Any) -> Callable[[EndOfProcess], None]:
+    """What a child of `multiprocessing` (whose `util` this is) does when it begins; the last thing it does is ours."""
+
+    def add(end: EndOfProcess) -> None:
+        util.Finalize(None, end.finish, exitpriority=-100)
+
+    return add

@@ -1,0 +1,25 @@
+"""From a span to the page that shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_llm.config import load
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+__all__ = ["opik_url"]
+
+
+def opik_url(span: Span) -> str | None:
+    """The link that opens the trace of `span` in Opik, by the settings `opik.url` and `opik.api_key`.
+
+    None for a span that was never recorded. The link is right before the trace has arrived: ids are a function of
+    the span's own. Raises `ConfigError` when the settings cannot be understood.
+    """
+    from otel_llm.backends.opik.links import opik_url_of  # noqa: PLC0415  (only users of Opik need it)
+    from otel_llm.control.running import current_config  # noqa: PLC0415
+
+    settings = (current_config() or load()).opik
+    return opik_url_of(span, settings.url, settings.api_key)

@@ -1,0 +1,206 @@
+"""Assembly: the one place where settings become a working pipeline.
+
+    LLM call -> recorder -> SpanPipeline (identity, overlap, content, limits, redaction) -> queue -> exporter -> backend
+                                                                             \\-> spool -> courier -> backend
+
+Backends on this machine (local, file, console) are written to directly; backends behind a network get their
+batches through the spool on disk. Each has its own queue, so a slow one never holds up another.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+
+from otel_llm import backends, semconv
+from otel_llm.config import NO_BACKEND
+from otel_llm.control.channels import DirectChannel
+from otel_llm.control.version import VERSION
+from otel_llm.instrumentation.http import HttpInstrumentation
+from otel_llm.instrumentation.litellm import LitellmInstrumentor
+from otel_llm.instrumentation.litellm.instrumentor import is_recording
+from otel_llm.instrumentation.litellm.pricing import use_prices
+from otel_llm.instrumentation.recorder import Recorder
+from otel_llm.pricing import NO_PRICES, load_prices
+from otel_llm.processors.chain import SpanPipeline
+from otel_llm.processors.content_policy import ContentPolicy
+from otel_llm.processors.http_scope import HttpScopeFilter
+from otel_llm.processors.identity import IdentityStamp
+from otel_llm.processors.inline_media import InlineMedia
+from otel_llm.processors.limits import SizeLimits
+from otel_llm.processors.overlap import OverlapFilter
+from otel_llm.processors.redaction import Redaction, Redactor
+from otel_llm.processors.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.metrics import MeterProvider
+
+    from otel_llm.config import Config
+    from otel_llm.control.channels import Channel
+    from otel_llm.pricing import PriceBook
+
+__all__ = ["Pipeline", "assemble"]
+
+_logger = logging.getLogger(__name__)
+
+_DIRECT: Final = frozenset({"local", "file", "console"})
+"""Backends on this machine: handing a batch over is as durable as spooling it."""
+
+
+@dataclass
+class Pipeline:
+    """Everything that one `configure` built, and how to take it down again."""
+
+    config: Config
+    provider: TracerProvider
+    owns_provider: bool
+    """True when the provider was made here, because the program had none that spans could join."""
+    processor: SpanPipeline | None
+    tally: Tally
+    """Calls, tokens and money of this process, for `/metrics`."""
+    channels: list[Channel] = field(default_factory=list)
+    recorder: Recorder | None = None
+    http: list[HttpInstrumentation] = field(default_factory=list)
+    redactors: tuple[Redactor, ...] = ()
+    """The program's own functions over every text of a span."""
+
+    def close(self, timeout: float) -> None:
+        """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
+        if "litellm" in self.config.instrument:
+            LitellmInstrumentor().uninstrument()
+            use_prices(NO_PRICES)
+        for instrumentation in self.http:
+            instrumentation.end()
+        for channel in self.channels:
+            channel.hurry(timeout)
+        if self.processor is not None:
+            self.processor.shutdown()
+        for channel in self.channels:
+            channel.close(timeout)
+
+
+def assemble(
+    config: Config,
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    redactors: Sequence[Redactor] = (),
+) -> Pipeline:
+    """Build and start the pipeline that `config` describes.
+
+    Joins `tracer_provider`, else the program's global SDK provider, else makes one and sets it as the global one
+    if the program has set none. `redactors` are functions of the program's that every text goes through. Raises
+    `BackendError` when a backend cannot be built as configured, `ConfigError` when the file of prices cannot be used.
+    """
+    prices = load_prices(config.prices_file, aliases=config.model_aliases, default_tenant=config.tenant_default)
+    channels = _channels(config)
+    provider, owned = _provider(config, tracer_provider)
+    http_filter = HttpScopeFilter()
+    tally = Tally()
+    processor = _processor(config, channels, http_filter, tally, Redaction.of(config, redactors))
+    provider.add_span_processor(processor)
+    pipeline = Pipeline(config, provider, owned, processor, tally, channels, redactors=tuple(redactors))
+    _instrument(pipeline, meter_provider, prices)
+    return pipeline
+
+
+def _channels(config: Config) -> list[Channel]:
+    names = [name for name in config.backend if name != NO_BACKEND]
+    spooled = [name for name in names if name not in _DIRECT]
+    if config.spool.mode == "off":
+        spooled = []
+    channels: list[Channel] = [
+        DirectChannel(backends.build(name, config), config) for name in names if name not in spooled
+    ]
+    if spooled:
+        from otel_llm.control.spooled import SpooledChannel  # noqa: PLC0415  (the default backend needs no spool)
+
+        channels.append(SpooledChannel({name: backends.build(name, config) for name in spooled}, config))
+    return channels
+
+
+def _provider(config: Config, given: TracerProvider | None) -> tuple[TracerProvider, bool]:
+    if given is not None:
+        return given, False
+    found = trace.get_tracer_provider()
+    if isinstance(found, TracerProvider):
+        return found, False
+    made = _made_provider(config)
+    if isinstance(found, trace.ProxyTracerProvider):
+        trace.set_tracer_provider(made)
+    else:
+        _logger.info(
+            "The program's tracer provider (%s) is not OpenTelemetry's SDK; LLM spans go through a provider of "
+            "their own and that one is left alone.",
+            type(found).__module__,
+        )
+    return made, True
+
+
+def _made_provider(config: Config) -> TracerProvider:
+    """A provider whose trace ids carry their time, so that every backend and process derives the same ids."""
+    from otel_llm.backends.opik.ids import Uuid7IdGenerator  # noqa: PLC0415  (not needed where a provider exists)
+    from otel_llm.backends.opik.trace_time import TraceTimeSampler  # noqa: PLC0415
+
+    facts: dict[str, Any] = {semconv.SERVICE_NAME: config.service_name}
+    if config.environment is not None:
+        facts[semconv.DEPLOYMENT_ENVIRONMENT] = config.environment
+    provider = TracerProvider(resource=Resource.create(facts), id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
+    provider.sampler = TraceTimeSampler(provider.sampler)
+    return provider
+
+
+def _processor(
+    config: Config, channels: list[Channel], http_filter: HttpScopeFilter, tally: Tally, redaction: Redaction
+) -> SpanPipeline:
+    overlap = OverlapFilter(is_recording)
+    identity = IdentityStamp(
+        default_tenant=config.tenant_default,
+        from_baggage=config.tenant_from_baggage,
+        baggage_tenant_key=config.tenant_baggage_key,
+    )
+    limits = SizeLimits(max_value_bytes=config.max_value_bytes, max_span_bytes=config.max_span_bytes)
+    return SpanPipeline(
+        _fan_out([channel.processor for channel in channels]),
+        on_start=[identity, overlap.on_start, http_filter.on_start],
+        # Redaction is the last that changes a span; the tally only counts, and sees no more than a backend does.
+        on_end=[overlap, http_filter, ContentPolicy.of(config), InlineMedia(), limits, redaction, tally],
+        ledgers=[ledger for channel in channels for ledger in channel.ledgers],
+    )
+
+
+def _fan_out(processors: list[SpanProcessor]) -> SpanProcessor:
+    if len(processors) == 1:
+        return processors[0]
+    fan = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]  # upstream left it untyped
+    for processor in processors:
+        fan.add_span_processor(processor)
+    return fan
+
+
+def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices: PriceBook) -> None:
+    config = pipeline.config
+    pipeline.recorder = Recorder(
+        pipeline.provider,
+        meter_provider,
+        version=VERSION,
+        capture_content=config.captures_content,
+        baggage_tenant_key=config.tenant_baggage_key if config.tenant_from_baggage else None,
+    )
+    if "litellm" in config.instrument:
+        use_prices(prices)
+        LitellmInstrumentor().instrument(recorder=pipeline.recorder, tenant_key=config.tenant_metadata_key)
+    if not config.http_spans:
+        return
+    for name in ("httpx", "aiohttp"):
+        if name in config.instrument:
+            instrumentation = HttpInstrumentation(name, pipeline.provider, meter_provider)
+            instrumentation.begin()
+            pipeline.http.append(instrumentation)

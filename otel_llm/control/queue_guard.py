@@ -1,0 +1,119 @@
+"""The SDK's batching queue, with its losses counted.
+
+`BatchSpanProcessor` drops the oldest span without a word when its queue is full. This guard stands before it and
+knows how many spans are queued: what was handed over, less what the exporter was given. When the queue is full the
+new span is turned away here and counted, so that nothing disappears unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+__all__ = ["DropCounts", "GuardedBatching"]
+
+_QUEUE_FULL = "queue_full"
+
+
+class DropCounts(Protocol):
+    """Whoever counts what is lost; a `Ledger` is one."""
+
+    def dropped(self, spans: int, reason: str) -> None:
+        """Count spans that were given up."""
+        ...
+
+
+class _CountingExporter(SpanExporter):
+    """Tells the guard how many spans left the queue, then exports."""
+
+    def __init__(self, inner: SpanExporter, taken: weakref.WeakMethod[Callable[[int], None]]) -> None:
+        self._inner = inner
+        self._taken = taken
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        taken = self._taken()
+        if taken is not None:
+            taken(len(spans))
+        return self._inner.export(spans)
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
+class GuardedBatching(SpanProcessor):
+    """A `BatchSpanProcessor` before `exporter`; what a full queue turns away is counted in `counts`.
+
+    `queue_size` and `batch_size` are spans, `delay` is milliseconds.
+    """
+
+    def __init__(
+        self, exporter: SpanExporter, counts: DropCounts, *, queue_size: int, batch_size: int, delay: int
+    ) -> None:
+        self._counts = counts
+        self._capacity = queue_size
+        self._queued = 0
+        self._lock = threading.Lock()
+        self._inner = BatchSpanProcessor(
+            _CountingExporter(exporter, weakref.WeakMethod(self._took)),
+            max_queue_size=queue_size,
+            schedule_delay_millis=delay,
+            max_export_batch_size=min(batch_size, queue_size),
+        )
+        if hasattr(os, "register_at_fork"):
+            reset = weakref.WeakMethod(self.reset_after_fork)
+            os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
+
+    @property
+    def capacity(self) -> int:
+        """Spans that may wait."""
+        return self._capacity
+
+    @property
+    def queued(self) -> int:
+        """Spans that wait for the next batch."""
+        return self._queued
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing happens at the start of a span."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span, or count it as dropped where the queue is full."""
+        with self._lock:
+            full = self._queued >= self._capacity
+            if not full:
+                self._queued += 1
+        if full:
+            self._counts.dropped(1, _QUEUE_FULL)
+            return
+        self._inner.on_end(span)
+
+    def shutdown(self) -> None:
+        """Export what is queued and stop."""
+        self._inner.shutdown()  # type: ignore[no-untyped-call]  # upstream left it untyped
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Export what is queued."""
+        return self._inner.force_flush(timeout_millis)
+
+    def reset_after_fork(self) -> None:
+        """The SDK empties a forked child's queue: what waited is the parent's."""
+        self._lock = threading.Lock()
+        self._queued = 0
+
+    def _took(self, spans: int) -> None:
+        with self._lock:
+            self._queued = max(0, self._queued - spans)

@@ -1,0 +1,264 @@
+"""The pipeline that runs in this process: started by `configure`, asked by `status`, ended by `shutdown`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from otel_llm.config import load
+from otel_llm.control.health import BackendStatus, HealthMonitor
+from otel_llm.control.health_watch import HealthWatch
+from otel_llm.control.lifecycle import EndOfProcess
+from otel_llm.control.pipeline import Pipeline, assemble
+from otel_llm.control.summary import Instrumented, instrumented, start_line
+from otel_llm.errors import InstrumentationError
+from otel_llm.faults import fault_counts
+from otel_llm.instrumentation.litellm.leftovers import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from otel_llm.config import Config
+    from otel_llm.control.channels import ChannelReport
+    from otel_llm.control.health_server import HealthServer
+    from otel_llm.processors.redaction import Redactor
+    from otel_llm.processors.tally import TallyReport
+
+__all__ = ["BackendStatus", "FlushReport", "Status", "configure", "flush", "shutdown", "status"]
+
+_logger = logging.getLogger("otel_llm")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What runs in this process, and what became of its spans."""
+
+    running: bool
+    backends: tuple[BackendStatus, ...] = ()
+    instrumented: tuple[Instrumented, ...] = ()
+    dropped_before_queue: dict[str, int] = field(default_factory=dict)
+    """Spans that no backend was meant to get, by reason: duplicates, HTTP requests outside of calls."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """Our own faults by place; each was kept away from the program."""
+    health_url: str | None = None
+    """Where this process answers health checks; None where it opened no port (setting `health_port`)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data for JSON."""
+        from dataclasses import asdict  # noqa: PLC0415  (only whoever prints it needs it)
+
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FlushReport:
+    """What a flush achieved, over all backends. All are numbers of spans."""
+
+    delivered: int
+    waiting: int
+    rejected: dict[str, int]
+    dropped: dict[str, int]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every span was answered for: nothing waits, nothing was lost."""
+        return not (self.waiting or self.rejected or self.dropped)
+
+    def __bool__(self) -> bool:
+        """True when `complete`."""
+        return self.complete
+
+
+def _hand_over() -> None:
+    shutdown()
+
+
+class _Running:
+    """Holds the pipeline of this process, if there is one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.pipeline: Pipeline | None = None
+        self.stopped: tuple[BackendStatus, ...] = ()
+        """What became of the spans of the pipeline that ran last."""
+        self.monitor = HealthMonitor()
+        self.watch: HealthWatch | None = None
+        self.server: HealthServer | None = None
+        self.end = EndOfProcess(_hand_over)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_locks)
+
+    def _renew_locks(self) -> None:
+        """In a child: another thread of the parent may have held them."""
+        self.lock = threading.RLock()
+        self.monitor.reset_after_fork()
+
+    def begin_health(self, pipeline: Pipeline) -> None:
+        """Follow the states of a pipeline that has just begun."""
+        self.stopped = ()
+        self.monitor = HealthMonitor()
+        self.watch = HealthWatch(status)
+        pipeline.tally.on_span = self.watch.span_ended
+        if pipeline.config.health_port is not None:
+            from otel_llm.control.health_server import HealthServer  # noqa: PLC0415  (loads http.server)
+
+            self.server = HealthServer(pipeline.config.health_port)
+
+    def end_health(self, pipeline: Pipeline) -> None:
+        """Keep the last counts of a pipeline that was closed."""
+        self.stopped = self.monitor.stopped(_reports(pipeline))
+        watch, self.watch = self.watch, None
+        server, self.server = self.server, None
+        if watch is not None:
+            watch.stop()
+        if server is not None:
+            server.close()
+
+
+_running = _Running()
+
+
+def configure(
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    redactors: Sequence[Redactor] = (),
+    **settings: object,
+) -> Status:
+    """Start recording, with these settings before those of the environment and of files.
+
+    `tracer_provider` is joined where given; else the program's global provider is, and where there is none, one is
+    made. Every row of docs/settings.md is a keyword (`backend="opik"`, `content="on"`, `opik_project="p"`).
+    `redactors` are functions from text to text that every text of a span goes through before it is kept anywhere.
+    Calling it again with other settings replaces what runs; with the same ones it changes nothing.
+
+    Returns the status just after the start. Raises `ConfigError` for wrong settings, `BackendError` for a backend
+    that cannot be built, and, with `strict`, `InstrumentationError` for a library that cannot be recorded.
+    """
+    config = load(settings)
+    with _running.lock:
+        running = _running.pipeline
+        if running is not None:
+            same_settings = running.config == config and running.redactors == tuple(redactors)
+            if same_settings and tracer_provider in (None, running.provider):
+                return status()
+            shutdown()
+        if not config.enabled:
+            _logger.info("otel_llm is switched off (%s).", config.source("enabled"))
+            return status()
+        _running.pipeline = assemble(
+            config, tracer_provider=tracer_provider, meter_provider=meter_provider, redactors=redactors
+        )
+        if config.strict:
+            _insist(_running.pipeline)
+        _running.begin_health(_running.pipeline)
+        _running.end.watch()
+        if config.handle_sigterm:
+            _running.end.watch_sigterm(config.shutdown_timeout)
+    _announce(config, _running.pipeline)
+    return status()
+
+
+def current_config() -> Config | None:
+    """The settings of what runs in this process; None where nothing runs."""
+    pipeline = _running.pipeline
+    return pipeline.config if pipeline is not None else None
+
+
+def status() -> Status:
+    """What runs in this process and where its spans are; never waits for a network."""
+    pipeline = _running.pipeline
+    if pipeline is None:
+        return Status(running=False, backends=_running.stopped, faults=fault_counts())
+    return Status(
+        running=True,
+        backends=_running.monitor.observe(_reports(pipeline)),
+        instrumented=tuple(instrumented(pipeline)),
+        dropped_before_queue=pipeline.processor.dropped if pipeline.processor is not None else {},
+        faults=fault_counts(),
+        health_url=_running.server.url if _running.server is not None else None,
+    )
+
+
+def tally_report() -> TallyReport | None:
+    """Calls, tokens and money of this process since the start; None where nothing runs."""
+    pipeline = _running.pipeline
+    return pipeline.tally.report() if pipeline is not None else None
+
+
+def _reports(pipeline: Pipeline) -> list[ChannelReport]:
+    return [report for channel in pipeline.channels for report in channel.reports()]
+
+
+def flush(timeout: float = 5.0) -> FlushReport:
+    """Deliver everything that has ended so far, within `timeout` seconds. The report says what became of it."""
+    began = time.monotonic()
+    pipeline = _running.pipeline
+    channels = pipeline.channels if pipeline is not None else []
+    settle(timeout)
+    for channel in channels:
+        channel.flush(max(0.0, timeout - (time.monotonic() - began)))
+    ledgers = [report.ledger for channel in channels for report in channel.reports()]
+    return FlushReport(
+        delivered=sum(ledger.delivered for ledger in ledgers),
+        waiting=sum(ledger.waiting for ledger in ledgers),
+        rejected=_summed([ledger.rejected for ledger in ledgers]),
+        dropped=_summed([ledger.dropped for ledger in ledgers]),
+        seconds=time.monotonic() - began,
+    )
+
+
+def shutdown(timeout: float | None = None) -> None:
+    """Stop recording and hand over what is queued, within `timeout` seconds (default: setting `shutdown_timeout`).
+
+    litellm gets its own functions back; a later `configure` starts anew. Runs by itself at the end of the process.
+    """
+    with _running.lock:
+        pipeline, _running.pipeline = _running.pipeline, None
+    if pipeline is not None:
+        with _running.end.undisturbed():
+            pipeline.close(pipeline.config.shutdown_timeout if timeout is None else timeout)
+        _running.end.leave_sigterm()
+        _running.end_health(pipeline)
+
+
+def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for count in counts:
+        for reason, spans in count.items():
+            total[reason] = total.get(reason, 0) + spans
+    return total
+
+
+def _insist(pipeline: Pipeline) -> None:
+    """Under `strict`, a library that the program can import and that would not be recorded stops the start."""
+    problems = [
+        f"{entry.library} ({entry.why})"
+        for entry in instrumented(pipeline)
+        if entry.state == "missing" and entry.library != "litellm"
+    ]
+    if fault_counts().get("instrumenting litellm"):
+        problems.append("litellm (its functions are not what this version of otel_llm knows)")
+    if not problems:
+        return
+    shutdown()
+    message = f"Not recorded, and `strict` is on: {', '.join(problems)}. Install what is named, or turn `strict` off."
+    raise InstrumentationError(message)
+
+
+def _announce(config: Config, pipeline: Pipeline) -> None:
+    """Say once what is on: in the program's log, or on stderr where the program has set up no logging."""
+    line = start_line(config, pipeline)
+    if _logger.hasHandlers():
+        _logger.info("%s", line)
+    else:
+        sys.stderr.write(f"{line}\n")

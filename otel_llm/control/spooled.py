@@ -1,0 +1,150 @@
+"""The channel to backends behind a network: through a spool on disk, so that nothing is lost with the process."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+from otel_llm.control.channels import ChannelReport, batching, empty_queue
+from otel_llm.delivery.courier import Courier, CourierSettings
+from otel_llm.delivery.intake import SpoolExporter
+from otel_llm.delivery.spool import Spool
+from otel_llm.delivery.spool_files import spool_directory
+from otel_llm.delivery.spool_types import SpoolSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+    from otel_llm.config import Config
+    from otel_llm.contracts import Backend
+    from otel_llm.control.queue_guard import GuardedBatching
+    from otel_llm.delivery.spool_types import BackendReport
+    from otel_llm.ledger import Ledger, LedgerReport
+
+__all__ = ["SpooledChannel"]
+
+
+class SpooledChannel:
+    """Spans go from the queue into a spool on disk, and from there to every one of the backends."""
+
+    def __init__(self, backends: Mapping[str, Backend], config: Config) -> None:
+        self._spool = Spool(spool_directory(config.state_dir, config.service_name), SpoolSettings.of(config))
+        self._spool.register(backends)
+        self._courier = Courier(
+            self._spool,
+            backends,
+            CourierSettings(
+                request_timeout=config.export_timeout, exit_timeout=config.shutdown_timeout, announce=False
+            ),
+        )
+        self._queue = batching(SpoolExporter(self._spool, self._courier), _SpoolCounts(self._spool), config)
+        self._last: list[ChannelReport] | None = None
+        self._created_said: dict[tuple[int, str], tuple[int, int]] = {}
+        self._processor = _WakesCourier(self._queue, self._courier)
+
+    @property
+    def processor(self) -> SpanProcessor:
+        """Where ended spans are handed over."""
+        return self._processor
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        """None: the spool counts for all processes that share it."""
+        return []
+
+    def flush(self, timeout: float) -> None:
+        """Put everything queued into the spool and deliver it."""
+        began = time.monotonic()
+        empty_queue(self._queue, timeout)
+        self._courier.flush(max(0.0, timeout - (time.monotonic() - began)))
+
+    def reports(self) -> list[ChannelReport]:
+        """The counts of each backend over all processes that share the spool, what is queued here included.
+
+        After `close` these are the last ones: the spool's file is not opened again.
+        """
+        if self._last is not None:
+            return self._last
+        report = self._spool.report()
+        return [self._report(found, report.degraded) for found in report.backends.values()]
+
+    def hurry(self, timeout: float) -> None:
+        """Nothing to hurry: what is queued goes to disk, and `close` bounds the rest."""
+
+    def close(self, timeout: float) -> None:
+        """Deliver what can be delivered in time; the rest stays in the spool for the next start."""
+        self._courier.shutdown(timeout)
+        self._last = self.reports()
+        self._spool.close()
+
+    def _report(self, found: BackendReport, degraded: str) -> ChannelReport:
+        ledger = replace(found.ledger, created=self._created(found.ledger))
+        failure = found.failure
+        return ChannelReport(
+            ledger=ledger,
+            durable=not degraded and self._spool.settings.mode == "always",
+            failure=failure.why if failure is not None else None,
+            failed_at=failure.at if failure is not None else None,
+            failing_since=failure.since if failure is not None else None,
+            memory_only=degraded,
+            oldest_waiting=found.oldest_waiting,
+            queued=self._queue.queued,
+            queue_capacity=self._queue.capacity,
+        )
+
+    def _created(self, spooled: LedgerReport) -> int:
+        """Spans that ended: those that the spool counts, and those in the queue.
+
+        A batch on its way from one to the other is in neither for a moment, so no less is said than before, unless
+        the spool itself has begun anew.
+        """
+        key = (os.getpid(), spooled.backend)
+        spooled_before, said_before = self._created_said.get(key, (0, 0))
+        created = spooled.created + self._queue.queued
+        if spooled.created >= spooled_before:
+            created = max(created, said_before)
+        self._created_said[key] = (spooled.created, created)
+        return created
+
+
+class _WakesCourier(SpanProcessor):
+    """Starts the courier with the first span that a process begins.
+
+    Its first batch may be closed by the end of the program, when Python (3.12 and later) starts no more threads.
+    """
+
+    def __init__(self, queue: GuardedBatching, courier: Courier) -> None:
+        self._queue = queue
+        self._courier = courier
+        self._awake_in = 0
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  (the SDK's)
+        if self._awake_in != os.getpid():
+            self._awake_in = os.getpid()
+            self._courier.notify()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._queue.on_end(span)
+
+    def shutdown(self) -> None:
+        self._queue.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._queue.force_flush(timeout_millis)
+
+
+class _SpoolCounts:
+    """Counts a full queue where the spool counts everything else."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def dropped(self, spans: int, reason: str) -> None:
+        self._spool.count_dropped(spans, reason)

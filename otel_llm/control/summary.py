@@ -1,0 +1,84 @@
+"""What is recorded and what is not, and why; and the one line that every start prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otel_llm.config import mask_url
+from otel_llm.instrumentation.litellm.instrumentor import is_installed, is_recording
+
+if TYPE_CHECKING:
+    from otel_llm.config import Config
+    from otel_llm.control.pipeline import Pipeline
+
+__all__ = ["Instrumented", "instrumented", "start_line"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instrumented:
+    """One library that can be recorded."""
+
+    library: str
+    state: str
+    """`on`, `waiting` (will be on as soon as the program imports it), `off` or `missing`."""
+    why: str = ""
+
+
+def instrumented(pipeline: Pipeline) -> list[Instrumented]:
+    """The state of every library that settings can name."""
+    return [_litellm(pipeline.config), *_http(pipeline)]
+
+
+def start_line(config: Config, pipeline: Pipeline) -> str:
+    """One line: version, backends with their targets, what is recorded, content on or off."""
+    from otel_llm.control.version import VERSION  # noqa: PLC0415  (read once per start)
+
+    libraries = ", ".join(
+        entry.library + ("" if entry.state in {"on", "waiting"} else f" ({entry.state}: {entry.why})")
+        for entry in instrumented(pipeline)
+        if entry.state != "off"
+    )
+    targets = ", ".join(_target(name, config) for name in config.backend)
+    return (
+        f"otel_llm {VERSION}: backend {targets}; recording {libraries or 'nothing'}; content {config.content}; "
+        f"service {config.service_name}"
+    )
+
+
+def _target(name: str, config: Config) -> str:
+    places = {
+        "local": str(config.store_path),
+        "file": str(config.file_path),
+        "console": "stderr",
+        "otlp": mask_url(config.otlp.endpoint),
+        "opik": f"{mask_url(config.opik.url)}, project {config.opik.project or config.service_name}",
+        "opik-otlp": mask_url(config.opik.url),
+    }
+    place = places.get(name)
+    spooled = "" if name in {"local", "file", "console", "none"} else f", spool {config.state_dir}"
+    return f"{name} ({place}{spooled})" if place else name
+
+
+def _litellm(config: Config) -> Instrumented:
+    if "litellm" not in config.instrument:
+        return Instrumented("litellm", "off", "left out by the setting `instrument`")
+    if is_recording():
+        return Instrumented("litellm", "on")
+    if is_installed():
+        return Instrumented("litellm", "waiting", "the program has not imported it yet")
+    return Instrumented("litellm", "missing", "not installed")
+
+
+def _http(pipeline: Pipeline) -> list[Instrumented]:
+    found = []
+    for client in pipeline.http:
+        if client.active:
+            found.append(Instrumented(client.name, "on"))
+        elif not client.present:
+            found.append(Instrumented(client.name, "off", "not installed"))
+        elif client.missing is not None:
+            found.append(Instrumented(client.name, "missing", client.missing))
+        else:
+            found.append(Instrumented(client.name, "waiting", "the program has not imported it yet"))
+    return found

@@ -1,0 +1,179 @@
+"""The courier: takes what waits in the spool to the backends, one lane for each.
+
+    courier = Courier(spool, {"opik": backend})
+    courier.notify()                     # something was appended; starts the threads the first time
+    report = courier.flush(5.0)          # everything appended so far: delivered, or why not
+    courier.shutdown(1.5)                # what is not delivered by then stays in the spool for the next start
+
+Of all processes that share a spool, one delivers to a backend, for the others and for dead ones as well; when it
+ends, another takes over. The threads are daemons and never hold up the end of the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otel_llm.delivery.courier_lane import CourierSettings, Lane, LaneReport
+from otel_llm.delivery.spool_fork import watch_forks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_llm.contracts import Backend
+    from otel_llm.delivery.spool import Spool
+    from otel_llm.delivery.spool_types import SpoolReport
+
+__all__ = ["Courier", "CourierSettings", "FlushReport", "LaneReport"]
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.05
+"""How often `flush` looks whether another process has delivered our batches."""
+_CLOSING_SECONDS = 0.2
+"""Part of the shutdown's time that is kept for closing files."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlushReport:
+    """What `flush` achieved."""
+
+    waiting: dict[str, int]
+    """Spans of this process that were there when `flush` began and still wait, by backend; without zeros."""
+    spool: SpoolReport
+
+    @property
+    def complete(self) -> bool:
+        """Whether every backend has answered for every span."""
+        return not self.waiting
+
+
+class Courier:
+    """Delivers the batches of `spool` to `backends` (by name). Safe to use from any thread.
+
+    After a fork the child has a courier of its own, with new threads; a backend that keeps connections gets its
+    `reset_after_fork()` called, if it has that method.
+    """
+
+    def __init__(self, spool: Spool, backends: Mapping[str, Backend], settings: CourierSettings | None = None) -> None:
+        self.settings = settings or CourierSettings()
+        self._spool = spool
+        self._progress = threading.Condition()
+        self._stopped = False
+        self._lanes = [
+            Lane(spool, name, backend, self.settings, self._on_progress) for name, backend in backends.items()
+        ]
+        spool.register(backends)
+        watch_forks(self)
+
+    def notify(self) -> None:
+        """Something was appended: deliver it soon. Starts the threads when they do not run; never raises."""
+        for lane in self._lanes:
+            if lane.start():
+                lane.notify()
+
+    def retry_now(self) -> None:
+        """Forget all back-off: somebody has changed something, or wants to know."""
+        for lane in self._lanes:
+            lane.retry_now()
+
+    def flush(self, timeout: float, *, stop_on_failure: bool = False) -> FlushReport:
+        """Deliver what this process has appended so far, within `timeout` seconds; say what still waits.
+
+        Back-off is cut short once. With `stop_on_failure` it returns as soon as every backend that is still owed
+        something has failed to take it.
+        """
+        deadline = time.monotonic() + timeout
+        mark = self._spool.mark()
+        waiting = self._spool.pending(mark)
+        failures = {lane.name: lane.failures for lane in self._lanes}
+        for lane in self._lanes:
+            if waiting.get(lane.name) and lane.start():
+                lane.retry_now()
+        while waiting and time.monotonic() < deadline:
+            with self._progress:
+                self._progress.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            waiting = self._spool.pending(mark)
+            owing = [lane for lane in self._lanes if waiting.get(lane.name)]
+            if stop_on_failure and all(lane.failures > failures[lane.name] for lane in owing):
+                break
+            for lane in owing:
+                lane.notify()
+        return FlushReport(waiting, self._spool.report())
+
+    def drain(self, timeout: float) -> FlushReport:
+        """Deliver everything in the spool, whoever appended it (`otel-llm ship`); ends early when nothing can move."""
+        deadline = time.monotonic() + timeout
+        failures = {lane.name: lane.failures for lane in self._lanes}
+        self.notify()
+        while True:
+            report = self._spool.report()
+            waiting = {
+                lane.name: report.backends[lane.name].ledger.waiting
+                for lane in self._lanes
+                if lane.name in report.backends and report.backends[lane.name].ledger.waiting > 0
+            }
+            failed = all(lane.failures > failures[lane.name] for lane in self._lanes if lane.name in waiting)
+            if failed or time.monotonic() >= deadline:
+                return FlushReport(waiting, report)
+            with self._progress:
+                self._progress.wait(_LOOK_SECONDS)
+
+    def shutdown(self, timeout: float | None = None) -> FlushReport:
+        """Deliver what can be delivered in time, stop, and close the spool and the backends.
+
+        Returns within `timeout` seconds (default: `exit_timeout`) whatever the backends do; what is left stays in
+        the spool for the next start. A second call does nothing more than report.
+        """
+        deadline = time.monotonic() + (self.settings.exit_timeout if timeout is None else timeout)
+        if self._stopped:
+            return FlushReport(self._spool.pending(), self._spool.report())
+        self._stopped = True
+        for lane in self._lanes:
+            lane.limit(deadline - _CLOSING_SECONDS)
+        report = self.flush(max(0.0, deadline - _CLOSING_SECONDS - time.monotonic()), stop_on_failure=True)
+        for lane in self._lanes:
+            lane.stop()
+        ended = [lane for lane in self._lanes if lane.join(deadline - time.monotonic())]
+        self._spool.close()
+        for lane in ended:  # one that is still sending is used by its thread
+            _close(lane)
+        return report
+
+    def report(self) -> dict[str, LaneReport]:
+        """The state of each lane, by backend name."""
+        return {lane.name: lane.report() for lane in self._lanes}
+
+    # --- forks -------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Nothing to do: the spool comes to rest by itself, and threads do not cross a fork."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing to do."""
+
+    def after_fork_in_child(self) -> None:
+        """A courier of the child's own; the parent's batches stay the parent's."""
+        self._progress = threading.Condition()
+        for lane in self._lanes:
+            lane.begin_anew_after_fork()
+            reset = getattr(lane.backend, "reset_after_fork", None)
+            if callable(reset):
+                try:
+                    reset()
+                except Exception:
+                    logger.exception("The backend %s could not start anew in a forked process.", lane.name)
+
+    def _on_progress(self) -> None:
+        with self._progress:
+            self._progress.notify_all()
+
+
+def _close(lane: Lane) -> None:
+    try:
+        lane.backend.close()
+    except Exception:
+        logger.debug("The backend %s raised in close", lane.name, exc_info=True)

@@ -1,0 +1,78 @@
+"""The spool's own ledger: how many spans of each backend were created, delivered, rejected and dropped.
+
+The counts live in the same file, and change in the same transaction, as the batches that they count. So what is
+created always equals what is delivered, rejected, dropped and still there, across processes and crashes alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeAlias
+
+from otel_llm.ledger import LedgerReport
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["CREATED", "DELIVERED", "DROPPED", "REJECTED", "Counts", "Tally", "ledger_report"]
+
+CREATED = "created"
+DELIVERED = "delivered"
+REJECTED = "rejected"
+DROPPED = "dropped"
+
+Tally: TypeAlias = "Counter[tuple[str, str, str]]"
+"""(backend name, kind, reason) -> number of spans; the reason is empty for `created` and `delivered`."""
+
+_REVOCABLE = ("spool_full", "expired")
+"""Reasons for which a batch can be dropped while another thread or process is sending it."""
+
+
+class Counts:
+    """The `counts` table. The caller holds the transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, backend: int, kind: str, reason: str, spans: int) -> None:
+        """Add `spans` to one count of the backend with this id."""
+        self._connection.execute(
+            "INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET spans = spans + excluded.spans",
+            (backend, kind, reason, spans),
+        )
+
+    def take_back_dropped(self, backend: int, spans: int) -> int:
+        """Uncount up to `spans` that were dropped while they were being sent; return how many could be."""
+        taken = 0
+        for reason in _REVOCABLE:
+            row = self._connection.execute(
+                "SELECT spans FROM counts WHERE backend = ? AND kind = ? AND reason = ?", (backend, DROPPED, reason)
+            ).fetchone()
+            found = min(row[0], spans - taken) if row else 0
+            if found > 0:
+                self.add(backend, DROPPED, reason, -found)
+                taken += found
+        return taken
+
+    def tally(self) -> Tally:
+        """All counts, by backend name."""
+        rows = self._connection.execute(
+            "SELECT name, kind, counts.reason, spans FROM counts JOIN backends ON backends.id = counts.backend"
+        )
+        return Counter({(name, kind, reason): spans for name, kind, reason, spans in rows})
+
+
+def ledger_report(tally: Tally, backend: str, last_delivery: float | None) -> LedgerReport:
+    """The counts of one backend, as everybody else reads them."""
+    by_kind: dict[str, dict[str, int]] = {CREATED: {}, DELIVERED: {}, REJECTED: {}, DROPPED: {}}
+    for (name, kind, reason), spans in tally.items():
+        if name == backend and spans:
+            by_kind[kind][reason] = spans
+    return LedgerReport(
+        backend=backend,
+        created=sum(by_kind[CREATED].values()),
+        delivered=sum(by_kind[DELIVERED].values()),
+        rejected=by_kind[REJECTED],
+        dropped=by_kind[DROPPED],
+        last_delivery=last_delivery,
+    )

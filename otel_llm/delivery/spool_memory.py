@@ -1,0 +1,202 @@
+"""Batches that wait in memory: when the disk cannot take them, or was not asked to. Bounded by bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED, Tally
+from otel_llm.delivery.spool_log import merged
+from otel_llm.delivery.spool_types import Appended, Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from otel_llm.contracts import Batch
+    from otel_llm.delivery.spool_types import Reject
+
+__all__ = ["Held", "MemoryQueue"]
+
+
+@dataclass(slots=True)
+class Held:
+    """A batch in memory and the backends that have yet to answer for it."""
+
+    batch: Batch
+    waiting: set[str]
+    sending: set[str] = field(default_factory=set)
+    """Backends it is on its way to; it stays where it is until they have answered."""
+    moving: bool = False
+    """It is being written to disk."""
+
+
+class MemoryQueue:
+    """A queue in memory with counts of its own. Safe to use from any thread."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+        self._bytes = 0
+        self._counts: Tally = Counter()
+        self._last_delivery: dict[str, float] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether `batch` can be put without dropping another."""
+        return self._bytes + len(batch.payload) <= self._limit
+
+    def put(self, batch: Batch, backends: Collection[str]) -> Appended:
+        """Hold `batch` for `backends`, dropping the oldest that nobody is sending if there is no room."""
+        with self._lock:
+            for backend in backends:
+                self._counts[backend, CREATED, ""] += batch.span_count
+            self._held[batch.id] = held = Held(batch, set(backends))
+            self._bytes += len(batch.payload)
+            for old in [h for h in self._held.values() if not h.sending and not h.moving]:
+                if self._bytes <= self._limit:
+                    break
+                self._drop(old, "memory_full")
+            return Appended.MEMORY if held.batch.id in self._held else Appended.DROPPED
+
+    def take(self, backend: str, max_bytes: int) -> Parcel | None:
+        """The oldest batches that wait for `backend`, put together up to `max_bytes` (at least one)."""
+        with self._lock:
+            taken: list[Held] = []
+            size = 0
+            for held in self._held.values():
+                if backend not in held.waiting or backend in held.sending or held.moving:
+                    continue
+                size += len(held.batch.payload)
+                if taken and size > max_bytes:
+                    break
+                taken.append(held)
+            for held in taken:
+                held.sending.add(backend)
+            if not taken:
+                return None
+            batches = [held.batch for held in taken]
+            return Parcel(merged(batches), memory_ids=tuple(batch.id for batch in batches))
+
+    def give_back(self, backend: str, parcel: Parcel) -> None:
+        """The parcel was not delivered; let it be taken again."""
+        with self._lock:
+            for batch_id in parcel.memory_ids:
+                held = self._held.get(batch_id)
+                if held is not None:
+                    held.sending.discard(backend)
+
+    def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject]) -> None:
+        """`backend` has answered for all of `parcel`: it took everything but `rejects`."""
+        with self._lock:
+            answered = 0
+            for batch_id in parcel.memory_ids:
+                held = self._held.get(batch_id)
+                if held is not None:
+                    answered += held.batch.span_count
+                    held.sending.discard(backend)
+                    held.waiting.discard(backend)
+                    self._release(held)
+            for reject in rejects:
+                self._counts[backend, REJECTED, reject.rejection.reason] += reject.span_count
+                answered -= reject.span_count
+            self._counts[backend, DELIVERED, ""] += answered
+            if answered > 0:
+                self._last_delivery[backend] = time.time()
+
+    def count(self, backends: Collection[str], kind: str, reason: str, spans: int) -> None:
+        """Add `spans` to one count of each of `backends`."""
+        with self._lock:
+            for backend in backends:
+                self._counts[backend, kind, reason] += spans
+
+    def add_counts(self, tally: Tally) -> None:
+        """Add counts that were taken and could not be handed on."""
+        with self._lock:
+            self._counts.update(tally)
+
+    def drop_all(self, reason: str) -> None:
+        """Give up everything that is held, counted under `reason`."""
+        with self._lock:
+            for held in list(self._held.values()):
+                self._drop(held, reason)
+
+    # --- on the way to disk --------------------------------------------------------------------------------
+
+    def begin_move(self) -> list[Held]:
+        """Batches that may be written to disk now; nobody else takes them until `end_move`."""
+        with self._lock:
+            movable = [held for held in self._held.values() if not held.sending]
+            for held in movable:
+                held.moving = True
+            return movable
+
+    def end_move(self, moving: list[Held], *, moved: bool) -> None:
+        """The batches are on disk, where they are counted from now on; or they are not, and stay."""
+        with self._lock:
+            for held in moving:
+                held.moving = False
+                if moved:
+                    for backend in held.waiting:
+                        self._counts[backend, CREATED, ""] -= held.batch.span_count
+                    held.waiting.clear()
+                    self._release(held)
+
+    def take_settled_counts(self) -> Tally:
+        """Remove and return the counts of all spans whose fate is known, leaving those that still wait here."""
+        with self._lock:
+            settled, self._counts = self._counts, Counter()
+            for held in self._held.values():
+                for backend in held.waiting:
+                    settled[backend, CREATED, ""] -= held.batch.span_count
+                    self._counts[backend, CREATED, ""] += held.batch.span_count
+            return Counter({key: spans for key, spans in settled.items() if spans})
+
+    # --- looking -------------------------------------------------------------------------------------------
+
+    def tally(self) -> Tally:
+        """All counts since they were last taken."""
+        with self._lock:
+            return Counter(self._counts)
+
+    def waits_for(self, backend: str) -> bool:
+        """Whether something here waits for `backend`."""
+        with self._lock:
+            return any(backend in held.waiting for held in self._held.values())
+
+    def waiting_spans(self, backend: str) -> int:
+        """Spans here that wait for `backend`."""
+        with self._lock:
+            return sum(held.batch.span_count for held in self._held.values() if backend in held.waiting)
+
+    def oldest_waiting(self, backend: str) -> float | None:
+        """When the oldest batch here that waits for `backend` was closed (Unix seconds)."""
+        with self._lock:
+            return next((h.batch.created_at for h in self._held.values() if backend in h.waiting), None)
+
+    def last_delivery(self, backend: str) -> float | None:
+        """When `backend` last answered for spans from here (Unix seconds)."""
+        with self._lock:
+            return self._last_delivery.get(backend)
+
+    # --- inside --------------------------------------------------------------------------------------------
+
+    def _drop(self, held: Held, reason: str) -> None:
+        for backend in held.waiting:
+            self._counts[backend, DROPPED, reason] += held.batch.span_count
+        held.waiting.clear()
+        self._release(held)
+
+    def _release(self, held: Held) -> None:
+        if not held.waiting and self._held.pop(held.batch.id, None) is not None:
+            self._bytes -= len(held.batch.payload)

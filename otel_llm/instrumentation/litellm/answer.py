@@ -1,0 +1,127 @@
+"""What came back: the facts of a complete answer, of whichever kind, put on its span."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm import semconv
+from otel_llm.instrumentation.litellm import messages
+from otel_llm.instrumentation.litellm.guest import locate, provider_name, vendor_model
+from otel_llm.instrumentation.litellm.pricing import fill_cost
+from otel_llm.instrumentation.litellm.reading import get, items, path, text
+from otel_llm.instrumentation.litellm.request import set_content
+from otel_llm.instrumentation.litellm.usage import Usage, fill_usage, read_usage, rerank_usage
+
+if TYPE_CHECKING:
+    from otel_llm.instrumentation.litellm.request import Request
+    from otel_llm.instrumentation.recorder import Recording
+
+__all__ = ["fill_answer", "fill_billing", "fill_target"]
+
+_WRAPPED: Final = "resp_" + base64.b64encode(b"litellm:").decode().rstrip("=")[:-1]
+"""How an id begins that litellm has wrapped."""
+
+
+def fill_answer(recording: Recording, request: Request, answer: object, *, content: bool) -> None:
+    """Put everything but billing on the span: ids, models, finish reasons and (where `content`) messages."""
+    recording.set(
+        {
+            semconv.RESPONSE_ID: _vendor_id(text(get(answer, "id"))),
+            semconv.RESPONSE_MODEL: _served_model(request, answer),
+            semconv.OPENAI_RESPONSE_SERVICE_TIER: text(get(answer, "service_tier")),
+            semconv.OPENAI_SYSTEM_FINGERPRINT: text(get(answer, "system_fingerprint")),
+            semconv.FINISH_REASONS: _finish_reasons(request, answer) or None,
+            semconv.CACHE_HIT: _hidden(answer, "cache_hit") is True,
+        }
+    )
+    fill_target(recording, request, _hidden(answer, "api_base"))
+    if content:
+        set_content(recording, _content(request, answer))
+
+
+def fill_target(recording: Recording, request: Request, api_base: object) -> None:
+    """Put provider and server on a span that began before they were known (a router chose them)."""
+    address, port = locate(api_base or request.api_base)
+    for key, value in (
+        (semconv.PROVIDER_NAME, provider_name(request.provider)),
+        (semconv.SERVER_ADDRESS, address),
+        (semconv.SERVER_PORT, port if address else None),
+    ):
+        if value is not None:
+            recording.attributes.setdefault(key, value)
+
+
+def fill_billing(recording: Recording, request: Request, answer: object, usage: Usage | None = None) -> None:
+    """Put tokens and cost on the span of the call that was billed (or answered from litellm's cache)."""
+    usage = usage or _usage(request, answer)
+    if usage is not None:
+        fill_usage(recording, usage)
+    fill_cost(recording, request, answer, usage)
+
+
+def _served_model(request: Request, answer: object) -> str | None:
+    model = text(get(answer, "model"))
+    return vendor_model(model, request.provider) if model else None
+
+
+def _vendor_id(identifier: str | None) -> str | None:
+    """The provider's own id of a response.
+
+    litellm hands out ids of the Responses API wrapped: `resp_` and the base64 of
+    `litellm:custom_llm_provider:...;model_id:...;response_id:resp_...`, so that it can find the provider again.
+    """
+    if identifier is None or not identifier.startswith(_WRAPPED):
+        return identifier
+    encoded = identifier.removeprefix("resp_")
+    try:
+        wrapped = base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return identifier
+    return wrapped.rpartition("response_id:")[2] or identifier
+
+
+def _usage(request: Request, answer: object) -> Usage | None:
+    if request.form.family == "rerank":
+        return rerank_usage(get(answer, "meta"))
+    return read_usage(get(answer, "usage"))
+
+
+def _hidden(answer: object, name: str) -> Any:
+    """What litellm notes beside an answer: a dict, or an object of its own on text completions."""
+    return get(getattr(answer, "_hidden_params", None), name)
+
+
+def _finish_reasons(request: Request, answer: object) -> list[str]:
+    if request.form.family == "responses":
+        reason = _response_finish(answer)
+        return [reason] if reason else []
+    reasons = (messages.finish_reason(get(choice, "finish_reason")) for choice in items(get(answer, "choices")))
+    return [reason for reason in reasons if reason]
+
+
+def _response_finish(answer: object) -> str | None:
+    """The Responses API has no finish reason; its status and output items say as much."""
+    status = text(get(answer, "status"))
+    if status == "incomplete":
+        return messages.finish_reason(path(answer, "incomplete_details", "reason")) or "length"
+    if status in {"failed", "cancelled"}:
+        return "error"
+    if any(text(get(item, "type")) == "function_call" for item in items(get(answer, "output"))):
+        return "tool_call"
+    return "stop" if status == "completed" else None
+
+
+def _content(request: Request, answer: object) -> dict[str, object]:
+    family = request.form.family
+    if family in {"completion", "text_completion"}:
+        return {semconv.OUTPUT_MESSAGES: messages.chat_output(get(answer, "choices"))}
+    if family == "responses":
+        return {semconv.OUTPUT_MESSAGES: messages.response_output(get(answer, "output"))}
+    if family == "transcription":
+        return {semconv.OUTPUT_MESSAGES: messages.spoken_output(get(answer, "text"))}
+    if family == "image_generation":
+        return {semconv.OUTPUT_MESSAGES: messages.image_output(get(answer, "data"))}
+    if family == "rerank":
+        return {semconv.RETRIEVAL_DOCUMENTS: messages.ranked_documents(get(answer, "results"))}
+    return {}

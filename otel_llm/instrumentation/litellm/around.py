@@ -1,0 +1,190 @@
+"""Runs the program's own function exactly once, with our work around it and none of it in the way.
+
+This is the only code of ours that a call of litellm must pass through unguarded, so it does nothing but call
+the original, guard everything else, and put the caller's context back, whatever became of our work. A test
+makes every other function of the recorder raise and holds that nobody notices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from otel_llm.faults import guarded
+from otel_llm.instrumentation.litellm.unasked import hide_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from opentelemetry.context import Context
+
+__all__ = ["Around", "aread_around", "arun_around", "arun_within", "read_around", "run_around"]
+
+
+class Around(Protocol):
+    """Our work around one run of the original."""
+
+    kwargs: dict[str, Any]
+    """Keyword arguments for the original."""
+    asked: bool
+    """Whether they ask for usage that the program did not ask for."""
+
+    def finish(self, result: Any) -> Any:
+        """The original returned `result`; answers what the caller is to get, None for `result` itself."""
+
+    def fail(self, error: BaseException) -> None:
+        """The original raised `error`."""
+
+    def abandon(self) -> None:
+        """Our work came to grief: end what is open, without further facts."""
+
+
+class ReadAround(Protocol):
+    """Our work around one read of a stream."""
+
+    reading: bool
+
+    def enter(self) -> Callable[[], None]:
+        """Make the call current; answers how to undo that."""
+
+    def chunk(self, chunk: object) -> None:
+        """The read gave `chunk`."""
+
+    def end(self) -> None:
+        """The stream is at its end."""
+
+    def fail(self, error: BaseException) -> None:
+        """The read raised `error`."""
+
+
+_FAILED: Final = object()
+
+
+def run_around(
+    begin: Callable[..., Around | None], original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call `original`, within what `begin(args, kwargs)` starts (None: nothing of ours)."""
+    before = otel_context.get_current()
+    work = guarded("starting a call", begin, args, kwargs)
+    if work is None:
+        _undo(before)
+        return original(*args, **kwargs)
+    try:
+        result = original(*args, **work.kwargs)
+    except BaseException as error:
+        _failed(work, error, before)
+        raise
+    return _finished(work, result, before)
+
+
+async def arun_around(
+    begin: Callable[..., Around | None], original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """The same for a coroutine function."""
+    before = otel_context.get_current()
+    work = guarded("starting a call", begin, args, kwargs)
+    if work is None:
+        _undo(before)
+        return await original(*args, **kwargs)
+    try:
+        result = await original(*args, **work.kwargs)
+    except BaseException as error:
+        _failed(work, error, before)
+        raise
+    return _finished(work, result, before)
+
+
+async def arun_within(context: Context, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    """Run a coroutine function with `context` as the current one."""
+    before: Context | None = otel_context.get_current()
+    otel_context.attach(context)
+    try:
+        return await function(*args, **kwargs)
+    except GeneratorExit:
+        before = None
+        raise
+    finally:
+        _back_to(before)
+
+
+def read_around(read: Callable[[], Any], work: ReadAround) -> Any:
+    """One read of a stream, within `work`."""
+    before: Context | None = otel_context.get_current()
+    leave = guarded("entering a stream's context", work.enter)
+    work.reading = True
+    try:
+        chunk = read()
+    except StopIteration:
+        guarded("ending a stream", work.end)
+        raise
+    except BaseException as error:
+        guarded("ending a failed stream", work.fail, error)
+        if isinstance(error, GeneratorExit):
+            before = None
+        raise
+    finally:
+        work.reading = False
+        if leave is not None:
+            guarded("leaving a stream's context", leave)
+        _back_to(before)
+    guarded("reading a chunk", work.chunk, chunk)
+    return chunk
+
+
+async def aread_around(read: Callable[[], Any], work: ReadAround) -> Any:
+    """The same for an async stream."""
+    before: Context | None = otel_context.get_current()
+    leave = guarded("entering a stream's context", work.enter)
+    work.reading = True
+    try:
+        chunk = await read()
+    except StopAsyncIteration:
+        guarded("ending a stream", work.end)
+        raise
+    except BaseException as error:
+        guarded("ending a failed stream", work.fail, error)
+        if isinstance(error, GeneratorExit):
+            before = None
+        raise
+    finally:
+        work.reading = False
+        if leave is not None:
+            guarded("leaving a stream's context", leave)
+        _back_to(before)
+    guarded("reading a chunk", work.chunk, chunk)
+    return chunk
+
+
+def _finished(work: Around, result: Any, before: Context) -> Any:
+    if work.asked:
+        guarded("hiding the usage chunk", hide_usage, result)
+    finished = guarded("recording an answer", work.finish, result, default=_FAILED)
+    if finished is _FAILED:
+        guarded("ending a call", work.abandon)
+    _back_to(before)
+    return result if finished is None or finished is _FAILED else finished
+
+
+def _failed(work: Around, error: BaseException, before: Context) -> None:
+    if guarded("recording a failure", work.fail, error, default=_FAILED) is _FAILED:
+        guarded("ending a call", work.abandon)
+    _back_to(None if isinstance(error, GeneratorExit) else before)
+
+
+def _undo(before: Context) -> None:
+    """Beginning failed half-way: end a span that it made current, and put the caller's context back."""
+    current = otel_context.get_current()
+    if current is before:
+        return
+    _back_to(before)
+    span = trace.get_current_span(current)
+    if span is not trace.get_current_span(before):
+        guarded("ending a span", span.end)
+
+
+def _back_to(before: Context | None) -> None:
+    """Put the caller's context back; None where a coroutine is thrown away, which happens in anybody's context."""
+    if before is not None and otel_context.get_current() is not before:
+        otel_context.attach(before)

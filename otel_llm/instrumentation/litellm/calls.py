@@ -1,0 +1,231 @@
+"""A logical call and its attempts.
+
+One call that a program makes is one span, whatever litellm does to answer it. Most calls need one attempt,
+and then the logical span is all there is: it carries model, tokens and cost. Only when a second attempt
+begins do attempts get spans of their own: the first, which has already failed, is written down as a child
+with its own start and end, and every further one is a child from its beginning. Tokens and cost then stand
+on the attempt that was billed, never on the logical span as well.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from otel_llm import semconv
+from otel_llm.faults import guarded
+from otel_llm.instrumentation.litellm.answer import fill_answer, fill_billing, fill_target
+from otel_llm.instrumentation.litellm.request import fill_request
+from otel_llm.instrumentation.litellm.stream_reader import StreamReader
+from otel_llm.instrumentation.litellm.stream_usage import usage_chunks
+from otel_llm.instrumentation.litellm.streams import StreamRecording, follow, is_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_llm.instrumentation.litellm.request import Request
+    from otel_llm.instrumentation.recorder import Recorder, Recording
+
+__all__ = ["Attempt", "LogicalCall"]
+
+
+class LogicalCall:
+    """One call as the program made it."""
+
+    def __init__(self, recorder: Recorder, request: Request, *, routed: bool, tenant_key: str) -> None:
+        self.request = request
+        self.routed = routed
+        """True for a Router's call: it is never an attempt itself, the calls inside it are."""
+        self._recorder = recorder
+        self._tenant_key = tenant_key
+        self._ambient = sys.exc_info()[1]
+        """What the program is handling already; not a failure of ours."""
+        self.door: str | None = None
+        """Name of litellm's inner function that the public one is about to call for this very attempt."""
+        self.raw_chunks: list[Any] | None = None
+        self.recording: Recording = recorder.start(request.call(tenant_key=tenant_key), self)
+        self._first: Attempt | None = None if routed else Attempt(self, request, 1)
+        self._last: Attempt | None = self._first
+        guarded("reading a request", self._fill_request)
+
+    def _fill_request(self) -> None:
+        fill_request(self.recording, self.request, content=self._recorder.wants_content)
+
+    def begin_attempt(self, request: Request) -> Attempt:
+        """A call inside this one is about to try, or to try again."""
+        if self._first is None or (self._last is self._first and not self._first.over):
+            # Nothing has failed yet: a router has chosen, or litellm begins to walk its list of fallbacks.
+            self._first = self._last = Attempt(self, request, 1)
+            return self._first
+        if self._last is self._first:
+            guarded("recording the first attempt", self._write_first)
+        number = self._last.number + 1 if self._last is not None else 1
+        attempt = Attempt(self, request, number)
+        attempt.recording = self._recorder.start_attempt(request.call(tenant_key=self._tenant_key), attempt, number)
+        self._last = attempt
+        guarded("reading a request", fill_request, attempt.recording, request)
+        attempt.recording.set({semconv.FALLBACK: self._fell_back(request)})
+        return attempt
+
+    def note_failure(self, error: BaseException | None) -> None:
+        """Litellm is handling `error`, which the only attempt so far has raised."""
+        if error is not None and error is not self._ambient and self._first is not None and self._last is self._first:
+            self._first.fail(error)
+
+    def finish(self, result: Any) -> Any:
+        """The call returned `result`; answers what the user is to get, which is `result` itself."""
+        if is_stream(result):
+            self.recording.suspend()
+            return self._follow(result)
+        try:
+            guarded("reading an answer", self._fill, result)
+        finally:
+            self.recording.end()
+        return result
+
+    def fail(self, error: BaseException) -> None:
+        """The call raised `error`."""
+        try:
+            guarded("reading a failure", self._fill_failure)
+        finally:
+            self.recording.fail(error)
+
+    def abandon(self) -> None:
+        """Recording came to grief: end the span as it is."""
+        self.recording.end()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the span has ended, so that no further attempt can belong to it."""
+        return self.recording.ended
+
+    @property
+    def served(self) -> Request:
+        """The request of the attempt that answered."""
+        return self._last.request if self._last is not None else self.request
+
+    @property
+    def _several(self) -> bool:
+        return self._last is not None and self._last.number > 1
+
+    def _fell_back(self, request: Request) -> bool | None:
+        first = self._first.request if self._first is not None else self.request
+        return True if request.target != first.target else None
+
+    def _follow(self, stream: Any) -> Any:
+        if self.raw_chunks is None:
+            self.raw_chunks = usage_chunks(stream)
+        reader = StreamReader(self.request)
+        reader.cache_hit = getattr(stream, "custom_llm_provider", None) == "cached_response"
+        return follow(stream, StreamRecording(self.recording, reader, self._finish_stream))
+
+    def _finish_stream(self, _: Recording, reader: StreamReader) -> None:
+        answer = reader.answer()
+        fill_answer(self.recording, self.served, answer, content=self._recorder.wants_content)
+        if semconv.STREAM_END in self.recording.attributes:
+            self.recording.attributes.setdefault(semconv.FINISH_REASONS, ["error"])
+        self._fill_attempts()
+        if not self._several:
+            fill_stream_billing(self.recording, self.served, reader, self.raw_chunks)
+
+    def _fill(self, result: Any) -> None:
+        fill_answer(self.recording, self.served, result, content=self._recorder.wants_content)
+        self._fill_attempts()
+        if not self._several:
+            fill_billing(self.recording, self.served, result)
+
+    def _fill_failure(self) -> None:
+        fill_target(self.recording, self.served, None)
+        self._fill_attempts()
+
+    def _fill_attempts(self) -> None:
+        if not self._several or self._last is None:
+            return
+        self.recording.set({semconv.ATTEMPTS: self._last.number, semconv.FALLBACK: self._fell_back(self._last.request)})
+
+    def _write_first(self) -> None:
+        first = self._first
+        if first is None or first.error is None:
+            return
+        self._recorder.failed_attempt(
+            first.request.call(tenant_key=self._tenant_key),
+            self.recording,
+            first.number,
+            start_ns=first.start_ns,
+            end_ns=first.end_ns or time.time_ns(),
+            error=first.error,
+        )
+
+
+class Attempt:
+    """One try at answering a logical call; the first has no span of its own unless a second one follows."""
+
+    def __init__(self, logical: LogicalCall, request: Request, number: int) -> None:
+        self.logical = logical
+        self.request = request
+        self.number = number
+        self.recording: Recording | None = None
+        self.start_ns = time.time_ns()
+        self.end_ns: int | None = None
+        self.error: BaseException | None = None
+        self.door: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has failed already."""
+        return self.error is not None
+
+    def finish(self, result: Any) -> Any:
+        """The attempt was answered with `result`."""
+        if self.recording is None:
+            self.logical.raw_chunks = usage_chunks(result)
+            return result
+        if is_stream(result):
+            self.recording.suspend()
+            finish = self._finish_stream(usage_chunks(result))
+            return follow(result, StreamRecording(self.recording, StreamReader(self.request), finish))
+        try:
+            guarded("reading an answer", self._fill, result)
+        finally:
+            self.recording.end()
+        return result
+
+    def fail(self, error: BaseException | None) -> None:
+        """The attempt raised `error`."""
+        if self.over or error is None:
+            return
+        self.error = error
+        self.end_ns = time.time_ns()
+        if self.recording is not None:
+            self.recording.fail(error)
+
+    def abandon(self) -> None:
+        """Recording came to grief: end the attempt's own span as it is."""
+        if self.recording is not None:
+            self.recording.end()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the logical call is over."""
+        return self.logical.closed
+
+    def _fill(self, result: Any) -> None:
+        assert self.recording is not None
+        fill_answer(self.recording, self.request, result, content=False)
+        fill_billing(self.recording, self.request, result)
+
+    def _finish_stream(self, chunks: list[Any] | None) -> Callable[[Recording, StreamReader], None]:
+        def finish(recording: Recording, reader: StreamReader) -> None:
+            fill_answer(recording, self.request, reader.answer(), content=False)
+            fill_stream_billing(recording, self.request, reader, chunks)
+
+        return finish
+
+
+def fill_stream_billing(
+    recording: Recording, request: Request, reader: StreamReader, raw_chunks: list[Any] | None
+) -> None:
+    """Put tokens and cost of a stream on its span."""
+    usage = reader.usage(raw_chunks, cut_short=semconv.STREAM_END in recording.attributes)
+    fill_billing(recording, request, reader.priceable(usage), usage)

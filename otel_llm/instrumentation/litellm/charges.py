@@ -1,0 +1,171 @@
+"""What there is to bill in an answer: quantities, service tier, the provider's own figure, and extras.
+
+Extras are what our own calculation does not know how to bill: built-in tools, grounding, surcharges by region.
+Where an answer has any, litellm's figure is taken instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.instrumentation.litellm.reading import get, items, number, path, text, tokens
+from otel_llm.pricing import Billed
+
+if TYPE_CHECKING:
+    from otel_llm.instrumentation.litellm.request import Request
+    from otel_llm.instrumentation.litellm.usage import Usage
+
+__all__ = ["billed_of", "has_extras", "hidden_of", "own_figure", "service_tier_of"]
+
+_RESPONSE_COST: Final = "llm_provider-x-litellm-response-cost"
+"""Where litellm puts the cost that a provider (or a litellm proxy) sent with its answer."""
+_SENDS_COST: Final = frozenset({"openrouter", "perplexity", "vercel_ai_gateway", "litellm_proxy"})
+"""litellm's names of providers whose `usage.cost` is what they charge, in USD."""
+_ANTHROPIC: Final = "anthropic"
+_XAI_TICKS: Final = Decimal(10) ** 10
+"""Ticks in one USD in xAI's `cost_in_usd_ticks`."""
+
+_TIERS: Final = {
+    "priority": "priority",
+    "flex": "flex",
+    "batch": "batches",
+    "on_demand_priority": "priority",
+    "on_demand_flex": "flex",
+}
+"""What providers call a tier, in lower case -> the price table's name. All else is billed as ordinary."""
+_PLAIN_TOOLS: Final = frozenset({None, "function", "custom"})
+"""Types of tools that the program runs itself; all others the provider runs, and may bill."""
+_PLAIN_OUTPUT: Final = frozenset({None, "message", "reasoning", "function_call", "custom_tool_call"})
+
+
+def hidden_of(answer: object) -> Mapping[str, Any]:
+    """What litellm keeps beside an answer."""
+    hidden = getattr(answer, "_hidden_params", None)
+    return hidden if isinstance(hidden, Mapping) else {}
+
+
+# --- quantities ------------------------------------------------------------------------------------------
+
+
+def billed_of(request: Request, answer: object, usage: Usage | None) -> Billed:
+    """The quantities of an answer, in the units that providers bill."""
+    family = request.form.family
+    counts: dict[str, int] = {}
+    if usage is not None:
+        counts = {
+            "input": usage.input or 0,
+            "cache_read": usage.cache_read or 0,
+            "cache_write": usage.cache_write or 0,
+            "cache_write_1h": usage.cache_write_1h or 0,
+            "audio_input": usage.audio_input or 0,
+            "image_input": usage.image_input or 0,
+            "output": usage.output or 0,
+            "reasoning": usage.reasoning or 0,
+            "audio_output": usage.audio_output or 0,
+            "image_output": usage.image_output or 0,
+        }
+    if family == "rerank":
+        counts["searches"] = tokens(path(answer, "meta", "billed_units", "search_units")) or 1
+    elif family == "speech":
+        counts["characters"] = len(text(request.arguments.get("input")) or "")
+    elif family == "image_generation":
+        counts["images"] = len(items(get(answer, "data")))
+        # Image models that report tokens do not always say of which kind; what they make is images.
+        counts["image_output"] = counts.get("image_output") or counts.get("output", 0)
+        counts["pixels"] = counts["images"] * _pixels(get(answer, "size") or request.arguments.get("size"))
+    seconds = _seconds(answer) if family == "transcription" else Decimal(0)
+    return Billed(**counts, seconds=seconds)
+
+
+def _seconds(answer: object) -> Decimal:
+    """Length of the audio: as the provider bills it, as it says it, or as litellm measured the file."""
+    for value in (
+        path(answer, "usage", "seconds"),
+        get(answer, "duration"),
+        hidden_of(answer).get("audio_transcription_duration"),
+    ):
+        found = number(value)
+        if found is not None and found > 0:
+            return Decimal(repr(found))
+    return Decimal(0)
+
+
+def _pixels(size: object) -> int:
+    found = re.fullmatch(r"(\d{1,5})\s*x\s*(\d{1,5})", size) if isinstance(size, str) else None
+    return int(found[1]) * int(found[2]) if found else 0
+
+
+# --- how it is billed ------------------------------------------------------------------------------------
+
+
+def service_tier_of(request: Request, answer: object) -> str | None:
+    """The price table's name of the tier that served (else, where nobody says, was asked for); None: ordinary."""
+    served = (
+        text(get(answer, "service_tier"))
+        or text(path(answer, "usage", "service_tier"))
+        or text(path(hidden_of(answer), "provider_specific_fields", "traffic_type"))
+    )
+    tier = served or text(request.arguments.get("service_tier")) or ""
+    return _TIERS.get(tier.lower())
+
+
+def own_figure(request: Request, answer: object, usage: Usage | None) -> Decimal | None:
+    """USD that the provider itself says it charged; None where it says nothing."""
+    sent: object = usage.provider_cost if usage is not None and request.provider in _SENDS_COST else None
+    if sent is None and not _is_partial(answer):
+        sent = get(hidden_of(answer).get("additional_headers"), _RESPONSE_COST)
+    ticks = tokens(path(answer, "usage", "cost_in_usd_ticks")) if request.provider == "xai" else None
+    if ticks:
+        return ticks / _XAI_TICKS
+    found = number(_as_number(sent))
+    return Decimal(repr(found)) if found is not None and found > 0 else None
+
+
+def _is_partial(answer: object) -> bool:
+    """Whether the figure in the answer leaves out what the provider behind a gateway bills by itself."""
+    return path(answer, "usage", "is_byok") is True
+
+
+def _as_number(value: object) -> object:
+    """A header's value is text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def has_extras(request: Request, answer: object) -> bool:
+    """Whether the call has (or may have) a part that is not billed by the quantities that we know."""
+    arguments = request.arguments
+    if request.provider == "perplexity" or arguments.get("web_search_options") is not None:
+        return True
+    if any(_runs_elsewhere(tool) for tool in items(arguments.get("tools"))):
+        return True
+    if any(text(get(item, "type")) not in _PLAIN_OUTPUT for item in items(get(answer, "output"))):
+        return True
+    usage = get(answer, "usage")
+    prompt = get(usage, "prompt_tokens_details") or get(usage, "input_tokens_details")
+    return (
+        get(usage, "server_tool_use") is not None
+        or bool(get(prompt, "web_search_requests"))
+        or bool(get(prompt, "video_tokens"))
+        or bool(path(prompt, "cached_tokens_details", "audio_tokens"))
+        or (request.provider == _ANTHROPIC and _has_surcharge(usage))
+    )
+
+
+def _has_surcharge(usage: object) -> bool:
+    """Whether Anthropic served the call in fast mode or from a region that costs more."""
+    region = text(get(usage, "inference_geo"))
+    return text(get(usage, "speed")) == "fast" or region not in {None, "global", "not_available"}
+
+
+def _runs_elsewhere(tool: object) -> bool:
+    """Whether the provider runs this tool. Gemini's own have no type, but a name such as `googleSearch`."""
+    kind = text(get(tool, "type"))
+    if kind not in _PLAIN_TOOLS:
+        return True
+    return kind is None and isinstance(tool, Mapping) and not {"function", "name", "input_schema"} & set(tool)

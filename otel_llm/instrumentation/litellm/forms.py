@@ -1,0 +1,86 @@
+"""The call forms of litellm: which functions are recorded, and what each of them is in the conventions' words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_llm import semconv
+
+__all__ = ["FORMS", "RETRY_DRIVERS", "ROUTER_METHODS", "Form", "form_of_router_call", "is_inner_half"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One function of litellm that calls a model."""
+
+    name: str
+    family: str
+    """The sync function's name; a function and its async twin are one family."""
+    operation: str
+    parameters: tuple[str, ...]
+    """Names of the leading positional parameters, in order."""
+    output_type: str | None = None
+    api_type: str | None = None
+
+
+def _pair(
+    family: str,
+    operation: str,
+    parameters: tuple[str, ...],
+    *,
+    output_type: str | None = None,
+    api_type: str | None = None,
+) -> list[Form]:
+    return [Form(name, family, operation, parameters, output_type, api_type) for name in (family, f"a{family}")]
+
+
+FORMS: Final[dict[str, Form]] = {
+    form.name: form
+    for form in (
+        *_pair("completion", semconv.OP_CHAT, ("model", "messages")),
+        *_pair("text_completion", semconv.OP_TEXT_COMPLETION, ("prompt", "model")),
+        *_pair("responses", semconv.OP_CHAT, ("input", "model"), api_type="responses"),
+        *_pair("embedding", semconv.OP_EMBEDDINGS, ("model", "input")),
+        *_pair("rerank", semconv.OP_RETRIEVAL, ("model", "query", "documents")),
+        *_pair("image_generation", semconv.OP_GENERATE_CONTENT, ("prompt", "model"), output_type="image"),
+        *_pair("transcription", semconv.OP_GENERATE_CONTENT, ("model", "file"), output_type="text"),
+        *_pair("speech", semconv.OP_GENERATE_CONTENT, ("model", "input", "voice"), output_type="speech"),
+        *_pair("moderation", semconv.OP_MODERATION, ("input", "model")),
+    )
+}
+"""Every recorded function of the litellm module by name."""
+
+RETRY_DRIVERS: Final = (
+    "completion_with_retries",
+    "acompletion_with_retries",
+    "responses_with_retries",
+    "aresponses_with_retries",
+)
+"""Functions that litellm itself enters after a first failure, to try again; some exist only in newer versions."""
+
+ROUTER_METHODS: Final = ("function_with_fallbacks", "async_function_with_fallbacks")
+"""All calls of `litellm.Router` pass through one of these: the logical call that retries and falls back."""
+
+_INNER_FLAGS: Final = {
+    "completion": "acompletion",
+    "text_completion": "atext_completion",
+    "embedding": "aembedding",
+    "responses": "aresponses",
+    "rerank": "arerank",
+    "image_generation": "aimg_generation",
+    "transcription": "atranscription",
+    "speech": "aspeech",
+}
+
+
+def is_inner_half(form: Form, kwargs: dict[str, Any]) -> bool:
+    """Whether this is the sync function that litellm calls to do its own async twin's work."""
+    flag = _INNER_FLAGS.get(form.family)
+    return flag is not None and kwargs.get(flag) is True
+
+
+def form_of_router_call(kwargs: dict[str, Any]) -> Form | None:
+    """The form that a Router call stands for, read off the function it was given; None for what we do not record."""
+    target = kwargs.get("original_generic_function") or kwargs.get("original_function")
+    return FORMS.get(getattr(target, "__name__", "").lstrip("_"))

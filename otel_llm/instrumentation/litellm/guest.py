@@ -1,0 +1,88 @@
+"""litellm itself, as a guest: looked up where the program has loaded it, never imported by us."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+__all__ = ["PROVIDER_NAMES", "guest", "locate", "provider_name", "resolve", "vendor_model"]
+
+PROVIDER_NAMES: Final = {
+    "azure": "azure.ai.openai",
+    "azure_text": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "sagemaker": "aws.sagemaker",
+    "sagemaker_chat": "aws.sagemaker",
+    "vertex_ai": "gcp.vertex_ai",
+    "vertex_ai_beta": "gcp.vertex_ai",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "codestral": "mistral_ai",
+    "text-completion-codestral": "mistral_ai",
+    "xai": "x_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "watsonx_text": "ibm.watsonx.ai",
+    "cohere_chat": "cohere",
+    "text-completion-openai": "openai",
+    "moonshot": "moonshot_ai",
+    "ollama_chat": "ollama",
+}
+"""litellm's provider -> the conventions' well-known name; what is not listed is the vendor's own name already."""
+
+_BEDROCK_ROUTES: Final = frozenset({"invoke", "converse", "converse_like", "async_invoke", "agent"})
+
+
+def guest() -> Any:
+    """The loaded litellm module; None before the program has imported it."""
+    return sys.modules.get("litellm")
+
+
+def provider_name(provider: str | None) -> str | None:
+    """The conventions' name for a provider as litellm calls it."""
+    return PROVIDER_NAMES.get(provider, provider) if provider else None
+
+
+def resolve(model: str, kwargs: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    """(model without router prefix, litellm's provider, API base) of a call, as litellm itself resolves them.
+
+    Where litellm cannot tell the provider (it will say so to the caller in its own words), the model stays
+    as it was given.
+    """
+    given = kwargs.get("custom_llm_provider")
+    base = kwargs.get("api_base") or kwargs.get("base_url") or kwargs.get("aws_bedrock_runtime_endpoint")
+    library = guest()
+    try:
+        found = library.get_llm_provider(model=model, custom_llm_provider=given, api_base=base)
+    except Exception:  # noqa: BLE001  (an unknown provider is the caller's error, raised again by the call itself)
+        prefix, slash, rest = model.partition("/")
+        return (rest, prefix, base) if slash and not given else (model, given, base)
+    provider = found[1] or given
+    return vendor_model(str(found[0]), provider), provider, base or found[3]
+
+
+def vendor_model(model: str, provider: str | None) -> str:
+    """The vendor's own name of a model, without litellm's provider and route before it."""
+    if provider and model.startswith(f"{provider}/"):
+        model = model[len(provider) + 1 :]
+    if provider == "bedrock":
+        route, slash, rest = model.partition("/")
+        if slash and route in _BEDROCK_ROUTES:
+            return rest
+    return model
+
+
+def locate(api_base: object) -> tuple[str | None, int | None]:
+    """Host and port of an API base; the scheme's own port where the URL names none."""
+    if not isinstance(api_base, str) or "://" not in api_base:
+        return None, None
+    try:
+        parts = urlsplit(api_base)
+        port = parts.port
+    except ValueError:
+        return None, None
+    if parts.hostname is None:
+        return None, None
+    return parts.hostname, port or {"https": 443, "http": 80}.get(parts.scheme)

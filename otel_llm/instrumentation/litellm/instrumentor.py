@@ -1,0 +1,164 @@
+"""Turns the recording of litellm on and off, now or at the moment the program imports it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+
+from otel_llm.faults import note_fault
+from otel_llm.instrumentation.divert import Diversion, divert
+from otel_llm.instrumentation.litellm.entry import Entry
+from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS, ROUTER_METHODS
+from otel_llm.instrumentation.litellm.streams import release
+from otel_llm.instrumentation.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from types import ModuleType
+
+__all__ = ["LitellmInstrumentor"]
+
+_logger = logging.getLogger(__name__)
+_LIBRARY = "litellm"
+
+
+class LitellmInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # upstream's base class is untyped
+    """Records every call form of litellm. Works whichever comes first, this or `import litellm`.
+
+    Keyword arguments of `instrument()`: `recorder` (an `otel_llm` Recorder; one for the global tracer provider
+    is made when left out), `tracer_provider`, `meter_provider`, `capture_content` (bool), `tenant_key` (name of
+    the entry in the call's `metadata`), `stream_usage` (bool: ask providers to count the tokens of streams).
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """What upstream's loader checks before it loads us: nothing, because litellm may come later."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        recorder = kwargs.get("recorder") or Recorder(
+            kwargs.get("tracer_provider"),
+            kwargs.get("meter_provider"),
+            capture_content=bool(kwargs.get("capture_content", False)),
+        )
+        entry = Entry(
+            recorder,
+            tenant_key=kwargs.get("tenant_key", "tenant_id"),
+            stream_usage=bool(kwargs.get("stream_usage", True)),
+        )
+        _installation.begin(entry)
+
+    def _uninstrument(self, **_: Any) -> None:
+        _installation.end()
+
+
+class _Installation:
+    """What is diverted at present. One per process, as litellm is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._entry: Entry | None = None
+        self._diversions: list[Diversion] = []
+        self._waiting = False
+
+    @property
+    def active(self) -> bool:
+        """Whether functions of litellm go through us now."""
+        return bool(self._diversions)
+
+    def begin(self, entry: Entry) -> None:
+        with self._lock:
+            self._entry = entry
+            if _LIBRARY in sys.modules and _loaded(sys.modules[_LIBRARY]):
+                self._install(sys.modules[_LIBRARY])
+            elif not self._waiting:
+                self._waiting = True
+                wrapt.register_post_import_hook(self._install, _LIBRARY)
+
+    def end(self) -> None:
+        with self._lock:
+            self._entry = None
+            for diversion in self._diversions:
+                diversion.restore()
+            self._diversions.clear()
+            release()
+
+    def _install(self, library: ModuleType) -> None:
+        """Divert all functions that this version of litellm has. A fault here must not break its import."""
+        with self._lock:
+            if self._entry is None or self._diversions:
+                return
+            try:
+                self._divert_forms(library, self._entry)
+                self._divert_retries(library, self._entry)
+                self._divert_router(library, self._entry)
+            except Exception as error:  # noqa: BLE001  (runs inside the program's own `import litellm`)
+                note_fault("instrumenting litellm", error)
+
+    def _divert_forms(self, library: ModuleType, entry: Entry) -> None:
+        for form in FORMS.values():
+            function = getattr(library, form.name, None)
+            if function is None:
+                continue
+            inner = _inner(function)
+            handler = entry.async_handler if inspect.iscoroutinefunction(function) else entry.sync_handler
+            self._divert(function, handler(form, door=inner is not None))
+            if inner is not None:
+                self._divert(inner, handler(form, door=False))
+
+    def _divert_retries(self, library: ModuleType, entry: Entry) -> None:
+        for name in RETRY_DRIVERS:
+            function = getattr(library, name, None)
+            if function is not None:
+                self._divert(function, entry.retry_handler())
+        helper = sys.modules.get(f"{_LIBRARY}.litellm_core_utils.asyncify")
+        if hasattr(helper, "run_async_function"):
+            self._divert(helper.run_async_function, entry.loop_handler())  # type: ignore[union-attr]
+
+    def _divert_router(self, library: ModuleType, entry: Entry) -> None:
+        router = getattr(library, "Router", None)
+        for name in ROUTER_METHODS:
+            function = getattr(router, name, None)
+            if function is not None:
+                self._divert(function, entry.router_handler(asynchronous=inspect.iscoroutinefunction(function)))
+
+    def _divert(self, function: object, handler: Callable[..., Any]) -> None:
+        try:
+            diversion = divert(function, handler)
+        except TypeError as error:
+            note_fault("instrumenting a function of litellm", error)
+            return
+        if diversion is not None:
+            self._diversions.append(diversion)
+
+
+_installation = _Installation()
+
+
+def is_recording() -> bool:
+    """Whether litellm is loaded and its calls go through us."""
+    return _installation.active
+
+
+def is_installed() -> bool:
+    """Whether litellm could be imported, found out without importing it."""
+    return _LIBRARY in sys.modules or importlib.util.find_spec(_LIBRARY) is not None
+
+
+def _loaded(library: ModuleType) -> bool:
+    """Whether the import of litellm is complete; configured from within it, we wait for its end."""
+    spec = getattr(library, "__spec__", None)
+    return not getattr(spec, "_initializing", False)
+
+
+def _inner(function: Any) -> Any:
+    """The inner function of the same name that newer litellm versions put behind a public dispatcher, if any."""
+    if not getattr(function, "__module__", "").endswith(".dispatch"):
+        return None
+    return getattr(function, "__wrapped__", None)

@@ -1,0 +1,312 @@
+"""What a call cost, whose figure that is, and how sure it is.
+
+In this order: what the user agreed (`prices_file`), what the provider itself says it charged, our calculation
+from the table that ships with litellm, litellm's own figure. Ours goes before litellm's because litellm's is
+wrong in places (docs/cost.md lists them); litellm's is taken wherever a call has parts that ours does not know.
+
+A price that is not known stays unknown: litellm answers 0.0 both for a free model and for one it has no
+price for, so a zero is believed only where a table says that the model is free.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from otel_llm import semconv
+from otel_llm.context import identity_in
+from otel_llm.instrumentation.litellm.charges import (
+    billed_of,
+    has_extras,
+    hidden_of,
+    own_figure,
+    service_tier_of,
+)
+from otel_llm.instrumentation.litellm.guest import guest
+from otel_llm.instrumentation.litellm.reading import get, number, path, text
+from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otel_llm.instrumentation.litellm.request import Request
+    from otel_llm.instrumentation.litellm.usage import Usage
+    from otel_llm.instrumentation.recorder import Recording
+
+__all__ = ["fill_cost", "price", "unknown_prices", "use_prices"]
+
+_logger = logging.getLogger(__name__)
+
+_MAX_UNKNOWN: Final = 1000
+"""Models without a price that are told apart; the calls of all further ones are counted together."""
+_OTHER: Final = "other"
+
+_SPECIAL: Final = frozenset({"off_peak_pricing", "tiered_pricing"})
+"""Rows with prices by the hour or by brackets: litellm knows how to read them."""
+_AZURE: Final = frozenset({"azure", "azure_text"})
+_XAI: Final = "xai"
+_ASKED_ABOUT: Final = frozenset({"ollama", "ollama_chat"})
+"""Providers whose server litellm asks for a model that its table lacks: pricing must not touch the network."""
+_ROUTES: Final = ("converse/", "invoke/", "responses/")
+"""Ways to one and the same model, which litellm takes as part of its name."""
+
+
+class Price(NamedTuple):
+    """What a call cost in USD (None: unknown), and how that is known (a value of `otel_llm.cost.status`)."""
+
+    usd: Decimal | None
+    status: str
+
+
+class _State:
+    """The user's prices, and the calls whose price is unknown. One per process, as litellm is."""
+
+    def __init__(self) -> None:
+        self.book: PriceBook = NO_PRICES
+        self.unknown: dict[str, int] = {}
+        self.lock = threading.Lock()
+
+
+_state = _State()
+
+
+def use_prices(book: PriceBook) -> None:
+    """Price calls by `book` from now on, and begin to count unknown prices anew."""
+    with _state.lock:
+        _state.book = book
+        _state.unknown = {}
+
+
+def unknown_prices() -> dict[str, int]:
+    """Model -> calls that were recorded without a cost because nobody knows its price."""
+    with _state.lock:
+        return dict(_state.unknown)
+
+
+def fill_cost(recording: Recording, request: Request, answer: object, usage: Usage | None) -> None:
+    """Put cost (USD) and how it is known on the span; an unknown cost leaves no number behind.
+
+    An answer out of the response cache cost nothing, and the span says what was saved.
+    """
+    tenant = identity_in(recording.context).tenant
+    if recording.attributes.get(semconv.CACHE_HIT) is True:
+        saved = price(request, answer, usage, tenant=tenant, fresh=False).usd
+        recording.set({semconv.COST: 0.0, semconv.COST_STATUS: semconv.COST_CACHE_HIT})
+        recording.set({semconv.COST_SAVED: float(saved) if saved else None})
+        return
+    found = price(request, answer, usage, tenant=tenant)
+    if found.usd is None:
+        _note_unknown(text(get(answer, "model")) or request.model)
+    cost = float(found.usd) if found.usd is not None else None
+    recording.set({semconv.COST: cost, semconv.COST_STATUS: found.status})
+
+
+def price(
+    request: Request, answer: object, usage: Usage | None, *, tenant: str | None = None, fresh: bool = True
+) -> Price:
+    """The price of an answer. With `fresh` false it came out of a cache: litellm's figure of it means nothing."""
+    asked, served = _names_asked(request), _names_served(request, answer)
+    contract = _state.book.contract(asked, served, tenant=tenant)
+    billed = billed_of(request, answer, usage)
+    tier = service_tier_of(request, answer)
+    if contract is not None and contract.price is not None:
+        agreed = _agreed(contract, request, asked, served, billed, tier)
+        if agreed is not None:
+            return Price(agreed, semconv.COST_OVERRIDDEN)
+    found = _listed(request, answer, usage, billed, tier, (asked, served), fresh=fresh)
+    if contract is not None and contract.price is None and found.usd is not None:
+        return Price(found.usd * contract.multiplier, semconv.COST_OVERRIDDEN)
+    return found
+
+
+def _listed(
+    request: Request,
+    answer: object,
+    usage: Usage | None,
+    billed: Billed,
+    tier: str | None,
+    names: tuple[list[str], list[str]],
+    *,
+    fresh: bool,
+) -> Price:
+    """The price without anything agreed: the provider's figure, ours, litellm's."""
+    own = own_figure(request, answer, usage) if fresh else None
+    if own is not None:
+        return Price(own, semconv.COST_PRICED)
+    status = semconv.COST_ESTIMATED if usage is not None and usage.estimated else semconv.COST_PRICED
+    row = _row(request, *names)
+    ours = _calculated(row, request, billed, tier)
+    theirs_first = _prefers_litellm(row, request, answer)
+    if ours and not theirs_first:
+        return Price(ours, status)
+    theirs = _litellms(request, answer, served=names[1], fresh=fresh)
+    if theirs is not None:
+        return Price(theirs, status)
+    if ours:
+        # Extras could not be priced by anybody; what could is at least that much.
+        return Price(ours, semconv.COST_ESTIMATED)
+    if not theirs_first and _is_free(row):
+        return Price(Decimal(0), semconv.COST_FREE)
+    return Price(None, semconv.COST_UNKNOWN)
+
+
+# --- ours ------------------------------------------------------------------------------------------------
+
+
+def _calculated(row: Mapping[str, Any] | None, request: Request, billed: Billed, tier: str | None) -> Decimal | None:
+    if row is None:
+        return None
+    reaches = request.provider == _XAI  # bills the higher rate from the threshold on
+    return cost_of(billed, Rates(row, tokens=billed.input, tier=tier, reaches=reaches))
+
+
+def _agreed(
+    contract: Contract, request: Request, asked: list[str], served: list[str], billed: Billed, tier: str | None
+) -> Decimal | None:
+    """USD by the user's own row. One that only multiplies does so to the row of the model that was called."""
+    agreed = contract.price
+    assert agreed is not None
+    row: Mapping[str, Any] = {}
+    if agreed.base is not None:
+        row = _table().get(agreed.base) or {}
+    elif not agreed.rates:
+        row = _row(request, asked, served) or {}
+    cost = _calculated({**row, **agreed.rates}, request, billed, tier)
+    return cost * contract.multiplier if cost is not None else None
+
+
+def _row(request: Request, asked: list[str], served: list[str]) -> Mapping[str, Any] | None:
+    """The table's row for a call; an alias first, then the name asked for, then the one that answered.
+
+    Azure calls models by the names of deployments, which say nothing: there, what answered goes first.
+    """
+    table = _table()
+    behind = _state.book.model_behind(asked)
+    if behind is not None:
+        return table.get(behind)
+    names = [*served, *asked] if request.provider in _AZURE else [*asked, *served]
+    for name in names:
+        row = table.get(name)
+        if isinstance(row, dict) and _is_of(request.provider, text(row.get("litellm_provider")), name):
+            return row
+    return None
+
+
+def _table() -> Mapping[str, Any]:
+    table = getattr(guest(), "model_cost", None)
+    return table if isinstance(table, dict) else {}
+
+
+def _names_asked(request: Request) -> list[str]:
+    """Every name that a call was made under: as the program wrote it, and as litellm resolved it."""
+    region = text(request.arguments.get("aws_region_name")) if request.provider == "bedrock" else None
+    group = text(path(request.arguments, "metadata", "model_group"))
+    return _spelt(request.provider, request.model, region, first=(request.requested, group))
+
+
+def _names_served(request: Request, answer: object) -> list[str]:
+    return _spelt(request.provider, text(get(answer, "model")), None)
+
+
+def _spelt(
+    provider: str | None, model: str | None, region: str | None, *, first: tuple[str | None, ...] = ()
+) -> list[str]:
+    names: list[str | None] = [*first]
+    if model is not None:
+        for route in _ROUTES:
+            model = model.removeprefix(route)
+        names += [
+            f"{provider}/{region}/{model}" if region else None,
+            f"{provider}/{model}" if provider else None,
+            model,
+        ]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _is_of(provider: str | None, listed: str | None, name: str) -> bool:
+    """Whether a row that the table lists under a provider is meant for this one: a model has a price per seller."""
+    if provider is None or listed is None or name.startswith(f"{provider}/"):
+        return True
+    return _family(provider) == _family(listed)
+
+
+def _family(provider: str) -> str:
+    """`bedrock_converse` and `bedrock` sell the same; so do `vertex_ai-language-models` and `vertex_ai`."""
+    return provider.removeprefix("text-completion-").replace("-", "_").partition("_")[0]
+
+
+def _is_free(row: Mapping[str, Any] | None) -> bool:
+    prices = [value for key, value in (row or {}).items() if "cost" in key and number(value) is not None]
+    return bool(prices) and not any(prices)
+
+
+# --- litellm's ---------------------------------------------------------------------------------------------
+
+
+def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: object) -> bool:
+    """Whether litellm knows something about this call that our calculation does not."""
+    if has_extras(request, answer) or _has_own_prices(request):
+        return True
+    if row is None:
+        return False
+    base = request.api_base or ""
+    return (
+        not _SPECIAL.isdisjoint(row)
+        or ("regional_endpoint_uplift_multiplier" in row and request.arguments.get("vertex_location") != "global")
+        or "://eu." in base
+        or "://us." in base
+    )
+
+
+def _has_own_prices(request: Request) -> bool:
+    """Whether the program told litellm prices, discounts or margins of its own."""
+    library = guest()
+    if getattr(library, "cost_discount_config", None) or getattr(library, "cost_margin_config", None):
+        return True
+    arguments = request.arguments
+    for source in (arguments, path(arguments, "metadata", "model_info"), arguments.get("model_info")):
+        if any(number(get(source, name)) is not None for name in ("input_cost_per_token", "input_cost_per_second")):
+            return True
+    return False
+
+
+def _litellms(request: Request, answer: object, *, served: list[str], fresh: bool) -> Decimal | None:
+    """Litellm's figure where it has one: the one it put beside the answer, else computed by its function."""
+    known = _positive(hidden_of(answer).get("response_cost")) if fresh else None
+    if known is not None:
+        return known
+    library = guest()
+    if library is None or answer is None or request.provider in _ASKED_ABOUT:
+        return None
+    for name in dict.fromkeys((_state.book.model_behind(_names_asked(request)), request.model, *served[-1:])):
+        if name is None:
+            continue
+        try:
+            return _positive(
+                library.completion_cost(completion_response=answer, model=name, custom_llm_provider=request.provider)
+            )
+        except Exception:  # noqa: BLE001  (litellm raises a bare Exception for a model without a price)
+            _logger.debug("litellm has no price for %s", name)
+    return None
+
+
+def _positive(value: object) -> Decimal | None:
+    found = number(value)
+    return Decimal(repr(found)) if found is not None and found > 0 else None
+
+
+def _note_unknown(model: str | None) -> None:
+    """Count a call whose price is unknown, and say so once per model; the models told apart are bounded."""
+    name = model or "(no model)"
+    with _state.lock:
+        first = name not in _state.unknown and len(_state.unknown) < _MAX_UNKNOWN
+        counted = name if first or name in _state.unknown else _OTHER
+        _state.unknown[counted] = _state.unknown.get(counted, 0) + 1
+    if first:
+        _logger.warning(
+            "No price is known for model %s: its calls are recorded without a cost (status unknown). "
+            "Name the model behind it in `model_aliases`, or give it a price in `prices_file`.",
+            name,
+        )

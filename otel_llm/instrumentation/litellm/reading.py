@@ -1,0 +1,58 @@
+"""Read a datum out of whatever litellm holds: a dict, a pydantic model, an SDK object, or nothing at all.
+
+litellm answers with its own pydantic models in most places, with dicts in some, and differs between versions.
+Nothing here raises for a missing or odd value; it reads as None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["get", "items", "number", "path", "text", "tokens"]
+
+
+def get(source: object, name: str) -> Any:
+    """`source[name]` or `source.name`; None where there is neither."""
+    if source is None:
+        return None
+    if isinstance(source, Mapping):
+        return source.get(name)
+    return getattr(source, name, None)
+
+
+def path(source: object, *names: str) -> Any:
+    """Follow several names in turn; None as soon as one is missing."""
+    for name in names:
+        source = get(source, name)
+        if source is None:
+            return None
+    return source
+
+
+def items(value: object) -> Sequence[Any]:
+    """`value` where it is a list or tuple, else an empty one."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def text(value: object) -> str | None:
+    """`value` where it is a non-empty string (an enum of strings counts by its value)."""
+    value = getattr(value, "value", value)
+    return value if isinstance(value, str) and value else None
+
+
+def tokens(value: object) -> int | None:
+    """`value` where it can be a count of tokens: a non-negative whole number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, float) and not value.is_integer():
+        return None
+    return int(value) if value >= 0 else None
+
+
+def number(value: object) -> float | None:
+    """`value` as a float where it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None

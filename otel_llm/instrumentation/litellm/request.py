@@ -1,0 +1,226 @@
+"""What a call asks for: its target, who it is for, its parameters and its content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from otel_llm import semconv
+from otel_llm.context import Identity
+from otel_llm.instrumentation.litellm import messages
+from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
+from otel_llm.instrumentation.litellm.reading import get, items, number, path, text, tokens
+from otel_llm.instrumentation.recorder import Call
+from otel_llm.values import to_attribute, to_json
+
+if TYPE_CHECKING:
+    from opentelemetry.util.genai.invocation import InferenceInvocation
+
+    from otel_llm.instrumentation.litellm.forms import Form
+    from otel_llm.instrumentation.recorder import Recording
+
+__all__ = ["Request", "fill_request", "identity_of", "set_content"]
+
+_TENANT_KEY = "tenant_id"
+
+
+class Request:
+    """A call as it was made: form, arguments by name, and where it goes.
+
+    `model` is the name without litellm's provider prefix; `provider` is litellm's own name for it.
+    """
+
+    def __init__(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.form = form
+        self.arguments: dict[str, Any] = {**dict(zip(form.parameters, args, strict=False)), **kwargs}
+        named = self.arguments.get("model")
+        self.requested = named if isinstance(named, str) and named else None
+        self.model: str | None
+        self.provider: str | None
+        if self.requested is None:
+            self.model, self.provider, self.api_base = None, text(kwargs.get("custom_llm_provider")), None
+        else:
+            self.model, self.provider, self.api_base = resolve(self.requested, kwargs)
+        self.target = self._target()
+        """What a fallback changes: the Router's model group where there is one, else model and provider. Taken down
+        now: older Routers write the next group into the same metadata."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is asked for in chunks."""
+        return self.arguments.get("stream") is True
+
+    def _target(self) -> object:
+        for name in ("metadata", "litellm_metadata"):
+            group = path(self.arguments, name, "model_group")
+            if isinstance(group, str):
+                return group
+        return self.model, self.provider
+
+    def route(self, router: object) -> None:
+        """Take provider and address from the Router's first deployment of the model group that was asked for."""
+        self.model, self.provider, self.api_base = self.requested, None, None
+        for deployment in items(get(router, "model_list")):
+            parameters = get(deployment, "litellm_params")
+            model = text(get(parameters, "model"))
+            if get(deployment, "model_name") == self.requested and model is not None:
+                _, self.provider, self.api_base = resolve(model, dict(parameters))
+                return
+
+    def call(self, *, tenant_key: str = _TENANT_KEY) -> Call:
+        """The same in the recorder's words."""
+        address, port = locate(self.api_base)
+        return Call(
+            operation=self.form.operation,
+            provider=provider_name(self.provider),
+            model=self.model,
+            server_address=address,
+            server_port=port,
+            identity=identity_of(self.arguments, tenant_key=tenant_key),
+        )
+
+
+def identity_of(arguments: Mapping[str, Any], *, tenant_key: str = _TENANT_KEY) -> Identity:
+    """Tenant, user and session that a call names itself: `metadata={"tenant_id": ...}` and `user=`."""
+    metadata = arguments.get("metadata")
+    if not isinstance(metadata, Mapping):
+        metadata = {}
+    return Identity(
+        tenant=_name(metadata.get(tenant_key)),
+        user=_name(metadata.get("user_id")) or _name(arguments.get("user")),
+        session=_name(metadata.get("session_id")) or _name(metadata.get("thread_id")),
+    )
+
+
+def fill_request(recording: Recording, request: Request, *, content: bool = False) -> None:
+    """Put what the call asks for on its span; messages only where `content` says so."""
+    arguments = request.arguments
+    inference = recording.inference
+    if inference is not None:
+        _fill_parameters(inference, arguments)
+        inference.output_type = request.form.output_type or _output_type(arguments)
+    recording.set(
+        {
+            semconv.OPERATION_DETAIL: request.form.name,
+            semconv.OPENAI_API_TYPE: request.form.api_type,
+            semconv.OPENAI_REQUEST_SERVICE_TIER: text(arguments.get("service_tier")),
+            semconv.CACHE_HIT: False,
+            semconv.EMBEDDINGS_DIMENSION_COUNT: tokens(arguments.get("dimensions")),
+            semconv.REQUEST_ENCODING_FORMATS: _one(text(arguments.get("encoding_format"))),
+        }
+    )
+    if request.form.operation == semconv.OP_RETRIEVAL:
+        recording.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
+    _fill_metadata(recording, arguments.get("metadata"))
+    if content:
+        set_content(recording, _content(request))
+
+
+def set_content(recording: Recording, content: Mapping[str, object]) -> None:
+    """Put content on the span as JSON text, safe whatever it holds; what had to be replaced is named."""
+    for key, value in content.items():
+        if not value:
+            continue
+        made = value if isinstance(value, str) else None
+        replaced = False
+        if made is None:
+            made, replaced = to_json(value)
+        recording.set({key: made})
+        if replaced:
+            recording.attributes.setdefault(semconv.REPLACED, []).append(key)
+
+
+def _content(request: Request) -> dict[str, object]:
+    arguments = request.arguments
+    tools = messages.tool_definitions(arguments.get("tools")) + messages.tool_definitions(arguments.get("functions"))
+    made: dict[str, object] = {semconv.TOOL_DEFINITIONS: tools}
+    family = request.form.family
+    if family == "completion":
+        made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
+    elif family == "responses":
+        made[semconv.INPUT_MESSAGES] = messages.response_input(arguments.get("input"))
+        made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("instructions"))
+    elif family == "rerank":
+        made[semconv.RETRIEVAL_QUERY_TEXT] = text(arguments.get("query"))
+    elif family in {"text_completion", "image_generation"}:
+        made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("prompt"))
+    elif family in {"speech", "moderation"}:
+        made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("input"))
+    return made
+
+
+def _fill_parameters(inference: InferenceInvocation, arguments: Mapping[str, Any]) -> None:
+    inference.temperature = number(arguments.get("temperature"))
+    inference.top_p = number(arguments.get("top_p"))
+    inference.top_k = tokens(arguments.get("top_k"))
+    inference.frequency_penalty = number(arguments.get("frequency_penalty"))
+    inference.presence_penalty = number(arguments.get("presence_penalty"))
+    inference.seed = arguments.get("seed") if type(arguments.get("seed")) is int else None
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        limit = tokens(arguments.get(name))
+        if limit is not None:
+            inference.max_tokens = limit
+            break
+    inference.stop_sequences = _strings(arguments.get("stop"))
+    count = tokens(arguments.get("n"))
+    inference.request_choice_count = count if count != 1 else None
+    inference.reasoning_level = text(arguments.get("reasoning_effort")) or text(path(arguments, "reasoning", "effort"))
+    inference.previous_response_id = text(arguments.get("previous_response_id"))
+    inference.request_stream = True if arguments.get("stream") is True else None
+
+
+def _output_type(arguments: Mapping[str, Any]) -> str | None:
+    """The conventions' output type that was asked for: `json`, `text`, `speech`, or None where nothing was."""
+    asked = arguments.get("response_format")
+    if isinstance(asked, type):
+        return "json"
+    kind = text(get(asked, "type")) or text(path(arguments, "text", "format", "type"))
+    if kind in {"json_object", "json_schema"}:
+        return "json"
+    if "audio" in items(arguments.get("modalities")):
+        return "speech"
+    return "text" if kind == "text" else None
+
+
+def _fill_metadata(recording: Recording, metadata: object) -> None:
+    """Tags and scalar entries of the call's own `metadata`; nested values belong to litellm and stay out."""
+    if not isinstance(metadata, Mapping):
+        return
+    tags = [tag for tag in items(metadata.get("tags")) if isinstance(tag, str)]
+    if tags:
+        recording.set({semconv.TAGS: tags})
+    for key, value in metadata.items():
+        if isinstance(key, str) and isinstance(value, (str, bool, int, float)) and not _litellms_own(key):
+            attribute, _ = to_attribute(value)
+            recording.set({semconv.METADATA_PREFIX + key: attribute})
+
+
+def _litellms_own(key: str) -> bool:
+    """Entries that litellm's router and proxy add: routing data and key hashes, not the caller's words."""
+    return key in _LITELLM_METADATA or key.startswith(("user_api_key", "litellm_", "model_group", "_"))
+
+
+_LITELLM_METADATA = frozenset(
+    {
+        "tenant_id", "user_id", "session_id", "thread_id", "deployment", "api_base", "caching_groups", "model_info",
+        "attempted_fallbacks", "original_model_group", "previous_models", "deployment_model_name", "endpoint",
+        "requester_ip_address", "headers", "hidden_params", "attempted_retries", "max_retries",
+    }
+)  # fmt: skip
+
+
+def _strings(value: object) -> list[str] | None:
+    if isinstance(value, str):
+        return [value]
+    found = [entry for entry in items(value) if isinstance(entry, str)]
+    return found or None
+
+
+def _one(value: str | None) -> list[str] | None:
+    return [value] if value else None
+
+
+def _name(value: object) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

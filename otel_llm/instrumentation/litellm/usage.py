@@ -1,0 +1,139 @@
+"""Tokens of every kind out of litellm's usage objects, in the conventions' sense.
+
+`input_tokens` includes what the provider read from or wrote to its prompt cache, and `output_tokens`
+includes reasoning; the kinds are subsets. A kind the provider did not report is None, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from otel_llm import semconv
+from otel_llm.instrumentation.litellm.reading import get, number, path, tokens
+
+if TYPE_CHECKING:
+    from otel_llm.instrumentation.recorder import Recording
+
+__all__ = ["Usage", "fill_usage", "read_usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts of tokens; None where the provider said nothing."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    """The part of `cache_write` that lives an hour, which costs more."""
+    reasoning: int | None = None
+    audio_input: int | None = None
+    image_input: int | None = None
+    text_input: int | None = None
+    audio_output: int | None = None
+    image_output: int | None = None
+    text_output: int | None = None
+    provider_cost: float | None = None
+    """USD that the provider says it charged, as some gateways do among the tokens."""
+    estimated: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was counted. litellm answers zeros where the provider reported no usage."""
+        return not self.input and not self.output
+
+
+def read_usage(usage: object) -> Usage | None:
+    """Read a chat, text, embedding, Responses, image or transcription usage; None where there is none."""
+    if usage is None:
+        return None
+    prompt = get(usage, "prompt_tokens_details") or get(usage, "input_tokens_details")
+    completion = get(usage, "completion_tokens_details") or get(usage, "output_tokens_details")
+    found = Usage(
+        input=_first(usage, "prompt_tokens", "input_tokens"),
+        output=_first(usage, "completion_tokens", "output_tokens"),
+        cache_read=_best(get(prompt, "cached_tokens"), get(usage, "cache_read_input_tokens")),
+        cache_write=_best(
+            get(usage, "cache_creation_input_tokens"),
+            get(prompt, "cache_creation_tokens"),
+            get(prompt, "cache_write_tokens"),
+        ),
+        cache_write_1h=tokens(path(prompt, "cache_creation_token_details", "ephemeral_1h_input_tokens")),
+        reasoning=tokens(get(completion, "reasoning_tokens")),
+        audio_input=tokens(get(prompt, "audio_tokens")),
+        image_input=tokens(get(prompt, "image_tokens")),
+        text_input=tokens(get(prompt, "text_tokens")),
+        audio_output=tokens(get(completion, "audio_tokens")),
+        image_output=tokens(get(completion, "image_tokens")),
+        text_output=tokens(get(completion, "text_tokens")),
+        provider_cost=_provider_cost(usage),
+    )
+    if found.input == 0 and found.output:
+        # litellm fills in a 0 where the provider said nothing; no answer comes from an empty prompt.
+        found = replace(found, input=None)
+    return None if found.empty else found
+
+
+def rerank_usage(meta: object) -> Usage | None:
+    """Tokens that a rerank answer reports under `meta`; most rerankers bill searches and report none."""
+    counted = get(meta, "tokens") or get(meta, "billed_units")
+    found = Usage(input=tokens(get(counted, "input_tokens")), output=tokens(get(counted, "output_tokens")))
+    total = tokens(path(meta, "billed_units", "total_tokens"))
+    if found.empty and total is not None:
+        return Usage(input=total)
+    return None if found.empty else found
+
+
+def fill_usage(recording: Recording, usage: Usage) -> None:
+    """Put counts on the span. Kinds of zero tokens are left out, except the prompt cache where it was reported."""
+    inference = recording.inference
+    if inference is not None:
+        inference.input_tokens = usage.input
+        inference.output_tokens = usage.output
+    elif hasattr(recording.invocation, "input_tokens"):
+        recording.invocation.input_tokens = usage.input
+    else:
+        recording.set({semconv.USAGE_INPUT: usage.input, semconv.USAGE_OUTPUT: usage.output})
+    recording.set(
+        {
+            semconv.USAGE_CACHE_READ: usage.cache_read or None,
+            semconv.USAGE_CACHE_WRITE: usage.cache_write or None,
+            semconv.USAGE_REASONING: usage.reasoning or None,
+            semconv.USAGE_AUDIO_INPUT: usage.audio_input or None,
+            semconv.USAGE_IMAGE_INPUT: usage.image_input or None,
+            semconv.USAGE_TEXT_INPUT: usage.text_input if usage.audio_input or usage.image_input else None,
+            semconv.USAGE_AUDIO_OUTPUT: usage.audio_output or None,
+            semconv.USAGE_IMAGE_OUTPUT: usage.image_output or None,
+            semconv.USAGE_TEXT_OUTPUT: usage.text_output if usage.audio_output or usage.image_output else None,
+            semconv.USAGE_ESTIMATED: True if usage.estimated else None,
+        }
+    )
+
+
+def _provider_cost(usage: object) -> float | None:
+    """USD that the provider says it charged; Perplexity splits it into parts and a total.
+
+    With a key of the user's own, OpenRouter's figure is its fee, and the model is billed by whoever runs it.
+    """
+    said = get(usage, "cost")
+    cost = number(said) if number(said) is not None else number(get(said, "total_cost"))
+    if get(usage, "is_byok") is not True:
+        return cost
+    upstream = number(path(usage, "cost_details", "upstream_inference_cost"))
+    return None if upstream is None else upstream + (cost or 0.0)
+
+
+def _first(usage: object, *names: str) -> int | None:
+    for name in names:
+        value = tokens(get(usage, name))
+        if value is not None:
+            return value
+    return None
+
+
+def _best(*values: object) -> int | None:
+    """The largest of several reports of one count: litellm fills some of them with 0 for want of knowledge."""
+    found = [count for count in map(tokens, values) if count is not None]
+    return max(found) if found else None

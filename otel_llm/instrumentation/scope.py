@@ -1,0 +1,40 @@
+"""Make an OTel context current for a while, and undo it quietly wherever that happens to run."""
+
+from __future__ import annotations
+
+from contextvars import Token
+from typing import TYPE_CHECKING
+
+from opentelemetry import context as otel_context
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+__all__ = ["Scope"]
+
+
+class Scope:
+    """`context` is the current one until `leave`, which may be called any number of times.
+
+    A coroutine or generator that is thrown away is closed by whoever collects it, in another context. There is
+    nothing to undo there: that context never was ours. OpenTelemetry's `detach` would log an error with a
+    traceback into the program's log.
+    """
+
+    __slots__ = ("_token",)
+
+    def __init__(self, context: Context) -> None:
+        self._token: object = otel_context.attach(context)
+
+    def leave(self) -> None:
+        """Give back the context that was current before."""
+        token, self._token = self._token, None
+        if token is None:
+            return
+        if not isinstance(token, Token):  # a context implementation other than contextvars
+            otel_context.detach(token)  # type: ignore[arg-type]
+            return
+        try:
+            token.var.reset(token)
+        except ValueError:
+            return

@@ -1,0 +1,190 @@
+"""The way of a span through our stages, between the SDK that ends it and the SDK processor that batches it.
+
+    provider.add_span_processor(SpanPipeline(BatchSpanProcessor(exporter), on_end=[cost, limits, redaction]))
+
+Runs on the thread of the program's call: no stage may block, and none may hurt the call. A stage that raises is
+counted and logged once (`otel_llm.faults`), and the span goes on without it, except that a stage marked `fails_closed`
+(redaction) costs the span all its content.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from opentelemetry.sdk.trace import Event, SpanProcessor
+from opentelemetry.trace import Status
+
+from otel_llm import semconv
+from otel_llm.faults import guarded, note_fault
+from otel_llm.processors.content_names import FACTS
+from otel_llm.processors.draft import SpanDraft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+    from otel_llm.ledger import Ledger
+
+__all__ = ["EndStage", "SpanPipeline", "StartStage", "strip_content"]
+
+StartStage: TypeAlias = "Callable[[Span, Context | None], None]"
+"""Called with the span that begins and the context that it begins in."""
+EndStage: TypeAlias = "Callable[[SpanDraft], SpanDraft | None]"
+"""Called with the draft of a span that ended; None drops it. May carry `name`, `fails_closed`, `drop_reason`."""
+
+
+class _Stage(NamedTuple):
+    """An end stage with what is known about it."""
+
+    run: EndStage
+    name: str
+    fails_closed: bool
+    drop_reason: str
+
+
+class SpanPipeline(SpanProcessor):
+    """Runs stages over every span and hands what is left to `inner`.
+
+    `on_start` stages may set attributes on the beginning span; `on_end` stages work on a copy of the finished one,
+    in order. Each span that reaches `inner` is counted as created in every one of `ledgers`. Spans that are not
+    sampled end here, as they would in the SDK's BatchSpanProcessor.
+    """
+
+    def __init__(
+        self,
+        inner: SpanProcessor,
+        *,
+        on_start: Iterable[StartStage] = (),
+        on_end: Iterable[EndStage] = (),
+        ledgers: Iterable[Ledger] = (),
+    ) -> None:
+        self._inner = inner
+        self._on_start = tuple((stage, f"start stage {_name_of(stage)}") for stage in on_start)
+        self._on_end = tuple(_described(stage) for stage in on_end)
+        self._ledgers = tuple(ledgers)
+        self._lock = threading.Lock()
+        self._dropped: Counter[str] = Counter()
+        _renew_after_fork(self)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Number of spans that never reached the backends' queue, by reason."""
+        with self._lock:
+            return dict(self._dropped)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Run the start stages."""
+        for stage, place in self._on_start:
+            guarded(place, stage, span, parent_context)
+        self._inner.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Copy the span, run the end stages, pass it on."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        try:
+            draft = self._staged(SpanDraft(span))
+            if draft is not None:
+                self._pass_on(draft.to_span())
+        except Exception as error:  # noqa: BLE001  (whatever fails here must not reach the program's call)
+            note_fault("span pipeline", error)
+            self._drop("pipeline_error")
+
+    def shutdown(self) -> None:
+        """Shut the inner processor down, which delivers what is queued."""
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Flush the inner processor."""
+        return self._inner.force_flush(timeout_millis)
+
+    def reset_after_fork(self) -> None:
+        """Count from zero in a child process, with a lock that nobody holds."""
+        self._lock = threading.Lock()
+        self._dropped = Counter()
+
+    def _staged(self, draft: SpanDraft) -> SpanDraft | None:
+        for stage in self._on_end:
+            try:
+                kept = stage.run(draft)
+            except Exception as error:  # noqa: BLE001  (a stage's fault costs the stage, not the span)
+                note_fault(f"end stage {stage.name}", error)
+                if stage.fails_closed:
+                    strip_content(draft)
+                continue
+            if kept is None:
+                self._drop(stage.drop_reason)
+                return None
+            draft = kept
+        return draft
+
+    def _pass_on(self, span: ReadableSpan) -> None:
+        for ledger in self._ledgers:
+            ledger.created()
+        self._inner.on_end(span)
+
+    def _drop(self, reason: str) -> None:
+        with self._lock:
+            self._dropped[reason] += 1
+
+
+def strip_content(draft: SpanDraft) -> None:
+    """Take every text off a draft that is not a fact of the call, and list their keys as replaced.
+
+    Numbers, ids, times, tenant, model and error type stay. Used where nobody knows any more which text is clean.
+    """
+    found = [key for key, value in draft.attributes.items() if _is_unchecked(key, value)]
+    for key in found:
+        del draft.attributes[key]
+    if any(_is_unchecked(key, value) for event in draft.events for key, value in (event.attributes or {}).items()):
+        draft.events = tuple(_without_texts(event) for event in draft.events)
+        found.append("events")
+    if draft.status.description:
+        draft.status = Status(draft.status.status_code)
+    draft.name = _plain_name(draft)
+    if found:
+        listed = draft.attributes.get(semconv.REPLACED) or ()
+        draft.attributes[semconv.REPLACED] = [*listed, *found]
+
+
+def _is_unchecked(key: str, value: Any) -> bool:
+    """Whether an attribute can hold words that somebody wrote."""
+    if key in FACTS or isinstance(value, (int, float)):
+        return False
+    return not (isinstance(value, (list, tuple)) and all(isinstance(entry, (int, float)) for entry in value))
+
+
+def _without_texts(event: Event) -> Event:
+    kept = {key: value for key, value in (event.attributes or {}).items() if not _is_unchecked(key, value)}
+    return Event(event.name, kept, event.timestamp)
+
+
+def _plain_name(draft: SpanDraft) -> str:
+    """The name that the conventions give the span, as far as its facts tell; else that of its instrumentation."""
+    operation = draft.attributes.get(semconv.OPERATION_NAME)
+    if not operation:
+        return draft.scope_name or "span"
+    model = draft.attributes.get(semconv.REQUEST_MODEL)
+    return f"{operation} {model}" if model else str(operation)
+
+
+def _described(stage: EndStage) -> _Stage:
+    name = _name_of(stage)
+    return _Stage(stage, name, bool(getattr(stage, "fails_closed", False)), getattr(stage, "drop_reason", name))
+
+
+def _name_of(stage: Any) -> str:
+    found = getattr(stage, "name", None) or getattr(stage, "__qualname__", None) or type(stage).__name__
+    return str(found)
+
+
+def _renew_after_fork(pipeline: SpanPipeline) -> None:
+    if hasattr(os, "register_at_fork"):
+        reset = weakref.WeakMethod(pipeline.reset_after_fork)
+        os.register_at_fork(after_in_child=lambda: (found := reset()) and found())

@@ -1,0 +1,91 @@
+"""A finished span on its way to our backends: one copy that the stages may change, the program's own left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import Event
+    from opentelemetry.trace import SpanContext, Status
+
+__all__ = ["SpanDraft"]
+
+
+class SpanDraft:
+    """What a stage may read and change of a finished span; everything else stays as in the original.
+
+    `attributes` is a plain dict of the draft's own. `events` are immutable objects in a tuple: replace the tuple to
+    change one. Other processors of the program never see a draft.
+    """
+
+    __slots__ = (
+        "_original",
+        "attributes",
+        "context",
+        "events",
+        "kind",
+        "name",
+        "parent",
+        "scope_name",
+        "status",
+    )
+
+    def __init__(self, span: ReadableSpan) -> None:
+        context = span.context
+        assert context is not None, "only spans with a context are exported"
+        scope = span.instrumentation_scope
+        self._original = span
+        # `copy` of the SDK's own mapping is one C call; `dict()` would call Python once per key.
+        self.attributes: dict[str, Any] = span.attributes.copy()  # type: ignore[union-attr]
+        self.context: SpanContext = context
+        self.events: Sequence[Event] = span.events
+        self.kind = span.kind
+        self.name = span.name
+        self.parent: SpanContext | None = span.parent
+        self.scope_name: str = scope.name if scope is not None else ""
+        self.status: Status = span.status
+
+    def to_span(self) -> ReadableSpan:
+        """The draft as a span for the SDK; shares `attributes` with the draft, which is done with."""
+        return _FinishedSpan(self)
+
+
+class _FinishedSpan(ReadableSpan):
+    """A span made of a draft. The SDK derives the dropped counts from its private containers; here they are kept."""
+
+    def __init__(self, draft: SpanDraft) -> None:
+        original = draft._original  # noqa: SLF001  (the draft is of this module)
+        super().__init__(
+            name=draft.name,
+            context=draft.context,
+            parent=draft.parent,
+            resource=original.resource,
+            attributes=draft.attributes,
+            events=draft.events,
+            links=original.links,
+            kind=draft.kind,
+            status=draft.status,
+            start_time=original.start_time,
+            end_time=original.end_time,
+            instrumentation_scope=original.instrumentation_scope,
+        )
+        self._dropped = (original.dropped_attributes, original.dropped_events, original.dropped_links)
+
+    @property
+    def dropped_attributes(self) -> int:
+        """Attributes that the SDK's limits left out of the original."""
+        return self._dropped[0]
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that the SDK's limits left out of the original."""
+        return self._dropped[1]
+
+    @property
+    def dropped_links(self) -> int:
+        """Links that the SDK's limits left out of the original."""
+        return self._dropped[2]

@@ -1,0 +1,73 @@
+"""Who the work is for, stamped on every span that begins: tenant, user, session.
+
+The identity comes from the context (`with otel_llm.tenant(...)`) and, where that is silent and baggage is enabled,
+from W3C baggage that came in with a request. What a span was started with always wins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry import baggage
+
+from otel_llm import semconv
+from otel_llm.context import Identity, identity_in
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span
+
+__all__ = ["IdentityStamp"]
+
+_LONGEST_FROM_BAGGAGE = 256
+"""Characters taken of a baggage entry; it was written by whoever called, not by this program."""
+
+
+class IdentityStamp:
+    """Start stage: sets `tenant.id` (always), `user.id` and `session.id` (where known).
+
+    `default_tenant` is stamped where nobody named one. With `from_baggage`, the context's baggage is read too: the
+    tenant from its entry `baggage_tenant_key`, user and session from entries named like the attributes.
+    """
+
+    name = "identity"
+
+    def __init__(
+        self,
+        *,
+        default_tenant: str = semconv.UNKNOWN_TENANT,
+        from_baggage: bool = False,
+        baggage_tenant_key: str = semconv.TENANT_ID,
+    ) -> None:
+        self._default_tenant = default_tenant
+        self._from_baggage = from_baggage
+        self._baggage_tenant_key = baggage_tenant_key
+
+    def __call__(self, span: Span, parent_context: Context | None) -> None:
+        """Stamp `span`, which begins in `parent_context` (the current context for None)."""
+        identity = identity_in(parent_context)
+        if self._from_baggage:
+            identity = identity.over(_identity_from_baggage(parent_context, self._baggage_tenant_key))
+        given = span.attributes or {}
+        stamps: dict[str, str] = {}
+        if semconv.TENANT_ID not in given:
+            stamps[semconv.TENANT_ID] = identity.tenant or self._default_tenant
+        if identity.user is not None and semconv.USER_ID not in given:
+            stamps[semconv.USER_ID] = identity.user
+        if identity.session is not None and semconv.SESSION_ID not in given:
+            stamps[semconv.SESSION_ID] = identity.session
+        if stamps:
+            span.set_attributes(stamps)
+
+
+def _identity_from_baggage(context: Context | None, tenant_key: str) -> Identity:
+    return Identity(
+        tenant=_entry(tenant_key, context),
+        user=_entry(semconv.USER_ID, context),
+        session=_entry(semconv.SESSION_ID, context),
+    )
+
+
+def _entry(name: str, context: Context | None) -> str | None:
+    value = baggage.get_baggage(name, context)
+    return str(value)[:_LONGEST_FROM_BAGGAGE] if value not in (None, "") else None

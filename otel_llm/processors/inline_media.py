@@ -1,0 +1,70 @@
+"""Images and audio that other instrumentations leave in a span as base64: replaced by type, size and hash.
+
+The recorder of this package never puts them there. A run of base64 of a kilobyte or more is not prose, whatever stands
+around it; inside JSON text, what replaces it needs no escape, so the JSON stays valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.sdk.trace import Event
+
+if TYPE_CHECKING:
+    from otel_llm.processors.draft import SpanDraft
+
+__all__ = ["InlineMedia"]
+
+_SHORTEST: Final = 1024
+"""Characters of base64 below which a run is left alone: hashes, keys, thought signatures."""
+_WINDOW: Final = _SHORTEST // 2
+_LONGEST: Final = 32 * 1024 * 1024
+"""Characters above which a text is left to the size limits: hashing it takes time that is the program's."""
+_HASH_DIGITS: Final = 16
+_BASE64: Final = re.compile(
+    rf"(?:data:(?P<type>[\w.+-]{{1,64}}/[\w.+-]{{1,64}})(?:;[\w.=-]{{1,64}}){{0,4}};base64,)?"
+    rf"(?<![A-Za-z0-9+/_=-])(?P<data>[A-Za-z0-9+/_-]{{{_SHORTEST},}}={{0,2}})",
+    re.ASCII,
+)
+
+
+class InlineMedia:
+    """End stage: replaces long base64 in the texts of a span and its events."""
+
+    name = "inline media"
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft:
+        """Replace what there is; a span without it costs a few looks into its longer texts."""
+        _replace_in(draft.attributes)
+        if any(_is_dense(value) for event in draft.events for value in (event.attributes or {}).values()):
+            draft.events = tuple(_without_media(event) for event in draft.events)
+        return draft
+
+
+def _replace_in(attributes: dict[str, Any]) -> None:
+    for key, value in attributes.items():
+        if _is_dense(value):
+            attributes[key] = _BASE64.sub(_described, value)
+
+
+def _without_media(event: Event) -> Event:
+    attributes = dict(event.attributes or {})
+    _replace_in(attributes)
+    return Event(event.name, attributes, event.timestamp)
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether a text may hold a run of base64: any such run covers one of these windows wholly."""
+    if not isinstance(value, str) or not _SHORTEST <= len(value) <= _LONGEST:
+        return False
+    windows = (value[start : start + _WINDOW] for start in range(0, len(value), _WINDOW))
+    return any(" " not in window and '"' not in window and window.isascii() for window in windows)
+
+
+def _described(match: re.Match[str]) -> str:
+    data = match.group("data")
+    size = len(data.rstrip("=")) * 3 // 4
+    digest = hashlib.sha256(data.encode()).hexdigest()[:_HASH_DIGITS]
+    return f"<{match.group('type') or 'base64'}, {size} bytes, sha256 of base64 {digest}>"

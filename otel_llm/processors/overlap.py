@@ -1,0 +1,161 @@
+"""One call, one count: spans of other LLM instrumentations for a call that we record do not reach our backends.
+
+A program may have OpenInference, OpenLLMetry, OpenLIT, the OpenTelemetry GenAI instrumentations, Logfire or litellm's
+own callback active beside us. Each makes a span with usage for the same call, and every sum would be doubled. Such a
+span is left out of what we ship; its children move up to its parent. The program's other processors see it as ever.
+
+Two kinds are told apart by where they begin:
+
+* Below our call: the span of a client library's instrumentation (openai, anthropic, ...) that begins while one of
+  our calls runs. Outside of our calls these spans are the only record of theirs, and are kept.
+* Around or after our call: the span of an instrumentation of litellm itself, which records what we record. It may
+  be the parent of our span, or be made by a callback when the call is over.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.trace import SpanKind
+
+from otel_llm.context import active_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span
+    from opentelemetry.trace import SpanContext
+
+    from otel_llm.processors.draft import SpanDraft
+
+__all__ = ["CLIENT_SCOPES", "LITELLM_SCOPES", "OverlapFilter", "is_llm_scope"]
+
+LITELLM_SCOPES: Final = frozenset(
+    {
+        "litellm",
+        "langtrace_python_sdk.instrumentation.litellm.instrumentation",
+        "openinference.instrumentation.litellm",
+        "openlit.instrumentation.litellm",
+        "opentelemetry.instrumentation.litellm",
+    }
+)
+"""Scopes of instrumentations of litellm itself; `litellm` is its own OpenTelemetry callback (both generations)."""
+
+_CLIENTS: Final = frozenset(
+    {
+        "alephalpha",
+        "anthropic",
+        "bedrock",
+        "cohere",
+        "google_genai",
+        "google_generativeai",
+        "groq",
+        "mistralai",
+        "ollama",
+        "openai",
+        "openai_v2",
+        "replicate",
+        "sagemaker",
+        "together",
+        "transformers",
+        "vertexai",
+        "voyageai",
+        "watsonx",
+        "writer",
+    }
+)
+
+CLIENT_SCOPES: Final = frozenset(
+    {
+        *(f"opentelemetry.instrumentation.{client}" for client in _CLIENTS),
+        "opentelemetry.instrumentation.botocore.bedrock-runtime",
+        "opentelemetry.instrumentation.openai.v0",
+        "opentelemetry.instrumentation.openai.v1",
+        "logfire.anthropic",
+        "logfire.google_genai",
+        "logfire.openai",
+    }
+)
+"""Scopes of instrumentations of client libraries: OpenLLMetry's and OpenTelemetry contrib's share one naming."""
+
+_PREFIXES: Final = (
+    "langtrace_python_sdk.instrumentation.",
+    "openinference.instrumentation.",
+    "openlit.",
+    "opentelemetry.instrumentation.genai.",
+    "traceloop.",
+)
+"""Families whose scopes are all about LLM work."""
+
+_CAPACITY: Final = 10_000
+
+
+def is_llm_scope(scope_name: str) -> bool:
+    """Whether spans of this instrumentation scope describe calls to language models."""
+    return scope_name in LITELLM_SCOPES or scope_name in CLIENT_SCOPES or scope_name.startswith(_PREFIXES)
+
+
+class OverlapFilter:
+    """Start stage `on_start` finds duplicates; end stage (the object itself) drops them and re-parents children.
+
+    `records_litellm` says whether our own litellm instrumentation is active now. At most 10,000 duplicates are
+    remembered, the latest ones; a child of an older one keeps a parent that our backends do not have.
+    """
+
+    name = "overlap"
+    drop_reason = "duplicate"
+
+    def __init__(self, records_litellm: Callable[[], bool] = lambda: True) -> None:
+        self._records_litellm = records_litellm
+        self._parents: OrderedDict[tuple[int, int], SpanContext | None] = OrderedDict()
+        self._lock = threading.Lock()
+        _renew_after_fork(self)
+
+    def on_start(self, span: Span, parent_context: Context | None) -> None:
+        """Remember `span` if it is another instrumentation's record of a call of ours."""
+        scope = span.instrumentation_scope
+        if scope is None or not self._is_duplicate(scope.name, span.kind, parent_context):
+            return
+        with self._lock:
+            self._parents[_key(span.get_span_context())] = span.parent
+            if len(self._parents) > _CAPACITY:
+                self._parents.popitem(last=False)
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft | None:
+        """Drop a duplicate; move the child of one up to the nearest parent that is kept."""
+        if not self._parents:
+            return draft
+        with self._lock:
+            if _key(draft.context) in self._parents:
+                return None
+            parent = draft.parent
+            while parent is not None and _key(parent) in self._parents:
+                parent = self._parents[_key(parent)]
+            draft.parent = parent
+        return draft
+
+    def reset_after_fork(self) -> None:
+        """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
+        self._lock = threading.Lock()
+
+    def _is_duplicate(self, scope_name: str, kind: SpanKind, parent_context: Context | None) -> bool:
+        if not is_llm_scope(scope_name):
+            return False
+        if scope_name in LITELLM_SCOPES and kind is not SpanKind.SERVER and self._records_litellm():
+            return True  # SERVER is litellm's proxy answering a request: work around calls, not a call
+        return active_call(parent_context) is not None
+
+
+def _key(context: SpanContext) -> tuple[int, int]:
+    return context.trace_id, context.span_id
+
+
+def _renew_after_fork(overlap: OverlapFilter) -> None:
+    if hasattr(os, "register_at_fork"):
+        reset = weakref.WeakMethod(overlap.reset_after_fork)
+        os.register_at_fork(after_in_child=lambda: (found := reset()) and found())

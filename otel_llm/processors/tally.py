@@ -1,0 +1,161 @@
+"""Calls, errors, tokens, money and time to first chunk, added up in memory for `/metrics`.
+
+The counting rules are those of the local store: calls, errors, cache hits and time to first chunk over logical calls;
+tokens and money over every span of a model operation that carries them, attempts included.
+
+Tenants and models come from outside, so both are bounded: from the `MOST_SERIES`-th pair on, new ones are counted
+under `other`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import StatusCode
+
+from otel_llm import semconv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from otel_llm.processors.draft import SpanDraft
+
+__all__ = ["FIRST_CHUNK_BOUNDS", "MOST_SERIES", "OTHER", "Tally", "TallyReport", "Usage"]
+
+MOST_SERIES: Final = 500
+"""Pairs of tenant and model that are counted apart."""
+MOST_ERROR_TYPES: Final = 50
+OTHER: Final = "other"
+NO_MODEL: Final = "unknown"
+_LONGEST_LABEL: Final = 200
+
+FIRST_CHUNK_BOUNDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
+"""Upper bounds in seconds."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one tenant did with one model."""
+
+    calls: int = 0
+    errors: int = 0
+    cache_hits: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    saved_usd: float = 0.0
+    unknown_cost_calls: int = 0
+    """Calls that used tokens whose price is not known."""
+    first_chunk_seconds: float = 0.0
+    """Sum over all streams."""
+    first_chunks: list[int] = field(default_factory=lambda: [0] * (len(FIRST_CHUNK_BOUNDS) + 1))
+    """Streams by time to first chunk: one number for each of `FIRST_CHUNK_BOUNDS` and one for what took longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TallyReport:
+    """All sums since the process began."""
+
+    usage: Mapping[tuple[str, str], Usage]
+    """(tenant, model asked for) -> sums."""
+    errors: Mapping[str, int]
+    """`error.type` -> failed calls."""
+
+
+class Tally:
+    """End stage that changes nothing: adds up what the span says. Belongs after every stage that may change it.
+
+    `on_span` is called with no argument for each span that passes, LLM call or not.
+    """
+
+    name = "tally"
+
+    def __init__(self, on_span: Callable[[], object] | None = None) -> None:
+        self.on_span = on_span
+        self.reset_after_fork()
+        if hasattr(os, "register_at_fork"):
+            reset = weakref.WeakMethod(self.reset_after_fork)
+            os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft:
+        """Count the span."""
+        if self.on_span is not None:
+            self.on_span()
+        attributes = draft.attributes
+        if attributes.get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS:
+            failed = draft.status.status_code is StatusCode.ERROR or semconv.ERROR_TYPE in attributes
+            with self._lock:
+                self._count(attributes, failed=failed)
+        return draft
+
+    def report(self) -> TallyReport:
+        """A consistent copy of all sums."""
+        with self._lock:
+            usage = {key: replace(sums, first_chunks=list(sums.first_chunks)) for key, sums in self._usage.items()}
+            return TallyReport(usage, dict(self._errors))
+
+    def reset_after_fork(self) -> None:
+        """Start from zero in a child process: what the parent counted stays the parent's."""
+        self._lock = threading.Lock()
+        self._usage: dict[tuple[str, str], Usage] = {}
+        self._errors: Counter[str] = Counter()
+
+    def _count(self, attributes: Mapping[str, Any], *, failed: bool) -> None:
+        usage = self._of(attributes)
+        if semconv.ATTEMPT not in attributes:
+            usage.calls += 1
+            usage.cache_hits += attributes.get(semconv.CACHE_HIT) is True
+            if failed:
+                usage.errors += 1
+                self._count_error(_label(attributes.get(semconv.ERROR_TYPE), OTHER))
+            _add_first_chunk(usage, attributes.get(semconv.TIME_TO_FIRST_CHUNK))
+        _add_tokens_and_money(usage, attributes, failed=failed)
+
+    def _of(self, attributes: Mapping[str, Any]) -> Usage:
+        tenant = _label(attributes.get(semconv.TENANT_ID), semconv.UNKNOWN_TENANT)
+        model = _label(attributes.get(semconv.REQUEST_MODEL) or attributes.get(semconv.RESPONSE_MODEL), NO_MODEL)
+        key = (tenant, model)
+        found = self._usage.get(key)
+        if found is None:
+            if len(self._usage) >= MOST_SERIES:
+                key = (OTHER, OTHER)
+            found = self._usage.setdefault(key, Usage())
+        return found
+
+    def _count_error(self, error_type: str) -> None:
+        if error_type not in self._errors and len(self._errors) >= MOST_ERROR_TYPES:
+            error_type = OTHER
+        self._errors[error_type] += 1
+
+
+def _label(value: object, default: str) -> str:
+    return value[:_LONGEST_LABEL] if isinstance(value, str) and value else default
+
+
+def _number(value: object) -> float:
+    """A count or an amount; 0 for what is none (programs may set any attribute to anything)."""
+    return value if isinstance(value, (int, float)) and 0 <= value < float("inf") else 0
+
+
+def _add_first_chunk(usage: Usage, seconds: object) -> None:
+    if isinstance(seconds, (int, float)) and 0 <= seconds < float("inf"):
+        usage.first_chunk_seconds += seconds
+        usage.first_chunks[bisect_left(FIRST_CHUNK_BOUNDS, seconds)] += 1
+
+
+def _add_tokens_and_money(usage: Usage, attributes: Mapping[str, Any], *, failed: bool) -> None:
+    usage.input_tokens += int(_number(attributes.get(semconv.USAGE_INPUT)))
+    usage.output_tokens += int(_number(attributes.get(semconv.USAGE_OUTPUT)))
+    usage.cost_usd += _number(attributes.get(semconv.COST))
+    usage.saved_usd += _number(attributes.get(semconv.COST_SAVED))
+    if semconv.COST in attributes or semconv.ATTEMPTS in attributes:
+        return
+    used = semconv.USAGE_INPUT in attributes or semconv.USAGE_OUTPUT in attributes
+    unpriced = attributes.get(semconv.COST_STATUS) == semconv.COST_UNKNOWN and not failed
+    usage.unknown_cost_calls += used or unpriced

@@ -1,0 +1,166 @@
+"""Single calls and single spans, newest first: what a table, a dashboard or a curious person shows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from otel_llm.errors import StoreError
+from otel_llm.store.db import diagnose, open_reader
+from otel_llm.store.filters import Filter
+from otel_llm.store.money import usd
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from pathlib import Path
+
+__all__ = ["CallRow", "calls", "errors", "spans"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One logical call; tokens and cost include those of its attempts."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    start: datetime
+    """UTC, cut to microseconds."""
+    service: str | None
+    tenant: str
+    user: str | None
+    session: str | None
+    operation: str
+    provider: str | None
+    request_model: str | None
+    response_model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    cost_nano_usd: int | None
+    """None when the cost is not known."""
+    cost_status: str | None
+    saved_nano_usd: int | None
+    cache_hit: bool | None
+    """Answered from the response cache; None where the span does not say."""
+    stream: bool | None
+    duration_ms: float
+    ttft_ms: float | None
+    attempts: int | None
+    """How many attempts it took; None when one was enough."""
+    is_error: bool
+    error_type: str | None
+    http_status: int | None
+    status_message: str | None
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The cost in USD, exact; None when it is not known."""
+        return None if self.cost_nano_usd is None else usd(self.cost_nano_usd)
+
+
+_ADDED_OVER_ATTEMPTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost_nano_usd",
+)
+_AS_STORED = (
+    "trace_id span_id name start_ns duration_ns service tenant user session operation provider request_model "
+    "response_model cost_status saved_nano_usd cache_hit stream ttft_ms attempts is_error error_type http_status "
+    "status_message"
+)
+
+
+def calls(
+    store_path: Path,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    tenant: str | None = None,
+    model: str | None = None,
+) -> list[CallRow]:
+    """The newest `limit` logical calls, newest first; raises StoreError if the store cannot be read."""
+    return _calls(store_path, limit, Filter(since, until, tenant, model), "1")
+
+
+def errors(
+    store_path: Path,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    tenant: str | None = None,
+    model: str | None = None,
+) -> list[CallRow]:
+    """The newest `limit` logical calls that failed, newest first; raises StoreError if it cannot be read."""
+    return _calls(store_path, limit, Filter(since, until, tenant, model), "is_error = 1")
+
+
+def spans(store_path: Path, *, trace_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+    """Whole spans as plain data in order of their beginning: all columns, and attributes, events, links, resource.
+
+    With `trace_id` (32 hex digits) those of one trace, else the newest `limit`. `attributes` is None once the
+    size limit has taken them. Raises StoreError if the store cannot be read.
+    """
+    condition = "1" if trace_id is None else "trace_id = :trace_id"
+    sql = (
+        "SELECT spans.*, body.attributes, body.events, body.links, resources.attributes AS resource"  # noqa: S608
+        " FROM spans LEFT JOIN span_bodies AS body USING (id) LEFT JOIN resources USING (resource_id)"
+        f" WHERE {condition} ORDER BY start_ns DESC, id DESC LIMIT :limit"
+    )
+    found = _ask(store_path, sql, {"trace_id": trace_id, "limit": limit})
+    return [_whole_span(line) for line in reversed(found)]
+
+
+def _calls(store_path: Path, limit: int, chosen: Filter, condition: str) -> list[CallRow]:
+    sums = ", ".join(_own_or_of_attempts(column) for column in _ADDED_OVER_ATTEMPTS)
+    # Built from the names above only; what a user gave is bound.
+    sql = (
+        f"SELECT {', '.join(_AS_STORED.split())}, {sums} FROM spans AS call"  # noqa: S608
+        f" WHERE is_call = 1 AND is_llm = 1 AND {condition} AND {chosen.sql} ORDER BY start_ns DESC LIMIT :limit"
+    )
+    return [_call(line) for line in _ask(store_path, sql, {**chosen.values, "limit": limit})]
+
+
+def _own_or_of_attempts(column: str) -> str:
+    return (
+        f"coalesce({column}, (SELECT sum(attempt.{column}) FROM spans AS attempt"  # noqa: S608
+        " WHERE attempt.trace_id = call.trace_id AND attempt.parent_span_id = call.span_id"
+        f" AND attempt.attempt IS NOT NULL)) AS {column}"
+    )
+
+
+def _ask(store_path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
+    with closing(open_reader(store_path)) as connection:
+        try:
+            return connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(diagnose(error, store_path).why) from error
+
+
+def _call(line: sqlite3.Row) -> CallRow:
+    values = dict(line)
+    start_ns, duration_ns = values.pop("start_ns"), values.pop("duration_ns")
+    for flag in ("cache_hit", "stream", "is_error"):
+        values[flag] = None if values[flag] is None else bool(values[flag])
+    start = datetime.fromtimestamp(start_ns // 1_000_000_000, tz=timezone.utc)
+    return CallRow(
+        start=start.replace(microsecond=start_ns % 1_000_000_000 // 1000), duration_ms=duration_ns / 1e6, **values
+    )
+
+
+def _whole_span(line: sqlite3.Row) -> dict[str, Any]:
+    span = dict(line)
+    for column, empty in (("attributes", None), ("events", []), ("links", []), ("resource", {})):
+        span[column] = empty if span[column] is None else json.loads(span[column])
+    return span

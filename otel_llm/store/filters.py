@@ -1,0 +1,54 @@
+"""Which spans a question is about: a window of time, a tenant, a model, as SQL with bound values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from otel_llm.errors import StoreError
+
+__all__ = ["Filter", "nanoseconds"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What to look at; None leaves a field open."""
+
+    since: datetime | None = None
+    """Inclusive, aware."""
+    until: datetime | None = None
+    """Exclusive, aware."""
+    tenant: str | None = None
+    model: str | None = None
+    """The model asked for, or the one that answered."""
+
+    @property
+    def sql(self) -> str:
+        """A condition on `spans` with named parameters; always true for an empty filter."""
+        conditions = {
+            "since": (self.since, "start_ns >= :since"),
+            "until": (self.until, "start_ns < :until"),
+            "tenant": (self.tenant, "tenant = :tenant"),
+            "model": (self.model, ":model IN (request_model, response_model)"),
+        }
+        return " AND ".join(sql for given, sql in conditions.values() if given is not None) or "1"
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The parameters of `sql`."""
+        return {
+            "since": None if self.since is None else nanoseconds(self.since),
+            "until": None if self.until is None else nanoseconds(self.until),
+            "tenant": self.tenant,
+            "model": self.model,
+        }
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Unix nanoseconds of an aware datetime, exact. Raises StoreError for a naive one: whose midnight is it?"""
+    if moment.tzinfo is None:
+        raise StoreError(f"The moment {moment.isoformat()} has no time zone; give it one, for example UTC.")
+    since_epoch = moment - _EPOCH
+    return ((since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds) * 1000

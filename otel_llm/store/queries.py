@@ -1,0 +1,9 @@
+"""The questions one can ask the local store; all are read-only and see one consistent moment."""
+
+from __future__ import annotations
+
+from otel_llm.store.calls import CallRow, calls, errors, spans
+from otel_llm.store.groupings import GROUPINGS
+from otel_llm.store.usage import UsageReport, UsageRow, usage
+
+__all__ = ["GROUPINGS", "CallRow", "UsageReport", "UsageRow", "calls", "errors", "spans", "usage"]

@@ -1,0 +1,42 @@
+"""The real Collector binary for the tests of this directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_BUILD_SECONDS = 1500
+
+
+def _go() -> str | None:
+    return shutil.which(os.environ.get("GO", "go")) or shutil.which("/usr/local/go/bin/go")
+
+
+@pytest.fixture(scope="session")
+def collector() -> Path:
+    """`otelcol-llm`: the one named by OTEL_LLM_COLLECTOR, else the repository's own, built if it is not up to date."""
+    named = os.environ.get("OTEL_LLM_COLLECTOR")
+    if named:
+        assert Path(named).is_file(), f"OTEL_LLM_COLLECTOR names {named}, which is no file"
+        return Path(named)
+    if _go() is None:
+        missing = (
+            "Go is missing (not in PATH, nor at /usr/local/go): install Go 1.26, or name a binary in OTEL_LLM_COLLECTOR"
+        )
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    built = subprocess.run(
+        [ROOT / "collector/build.sh", "--no-validate"],
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return ROOT / "collector/out/otelcol-llm"

@@ -1,0 +1,116 @@
+"""A running Collector for tests: the shipped sidecar configuration, on free ports, with a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT: Final = Path(__file__).parents[2]
+TOKEN: Final = "token-of-the-test"
+_START_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 20.0
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+class Sidecar:
+    """`otelcol-llm` with otel-collector.yaml. Starting it again keeps its ports and its queue."""
+
+    def __init__(self, binary: Path, state: Path, opik_url: str, **environment: str) -> None:
+        self._binary = binary
+        self.log = state / "collector.log"
+        self.metrics_port = free_port()
+        self._http_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = {
+            **os.environ,
+            "OPIK_URL": opik_url,
+            "OTLP_TOKEN": TOKEN,
+            "OTELCOL_STATE": str(state),
+            "OTLP_HTTP_PORT": str(self._http_port),
+            "OTLP_GRPC_PORT": str(free_port()),
+            "HEALTH_PORT": str(free_port()),
+            "METRICS_PORT": str(self.metrics_port),
+            **environment,
+        }
+
+    def start(self) -> None:
+        """Run it, and wait until it takes spans."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binary, "--config", ROOT / "otel-collector.yaml"], env=self._environment, stdout=log, stderr=log
+            )
+        assert wait_for(self._is_ready, _START_SECONDS), self.log.read_text()
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        try:
+            return self.post(b"") == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """Stop it as kill -9 does."""
+        self._stop(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return self._stop(signal.SIGTERM)
+
+    def _stop(self, how: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(how)
+        try:
+            return process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def post(self, request: bytes, token: str = TOKEN) -> int:
+        """Send an OTLP request as a program does; the status of the answer."""
+        headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {token}"}
+        url = f"http://127.0.0.1:{self._http_port}/v1/traces"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, request, headers), timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            return refusal.code
+
+    def metric(self, name: str) -> float:
+        """The sum of all series of one of the Collector's own metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].removesuffix("_total") == name
+        )

@@ -1,0 +1,185 @@
+"""The real Collector with the shipped configuration before a fake Opik: the same rows as without it, and none lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
+from otel_llm.backends.opik.ids import Uuid7IdGenerator
+from otel_llm.contracts import Batch, Delivered
+from otel_llm.wire import from_otlp_json
+from tests.collector.running import ROOT, Sidecar, wait_for
+from tests.fakes.opik import SPANS, FakeOpik, Fault, faults, needs_openapi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [needs_openapi, pytest.mark.timeout(1800)]
+
+_ids = Uuid7IdGenerator()
+_VECTORS = [json.loads(path.read_text()) for path in sorted((ROOT / "tests/vectors/opik").glob("*.json"))]
+_OF_THE_SERVER = {"created_at", "created_by", "last_updated_by", "project_id"}
+
+
+@pytest.fixture
+def opik() -> Iterator[FakeOpik]:
+    """A fake Opik without authentication."""
+    with FakeOpik() as server:
+        yield server
+
+
+@pytest.fixture
+def sidecar(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[Sidecar]:
+    """The sidecar, running, before `opik`."""
+    running = Sidecar(collector, tmp_path, opik.url)
+    running.start()
+    yield running
+    running.kill()
+
+
+def _request(first: int, count: int, trace: int | None = None) -> bytes:
+    """Spans of one trace, named by their numbers; all LLM calls under the first."""
+    from_now = _ids.generate_trace_id() if trace is None else trace
+    spans = [
+        {
+            "traceId": f"{from_now:032x}",
+            "spanId": f"{number + 1:016x}",
+            "parentSpanId": "" if number == first else f"{first + 1:016x}",
+            "name": f"span {number}",
+            "startTimeUnixNano": str(time.time_ns()),
+            "endTimeUnixNano": str(time.time_ns() + 1000),
+            "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}],
+        }
+        for number in range(first, first + count)
+    ]
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
+    document = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
+    return from_otlp_json(document).SerializeToString()
+
+
+def _names(opik: FakeOpik) -> list[str]:
+    return sorted(row["name"] for row in opik.spans())
+
+
+def _numbered(first: int, count: int) -> list[str]:
+    return sorted(f"span {number}" for number in range(first, first + count))
+
+
+def _comparable(rows: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows by project and id, without what the server itself wrote."""
+    return {
+        (row["id"], row.get("project_name", "")): {key: row[key] for key in row.keys() - _OF_THE_SERVER} for row in rows
+    }
+
+
+def _vector_requests() -> list[ExportTraceServiceRequest]:
+    """The vectors' requests, each with trace ids of its own, which keep their time and version."""
+    requests = []
+    for number, vector in enumerate(_VECTORS):
+        request = from_otlp_json(vector["otlp"])
+        for span in (s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans):
+            if len(span.trace_id) == 16 and any(span.trace_id):
+                span.trace_id = span.trace_id[:14] + number.to_bytes(2, "big")
+        requests.append(request)
+    return requests
+
+
+def test_rows_are_the_same_direct_and_through_the_sidecar(sidecar: Sidecar, opik: FakeOpik) -> None:
+    """All requests of the golden vectors leave the same rows in Opik by either way, in all fields."""
+    requests = _vector_requests()
+    with FakeOpik() as other:
+        backend = OpikBackend(OpikOptions(url=other.url))
+        for request in requests:
+            spans = sum(len(scope.spans) for each in request.resource_spans for scope in each.scope_spans)
+            assert isinstance(backend.send(Batch(request.SerializeToString(), spans), timeout=30), Delivered)
+        backend.close()
+        for request in requests:
+            assert sidecar.post(request.SerializeToString()) == 200
+        assert wait_for(lambda: len(opik.spans()) >= len(other.spans())), sidecar.log.read_text()
+        direct, through = _comparable(other.spans()), _comparable(opik.spans())
+        assert through == direct
+        assert len(direct) > len(_VECTORS) // 2
+        assert _comparable(opik.traces()) == _comparable(other.traces())
+    assert not opik.violations
+
+
+def test_kill_9_in_an_outage_loses_nothing_acknowledged(sidecar: Sidecar, opik: FakeOpik) -> None:
+    """What was answered with 200 while Opik was down arrives once after kill -9 and a new start."""
+    opik.stop()
+    for number in range(50):
+        assert sidecar.post(_request(number * 10, 10)) == 200
+    sidecar.kill()
+    opik.start()
+    sidecar.start()
+    assert wait_for(lambda: _names(opik) == _numbered(0, 500), 60), sidecar.log.read_text()
+    assert not opik.duplicates()
+
+
+def test_sigterm_in_an_outage_loses_nothing(sidecar: Sidecar, opik: FakeOpik) -> None:
+    """What was acknowledged before SIGTERM with Opik down arrives after the next start."""
+    opik.stop()
+    assert sidecar.post(_request(0, 100)) == 200
+    assert sidecar.stop() == 0
+    opik.start()
+    sidecar.start()
+    assert wait_for(lambda: _names(opik) == _numbered(0, 100), 60), sidecar.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.throttled(1), faults.status(500), faults.status(409, commits=False), faults.reset_after_commit()]
+)
+def test_passing_faults_lose_nothing(fault: Fault, sidecar: Sidecar, opik: FakeOpik) -> None:
+    """Throttling, failures, a conflict and an answer that never came: all spans are there once afterwards."""
+    opik.faults.add(SPANS, fault, times=1 if fault.name.endswith("409") else 3)
+    for number in range(5):
+        assert sidecar.post(_request(number * 20, 20)) == 200
+    assert wait_for(lambda: _names(opik) == _numbered(0, 100), 60), sidecar.log.read_text()
+    assert any(request.fault for request in opik.requests), "the fault never struck"
+    assert not opik.duplicates()
+
+
+def test_poison_span_costs_itself_alone(collector: Path, tmp_path: Path) -> None:
+    """Of a hundred spans one belongs to a trace too old for Opik: the others arrive, and the loss is counted."""
+    request = ExportTraceServiceRequest.FromString(_request(0, 100))
+    poison = request.resource_spans[0].scope_spans[0].spans[37]
+    poison.attributes.add(key="opik.trace_id").value.string_value = "01500000-0000-7abc-8def-0123456789ab"
+    with FakeOpik(id_window_hours=24) as strict:
+        sidecar = Sidecar(collector, tmp_path, strict.url)
+        sidecar.start()
+        try:
+            assert sidecar.post(request.SerializeToString()) == 200
+            wanted = sorted(set(_numbered(0, 100)) - {"span 37"})
+            assert wait_for(lambda: _names(strict) == wanted, 60), sidecar.log.read_text()
+            assert wait_for(lambda: sidecar.metric("otelcol_exporter_opik_rejected_spans") == 1)
+        finally:
+            sidecar.kill()
+
+
+def test_wrong_token_is_refused(sidecar: Sidecar, opik: FakeOpik) -> None:
+    """A program with a wrong token gets 401, nothing of it arrives, and no token is in the log."""
+    assert sidecar.post(_request(0, 1), token="wrong-canary") == 401
+    assert sidecar.post(_request(1, 1)) == 200
+    assert wait_for(lambda: _names(opik) == ["span 1"]), sidecar.log.read_text()
+    assert "canary" not in sidecar.log.read_text()
+    assert "token-of-the-test" not in sidecar.log.read_text()
+
+
+def test_wrong_api_key_keeps_the_spans(collector: Path, tmp_path: Path) -> None:
+    """Opik refuses the key with 401: the spans stay in the queue, and arrive once the key is right."""
+    with FakeOpik(api_keys={"good-key": ["default"]}) as opik:
+        wrong = Sidecar(collector, tmp_path, opik.url, OPIK_API_KEY="bad-canary")
+        wrong.start()
+        assert wrong.post(_request(0, 10)) == 200
+        assert wait_for(lambda: "HTTP 401" in wrong.log.read_text())
+        assert wrong.stop() == 0
+        assert "bad-canary" not in wrong.log.read_text()
+        right = Sidecar(collector, tmp_path, opik.url, OPIK_API_KEY="good-key")
+        right.start()
+        assert wait_for(lambda: _names(opik) == _numbered(0, 10), 60), right.log.read_text()
+        right.kill()

@@ -1,0 +1,20 @@
+"""What every test shares: no price map from the network, no telemetry of guests, no ambient settings."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("OPIK_SENTRY_ENABLE", "false")
+os.environ.setdefault("OPIK_ANALYTICS_ENABLE", "false")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hide the settings of whoever runs the tests, and give each test a state directory of its own."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "OPIK_")) and name not in {"OPIK_SENTRY_ENABLE", "OPIK_ANALYTICS_ENABLE"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OTEL_LLM_STATE_DIR", str(tmp_path_factory.mktemp("state")))

@@ -1,0 +1,123 @@
+"""The ways to start without a line of code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_llm.testing import FakeProvider
+
+PROGRAM = """
+import os
+from litellm import completion as ask
+answer = ask(model="openai/gpt-4o-mini", messages=[{"role": "user", "content": "hello"}],
+             api_base=os.environ["FAKE_BASE"], api_key="sk-canary-key", metadata={"tenant_id": "acme"})
+print(answer.choices[0].message.content)
+"""
+
+
+def environment(tmp_path: Path, provider: FakeProvider, **more: str) -> dict[str, str]:
+    """The environment of a program that calls the fake provider and stores below `tmp_path`."""
+    return {
+        **os.environ,
+        "OTEL_LLM_STATE_DIR": str(tmp_path / "state"),
+        "FAKE_BASE": provider.openai_base,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        **more,
+    }
+
+
+def execute(command: list[str], tmp_path: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in `tmp_path` to its end."""
+    return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=110, check=False)
+
+
+def usage(environ: dict[str, str], tmp_path: Path) -> dict[str, Any]:
+    """What `otel-llm usage --json` says."""
+    answer = execute([sys.executable, "-m", "otel_llm", "usage", "--json"], tmp_path, environ)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A stranger's program, which does not know of us."""
+    path = tmp_path / "stranger.py"
+    path.write_text(textwrap.dedent(PROGRAM))
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["python", "stranger.py"], ["-m", "stranger"], ["stranger.py"]],
+    ids=["python", "module", "file"],
+)
+def test_run_records_an_unchanged_program(command: list[str], program: Path, tmp_path: Path) -> None:
+    """`otel-llm run` records the call, changes neither output nor exit code, and leaks no key."""
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider)
+        answer = execute([sys.executable, "-m", "otel_llm", "run", *command], program.parent, environ)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "You said: hello\n"
+    totals = usage(environ, tmp_path)
+    assert totals["totals"]["calls"] == 1
+    assert totals["rows"][0]["tenant"] == "acme"
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    assert b"sk-canary-key" not in stored
+    assert "sk-canary-key" not in answer.stderr
+
+
+def test_run_hands_the_exit_code_on(tmp_path: Path) -> None:
+    """The program's exit code is the command's."""
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider)
+        answer = execute(
+            [sys.executable, "-m", "otel_llm", "run", "python", "-c", "import sys; sys.exit(7)"], tmp_path, environ
+        )
+    assert answer.returncode == 7
+
+
+def test_run_refuses_wrong_settings_before_the_program_starts(program: Path, tmp_path: Path) -> None:
+    """A misspelt setting ends with code 2 and the nearest right name."""
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider, OTEL_LLM_BAKEND="local")
+        answer = execute([sys.executable, "-m", "otel_llm", "run", "python", program.name], tmp_path, environ)
+    assert answer.returncode == 2
+    assert "OTEL_LLM_BACKEND" in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_run_keeps_the_programs_own_sitecustomize(tmp_path: Path) -> None:
+    """A `sitecustomize` that the program relies on still runs."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.stderr.write('mine ran\\n')")
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider, PYTHONPATH=str(tmp_path))
+        answer = execute([sys.executable, "-m", "otel_llm", "run", "python", "-c", "print(1)"], tmp_path, environ)
+    assert "mine ran" in answer.stderr
+    assert answer.stdout == "1\n"
+
+
+def test_auto_instrumentation_of_opentelemetry_finds_us(program: Path, tmp_path: Path) -> None:
+    """`opentelemetry-instrument` with our exporter in OTEL_TRACES_EXPORTER records the call once."""
+    command = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
+    assert command, "the extra `instrument` is not installed"
+    with FakeProvider() as provider:
+        environ = environment(
+            tmp_path,
+            provider,
+            OTEL_TRACES_EXPORTER="otel_llm_local",
+            OTEL_METRICS_EXPORTER="none",
+            OTEL_LOGS_EXPORTER="none",
+        )
+        answer = execute([command, sys.executable, program.name], tmp_path, environ)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "You said: hello\n"
+    assert usage(environ, tmp_path)["totals"]["calls"] == 1

@@ -1,0 +1,1 @@
+"""Small real servers on loopback that the tests talk to instead of mocks."""

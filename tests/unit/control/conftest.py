@@ -1,0 +1,25 @@
+"""Whatever a test configures is taken down again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+import otel_llm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def provider() -> TracerProvider:
+    """A tracer provider of the program's own."""
+    return TracerProvider(shutdown_on_exit=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_afterwards() -> Iterator[None]:
+    yield
+    otel_llm.shutdown()

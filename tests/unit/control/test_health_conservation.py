@@ -1,0 +1,154 @@
+"""created = delivered + waiting + rejected + dropped, over both kinds of channel, whatever the backend does."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_llm.config import load
+from otel_llm.contracts import Rejected, Retry
+from otel_llm.control.channels import DirectChannel
+from otel_llm.control.health import HealthMonitor
+from otel_llm.control.spooled import SpooledChannel
+from otel_llm.processors.chain import SpanPipeline
+from tests.crash.kit import Sink, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_llm.control.channels import Channel
+    from otel_llm.control.health import BackendStatus
+
+DOWN = Retry("Refused. Start it.", "refused")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("spans"), st.integers(1, 40)),
+        st.tuples(st.sampled_from(["down", "up", "reject", "raise", "flush"]), st.just(0)),
+    ),
+    max_size=12,
+)
+
+
+class Rig:
+    """A provider, one channel and a backend that does as told."""
+
+    def __init__(self, kind: str, state_dir: Any) -> None:
+        config = load({"state_dir": state_dir, "batch_queue_size": 32, "batch_size": 8, "export_timeout": 0.05})
+        self.sink = Sink("sink")
+        self.channel: Channel = (
+            DirectChannel(self.sink, config) if kind == "direct" else SpooledChannel({"sink": self.sink}, config)
+        )
+        self.pipeline = SpanPipeline(self.channel.processor, ledgers=self.channel.ledgers)
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(self.pipeline)
+        self.monitor = HealthMonitor()
+        self.ended = 0
+
+    def spans(self, count: int) -> None:
+        """End this many spans."""
+        tracer = self.provider.get_tracer("test")
+        for _ in range(count):
+            tracer.start_span("work").end()
+        self.ended += count
+
+    def do(self, step: str, count: int) -> None:
+        """One thing that happens."""
+        if step == "spans":
+            self.spans(count)
+        elif step == "reject":
+            self.sink.answers.append(Rejected("The server answered 400.", "invalid"))
+        elif step == "raise":
+            self.sink.answers.append(ValueError("a fault in the backend"))
+        elif step == "flush":
+            self.channel.flush(0.1)
+        else:
+            self.sink.down = DOWN if step == "down" else None
+
+    def status(self) -> BackendStatus:
+        """The state now."""
+        (status,) = self.monitor.observe(self.channel.reports())
+        return status
+
+    def close(self) -> None:
+        """Take all down."""
+        self.sink.down = None
+        self.channel.hurry(0.2)
+        self.pipeline.shutdown()
+        self.channel.close(0.5)
+
+
+def accounted(status: BackendStatus) -> int:
+    """Spans whose place is known."""
+    return status.delivered + status.waiting + sum(status.rejected.values()) + sum(status.dropped.values())
+
+
+@pytest.mark.parametrize("kind", ["direct", "spooled"])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_every_span_is_somewhere_whatever_happens(
+    kind: str, steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """After each step all ended spans are accounted for; in the end the counts are what the backend really has."""
+    rig = Rig(kind, tmp_path_factory.mktemp("state"))
+    try:
+        for step, count in steps:
+            rig.do(step, count)
+            status = rig.status()
+            assert status.waiting >= 0
+            assert accounted(status) == status.created <= rig.ended
+            assert wait_until(lambda: rig.status().created == rig.ended), "a batch between queue and spool stays there"
+        rig.sink.down = None
+        rig.sink.answers.clear()
+        rig.channel.flush(5)
+        assert wait_until(lambda: rig.status().waiting == 0, 10)
+        status = rig.status()
+        assert accounted(status) == status.created == rig.ended
+        assert status.delivered == len(rig.sink.ids)
+    finally:
+        rig.close()
+
+
+def watched(rig: Rig, busy: Callable[[], None]) -> list[BackendStatus]:
+    """What others saw of the counts while `busy` ran."""
+    seen: list[BackendStatus] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(rig.status())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        busy()
+    finally:
+        done.set()
+        looking.join()
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["direct", "spooled"])
+def test_counts_seen_from_another_thread_never_go_back(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """While spans are recorded and delivered, `created` and `delivered` only grow, and `waiting` is never negative."""
+    rig = Rig(kind, tmp_path_factory.mktemp("state"))
+    try:
+
+        def busy() -> None:
+            for _ in range(10):
+                rig.spans(20)
+                rig.channel.flush(0.2)
+
+        seen = watched(rig, busy)
+        assert len(seen) > 1
+        assert all(status.waiting >= 0 for status in seen)
+        for before, after in itertools.pairwise(seen):
+            assert after.created >= before.created
+            assert after.delivered >= before.delivered
+    finally:
+        rig.close()

@@ -1,0 +1,76 @@
+"""The batching queue counts what it cannot take."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_llm.control.queue_guard import GuardedBatching
+from otel_llm.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+
+class GatedExporter(SpanExporter):
+    """Holds every export until the gate opens, and counts spans."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.spans = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.entered.set()
+        self.gate.wait(30)
+        self.spans += len(spans)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Nothing to let go of."""
+
+
+def guarded(exporter: SpanExporter, ledger: Ledger, *, queue_size: int, batch_size: int) -> TracerProvider:
+    """A provider whose spans go through a guarded queue."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(
+        GuardedBatching(exporter, ledger, queue_size=queue_size, batch_size=batch_size, delay=60_000)
+    )
+    return provider
+
+
+def test_a_full_queue_is_counted_and_nothing_disappears() -> None:
+    """While the exporter hangs, exported + dropped always add up to the spans that ended."""
+    exporter, ledger = GatedExporter(), Ledger("x")
+    provider = guarded(exporter, ledger, queue_size=10, batch_size=5)
+    tracer = provider.get_tracer("t")
+    for _ in range(5):
+        tracer.start_span("first").end()
+    assert exporter.entered.wait(10)
+    for _ in range(30):
+        tracer.start_span("more").end()
+    exporter.gate.set()
+    provider.force_flush()
+    dropped = ledger.report().dropped["queue_full"]
+    assert exporter.spans + dropped == 35
+    assert exporter.spans >= 10
+    provider.shutdown()
+
+
+def test_a_queue_that_was_full_takes_spans_again() -> None:
+    """Once the exporter has caught up, spans are taken as before."""
+    exporter, ledger = GatedExporter(), Ledger("x")
+    exporter.gate.set()
+    provider = guarded(exporter, ledger, queue_size=4, batch_size=4)
+    tracer = provider.get_tracer("t")
+    for _ in range(5):
+        tracer.start_span("s").end()
+        provider.force_flush()
+    assert exporter.spans == 5
+    assert ledger.report().dropped == {}
+    provider.shutdown()

@@ -1,0 +1,226 @@
+"""Small programs that use litellm in every way that takes a path of its own through the recorder."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import litellm
+from opentelemetry import context as otel_context
+
+import otel_llm.context as identity
+from tests.unit.instrumentation.calls import CALLS, arguments, comparable, router, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otel_llm.testing import FakeProvider
+
+__all__ = ["SCENES", "ContextLeftBehind", "play", "prepare"]
+
+PICTURE = "data:image/png;base64,aGVsbG8="
+RICH = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "name": "ann", "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": PICTURE}},
+        ]},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        ]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "a moon"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}],
+    "temperature": 0.5,
+    "stop": ["END"],
+    "user": "u1",
+    "metadata": {"tenant_id": "acme", "session_id": "s1", "tags": ["x"], "team": "blue"},
+    "response_format": {"type": "json_object"},
+}  # fmt: skip
+
+
+class ContextLeftBehind(AssertionError):
+    """A call left another OTel context behind than it found."""
+
+
+def prepare(provider: FakeProvider) -> None:
+    """Have `provider` answer as the scenes need it, any number of times."""
+    provider.when(model="gpt-4").error(404, times=None)
+    provider.when(model="gpt-4.1-nano").error(500, headers={"retry-after-ms": "1"}, times=None)
+    provider.when(model="gpt-4-turbo").stream(["a ", "b ", "c ", "d "], fail_after=2, fail_with="error", times=None)
+
+
+def play(name: str, provider: FakeProvider) -> Any:
+    """Run one scene; what the program saw of it: an answer, chunks, or an exception."""
+    scene = SCENES[name]
+    try:
+        if inspect.iscoroutinefunction(scene):
+            return comparable(run(_alone, scene=scene, provider=provider))
+        before = otel_context.get_current()
+        try:
+            return comparable(scene(provider))
+        finally:
+            _same(before)
+    except ContextLeftBehind:
+        raise
+    except Exception as error:
+        return type(error), getattr(error, "status_code", None), str(error)
+
+
+async def _alone(scene: Callable[..., Any], provider: FakeProvider) -> Any:
+    before = otel_context.get_current()
+    try:
+        return await scene(provider)
+    finally:
+        _same(before)
+
+
+def _same(before: object) -> None:
+    if otel_context.get_current() is not before:
+        raise ContextLeftBehind
+
+
+def _chunks(stream: Any) -> list[Any]:
+    before = otel_context.get_current()
+    found = []
+    for chunk in stream:
+        _same(before)
+        found.append(comparable(chunk))
+    return [type(stream).__name__, found]
+
+
+async def _achunks(stream: Any) -> list[Any]:
+    before = otel_context.get_current()
+    found = []
+    async for chunk in stream:
+        _same(before)
+        found.append(comparable(chunk))
+    return [type(stream).__name__, found]
+
+
+# --- whole answers ---
+
+
+def _plain(name: str) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(getattr(litellm, name)):
+
+        async def ascene(provider: FakeProvider) -> Any:
+            return await getattr(litellm, name)(**arguments(CALLS[name], provider))
+
+        return ascene
+
+    def scene(provider: FakeProvider) -> Any:
+        return getattr(litellm, name)(**arguments(CALLS[name], provider))
+
+    return scene
+
+
+def _rich(provider: FakeProvider) -> Any:
+    with identity.tenant("globex", user="u2"):
+        return litellm.completion(**arguments(CALLS["completion"], provider, **RICH))
+
+
+# --- streams ---
+
+
+def _stream(provider: FakeProvider) -> Any:
+    return _chunks(litellm.completion(**arguments(CALLS["completion"], provider, **RICH, stream=True)))
+
+
+async def _astream(provider: FakeProvider) -> Any:
+    return await _achunks(await litellm.acompletion(**arguments(CALLS["acompletion"], provider, stream=True)))
+
+
+def _text_stream(provider: FakeProvider) -> Any:
+    return _chunks(litellm.text_completion(**arguments(CALLS["text_completion"], provider, stream=True)))
+
+
+def _response_stream(provider: FakeProvider) -> Any:
+    return _chunks(litellm.responses(**arguments(CALLS["responses"], provider, stream=True)))
+
+
+async def _aresponse_stream(provider: FakeProvider) -> Any:
+    return await _achunks(await litellm.aresponses(**arguments(CALLS["aresponses"], provider, stream=True)))
+
+
+def _left_stream(provider: FakeProvider) -> Any:
+    stream = litellm.completion(**arguments(CALLS["completion"], provider, stream=True))
+    return comparable(next(iter(stream)))
+
+
+async def _closed_stream(provider: FakeProvider) -> Any:
+    stream = await litellm.acompletion(**arguments(CALLS["acompletion"], provider, stream=True))
+    chunk = await stream.__anext__()
+    with contextlib.suppress(AttributeError):
+        await stream.aclose()
+    return comparable(chunk)
+
+
+def _broken_stream(provider: FakeProvider) -> Any:
+    call = {**arguments(CALLS["completion"], provider, stream=True), "model": "openai/gpt-4-turbo"}
+    return _chunks(litellm.completion(**call))
+
+
+# --- failures, retries, routes ---
+
+
+def _refused(provider: FakeProvider) -> Any:
+    return litellm.completion(**{**arguments(CALLS["completion"], provider), "model": "openai/gpt-4"})
+
+
+async def _arefused(provider: FakeProvider) -> Any:
+    return await litellm.acompletion(**{**arguments(CALLS["acompletion"], provider), "model": "openai/gpt-4"})
+
+
+def _retried(provider: FakeProvider) -> Any:
+    call = {**arguments(CALLS["completion"], provider), "model": "openai/gpt-4.1-nano"}
+    return litellm.completion(**call, num_retries=1)
+
+
+async def _aretried(provider: FakeProvider) -> Any:
+    call = {**arguments(CALLS["acompletion"], provider), "model": "openai/gpt-4.1-nano"}
+    return await litellm.acompletion(**call, num_retries=1)
+
+
+async def _fell_back(provider: FakeProvider) -> Any:
+    call = {**arguments(CALLS["acompletion"], provider), "model": "openai/gpt-4"}
+    return await litellm.acompletion(**call, fallbacks=["openai/gpt-4o-mini"])
+
+
+async def _routed(provider: FakeProvider) -> Any:
+    bad = {**CALLS["completion"].__dict__, "model": "openai/gpt-4"}
+    routing = router(provider, type(CALLS["completion"])(**bad), CALLS["completion"],
+                     fallbacks=[{"group-gpt-4": ["group-gpt-4o-mini"]}])  # fmt: skip
+    return await _achunks(
+        await routing.acompletion(model="group-gpt-4", messages=CALLS["completion"].inputs["messages"], stream=True)
+    )
+
+
+def _routed_sync(provider: FakeProvider) -> Any:
+    routing = router(provider, CALLS["completion"])
+    return routing.completion(model="group-gpt-4o-mini", messages=CALLS["completion"].inputs["messages"])
+
+
+SCENES: dict[str, Callable[..., Any]] = {
+    **{name: _plain(name) for name in ("acompletion", "atext_completion", "embedding", "responses", "rerank",
+                                       "image_generation", "transcription", "speech", "moderation")},
+    "rich": _rich,
+    "stream": _stream,
+    "astream": _astream,
+    "text stream": _text_stream,
+    "responses stream": _response_stream,
+    "aresponses stream": _aresponse_stream,
+    "stream left early": _left_stream,
+    "stream closed early": _closed_stream,
+    "broken stream": _broken_stream,
+    "refused": _refused,
+    "arefused": _arefused,
+    "retried": _retried,
+    "aretried": _aretried,
+    "fell back": _fell_back,
+    "routed stream with fallback": _routed,
+    "routed": _routed_sync,
+}  # fmt: skip
+"""Programs by name; each takes the provider."""

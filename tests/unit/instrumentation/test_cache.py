@@ -1,0 +1,98 @@
+"""litellm's response cache: a hit costs nothing, says so, and says what it saved."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import litellm
+import pytest
+
+from otel_llm import semconv
+from tests.unit.instrumentation.calls import CALLS, arguments, run
+from tests.unit.instrumentation.recorded import Spans, attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otel_llm.testing import FakeProvider
+
+CACHED = ("completion", "acompletion", "text_completion", "atext_completion", "embedding", "aembedding")
+
+
+@pytest.fixture(autouse=True)
+def _cache() -> Iterator[None]:
+    """A response cache in this process."""
+    before, litellm.cache = litellm.cache, litellm.Cache()
+    callbacks = [list(kept) for kept in (litellm.input_callback, litellm.success_callback)]
+    yield
+    litellm.cache = before
+    litellm.input_callback, litellm.success_callback = callbacks
+    litellm.logging_callback_manager._reset_all_callbacks()
+
+
+def _twice(name: str, provider: FakeProvider, **more: Any) -> None:
+    """Call twice with the same arguments; skips where this litellm cannot answer from its cache at all."""
+    form = CALLS[name]
+
+    async def once() -> None:
+        made = getattr(litellm, name)(**arguments(form, provider, caching=True, **more))
+        answer = await made if inspect.isawaitable(made) else made
+        if not more.get("stream"):
+            return
+        if form.asynchronous:
+            async for _ in answer:
+                pass
+        else:
+            list(answer)
+
+    run(once)
+    try:
+        run(once)
+    except (ImportError, ModuleNotFoundError) as error:
+        pytest.skip(f"this litellm needs its proxy's packages for a cache hit: {error}")
+    if len(provider.requests) == 2:
+        pytest.skip(f"this litellm does not cache {name}{' streams' if more else ''}")
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_a_hit_costs_nothing_and_says_what_it_saved(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """The second of two equal calls is a hit: cost 0 with its status, and the first one's cost as saved."""
+    _twice(name, provider)
+    missed, hit = (attributes(span) for span in spans.llm)
+    if "text" in name and hit[semconv.CACHE_HIT] is False:
+        pytest.xfail("litellm does not mark text completions that come from its cache")
+    assert (missed[semconv.CACHE_HIT], hit[semconv.CACHE_HIT]) == (False, True)
+    assert missed[semconv.COST] > 0
+    assert semconv.COST_SAVED not in missed
+    assert hit[semconv.COST] == 0
+    assert hit[semconv.COST_STATUS] == semconv.COST_CACHE_HIT
+    assert hit[semconv.COST_SAVED] == pytest.approx(missed[semconv.COST])
+    assert hit[semconv.RESPONSE_MODEL] == missed[semconv.RESPONSE_MODEL]
+    assert hit.get(semconv.FINISH_REASONS) == missed.get(semconv.FINISH_REASONS)
+
+
+@pytest.mark.parametrize("name", ["completion", "acompletion"])
+def test_a_streamed_hit_costs_nothing(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """A stream that litellm plays back from its cache is a hit too."""
+    _twice(name, provider, stream=True)
+    missed, hit = (attributes(span) for span in spans.llm)
+    assert (missed[semconv.CACHE_HIT], hit[semconv.CACHE_HIT]) == (False, True)
+    assert (hit[semconv.COST], hit[semconv.COST_STATUS]) == (0, semconv.COST_CACHE_HIT)
+    assert hit[semconv.COST_SAVED] > 0
+
+
+def test_a_miss_is_an_ordinary_call(provider: FakeProvider, spans: Spans) -> None:
+    """Another question is no hit."""
+    litellm.completion(**arguments(CALLS["completion"], provider, caching=True))
+    litellm.completion(**arguments(CALLS["completion"], provider, caching=True,
+                                   messages=[{"role": "user", "content": "else"}]))  # fmt: skip
+    assert [attributes(span)[semconv.CACHE_HIT] for span in spans.llm] == [False, False]
+    assert all(attributes(span)[semconv.COST] > 0 for span in spans.llm)
+
+
+def test_a_hit_makes_no_request(provider: FakeProvider, spans: Spans) -> None:
+    """A hit is recorded though the provider was never asked."""
+    _twice("completion", provider)
+    assert len(provider.requests) == 1
+    assert len(spans.llm) == 2

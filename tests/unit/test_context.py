@@ -1,0 +1,96 @@
+"""Tenant, user and session travel with the work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from opentelemetry import baggage
+from opentelemetry import context as otel_context
+
+import otel_llm
+from otel_llm.context import Identity, current_identity, identity_from_baggage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+
+def test_outside_of_any_block_nobody_is_known() -> None:
+    """Without a block there is neither tenant nor user nor session."""
+    assert current_identity() == Identity()
+
+
+def test_a_block_names_and_its_end_forgets() -> None:
+    """Inside the block the identity is there, afterwards it is gone."""
+    with otel_llm.tenant("acme", user="u", session="s") as identity:
+        assert current_identity() == identity == Identity("acme", "u", "s")
+    assert current_identity() == Identity()
+
+
+def test_an_inner_block_of_the_same_tenant_inherits() -> None:
+    """What an inner block leaves open comes from the outer one, if both are of one tenant or the inner names none."""
+    with otel_llm.tenant("acme", user="u"), otel_llm.tenant(session="s"):
+        assert current_identity() == Identity("acme", "u", "s")
+
+
+def test_another_tenant_inherits_nobodys_user() -> None:
+    """An inner block of another tenant does not carry the outer tenant's user and session."""
+    with otel_llm.tenant("acme", user="u", session="s"), otel_llm.tenant("globex"):
+        assert current_identity() == Identity("globex", None, None)
+
+
+def test_ids_become_text() -> None:
+    """Numbers are accepted as ids; empty strings count as not given."""
+    with otel_llm.tenant(7, user=""):  # type: ignore[arg-type]
+        assert current_identity() == Identity("7", None, None)
+
+
+async def test_fifty_tenants_at_once_do_not_mix() -> None:
+    """Tasks that run at the same time each see their own tenant at every step."""
+
+    async def work(name: str) -> set[str | None]:
+        seen = set()
+        with otel_llm.tenant(name):
+            for _ in range(20):
+                await asyncio.sleep(0)
+                seen.add(current_identity().tenant)
+        return seen
+
+    names = [f"tenant-{number}" for number in range(50)]
+    assert await asyncio.gather(*map(work, names)) == [{name} for name in names]
+
+
+def test_a_thread_with_a_copied_context_knows_the_tenant() -> None:
+    """`contextvars.copy_context().run` carries the identity into a thread; a bare thread starts with nobody."""
+    with otel_llm.tenant("acme"), ThreadPoolExecutor(1) as pool:
+        copied = contextvars.copy_context()
+        assert pool.submit(copied.run, current_identity).result().tenant == "acme"
+        assert pool.submit(current_identity).result().tenant is None
+
+
+def test_a_generator_left_early_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """A generator that holds a block and is dropped half-way logs nothing about contexts."""
+
+    def numbers() -> Iterator[int]:
+        with otel_llm.tenant("acme"):
+            yield 1
+            yield 2
+
+    with caplog.at_level(logging.DEBUG):
+        contextvars.copy_context().run(next, stream := numbers())
+        stream.close()
+    assert "detach" not in caplog.text
+
+
+def test_baggage_names_an_identity_of_bounded_length() -> None:
+    """Entries of baggage are read under the given key, and cut."""
+    context = baggage.set_baggage("tenant.id", "a" * 1000)
+    context = baggage.set_baggage("user.id", "u", context)
+    identity = identity_from_baggage(context, "tenant.id")
+    assert identity == Identity("a" * 256, "u", None)
+    assert identity_from_baggage(otel_context.get_current(), "tenant.id") == Identity()
