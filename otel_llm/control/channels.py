@@ -39,8 +39,11 @@ class Channel(Protocol):
         """Ledgers in which the pipeline counts each span that it hands over."""
         ...
 
-    def flush(self, timeout: float) -> None:
-        """Deliver what was handed over so far, within `timeout` seconds."""
+    def flush(self, timeout: float) -> int:
+        """Deliver what this process handed over so far, within `timeout` seconds; return the spans that still wait.
+
+        A span that waits for two backends counts twice.
+        """
         ...
 
     def reports(self) -> list[ChannelReport]:
@@ -97,9 +100,10 @@ class DirectChannel:
         """The backend's own ledger."""
         return [self._ledger]
 
-    def flush(self, timeout: float) -> None:
-        """Hand everything queued to the backend."""
+    def flush(self, timeout: float) -> int:
+        """Hand everything queued to the backend; return the spans that still wait."""
         empty_queue(self._queue, timeout)
+        return self._ledger.report().waiting
 
     def reports(self) -> list[ChannelReport]:
         """The backend's counts."""
@@ -122,8 +126,8 @@ class DirectChannel:
         self._backend.close()
 
 
-def empty_queue(queue: GuardedBatching, timeout: float) -> None:
-    """Export what is queued, for at most `timeout` seconds; what takes longer goes on in the background.
+def empty_queue(queue: GuardedBatching, timeout: float) -> bool:
+    """Export what is queued, for at most `timeout` seconds; False if that goes on in the background.
 
     The SDK's `force_flush` exports on the thread that calls it and pays no heed to its timeout.
     """
@@ -132,8 +136,9 @@ def empty_queue(queue: GuardedBatching, timeout: float) -> None:
         worker.start()
     except RuntimeError:  # no more threads, or (Python 3.12 and later) the interpreter is ending and starts none
         queue.force_flush()
-        return
+        return True
     worker.join(timeout)
+    return not worker.is_alive()
 
 
 def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:

@@ -60,7 +60,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class FlushReport:
-    """What a flush achieved, over all backends. All are numbers of spans."""
+    """What a flush achieved, over all backends. All are numbers of spans.
+
+    `waiting` is of this process; the other counts are of all processes that share the spool, since it was made.
+    """
 
     delivered: int
     waiting: int
@@ -205,12 +208,13 @@ def flush(timeout: float = 5.0) -> FlushReport:
     pipeline = _running.pipeline
     channels = pipeline.channels if pipeline is not None else []
     settle(timeout)
+    waiting = 0
     for channel in channels:
-        channel.flush(max(0.0, timeout - (time.monotonic() - began)))
+        waiting += channel.flush(max(0.0, timeout - (time.monotonic() - began)))
     ledgers = [report.ledger for channel in channels for report in channel.reports()]
     return FlushReport(
         delivered=sum(ledger.delivered for ledger in ledgers),
-        waiting=sum(ledger.waiting for ledger in ledgers),
+        waiting=waiting,
         rejected=_summed([ledger.rejected for ledger in ledgers]),
         dropped=_summed([ledger.dropped for ledger in ledgers]),
         seconds=time.monotonic() - began,

@@ -37,6 +37,7 @@ class SpooledChannel:
     def __init__(self, backends: Mapping[str, Backend], config: Config) -> None:
         self._spool = Spool(spool_directory(config.state_dir, config.service_name), SpoolSettings.of(config))
         self._spool.register(backends)
+        self._backends = len(backends)
         self._courier = Courier(
             self._spool,
             backends,
@@ -59,11 +60,13 @@ class SpooledChannel:
         """None: the spool counts for all processes that share it."""
         return []
 
-    def flush(self, timeout: float) -> None:
-        """Put everything queued into the spool and deliver it."""
+    def flush(self, timeout: float) -> int:
+        """Put everything queued into the spool and deliver it; return the spans of this process that still wait."""
         began = time.monotonic()
-        empty_queue(self._queue, timeout)
-        self._courier.flush(max(0.0, timeout - (time.monotonic() - began)))
+        emptied = empty_queue(self._queue, timeout)
+        waiting = self._courier.flush(max(0.0, timeout - (time.monotonic() - began))).waiting
+        queued = 0 if emptied else self._queue.queued * self._backends
+        return sum(waiting.values()) + queued
 
     def reports(self) -> list[ChannelReport]:
         """The counts of each backend over all processes that share the spool, what is queued here included.

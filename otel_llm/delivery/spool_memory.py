@@ -134,9 +134,9 @@ class MemoryQueue:
     # --- on the way to disk --------------------------------------------------------------------------------
 
     def begin_move(self) -> list[Held]:
-        """Batches that may be written to disk now; nobody else takes them until `end_move`."""
+        """Batches that may be written to disk now; nobody else takes or moves them until `end_move`."""
         with self._lock:
-            movable = [held for held in self._held.values() if not held.sending]
+            movable = [held for held in self._held.values() if not held.sending and not held.moving]
             for held in movable:
                 held.moving = True
             return movable
