@@ -35,11 +35,11 @@ install_builder() {
     mv "$tools/builder" "$builder"
 }
 
-# All that the binary is made of: this script, the manifest, and the exporter's sources without its tests.
+# All that the binary is made of: this script, the manifest, and the sources of our own modules without their tests.
 hash_sources() {
     cd "$here"
     { echo build.sh; echo manifest.yaml
-      find opikexporter -type f \( -name '*.go' -o -name go.mod -o -name go.sum \) ! -name '*_test.go' | LC_ALL=C sort
+      find opikexporter queueguard -type f \( -name '*.go' -o -name go.mod -o -name go.sum \) ! -name '*_test.go' | LC_ALL=C sort
     } | while read -r file; do sha256sum "$file"; done | sha256sum | cut -d' ' -f1
 }
 

@@ -60,12 +60,14 @@ func (c *client) post(ctx context.Context, of kind, workspace string, body []byt
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("Opik gave no answer: %w", err) //nolint:staticcheck // a name
+		//lint:ignore ST1005 Opik is a name
+		return fmt.Errorf("Opik gave no answer: %w", err)
 	}
 	defer response.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("Opik broke off in the middle of its answer: %w", err) //nolint:staticcheck // a name
+		//lint:ignore ST1005 Opik is a name
+		return fmt.Errorf("Opik broke off in the middle of its answer: %w", err)
 	}
 	return judge(answer{response.StatusCode, response.Header, said})
 }

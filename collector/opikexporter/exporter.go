@@ -82,7 +82,8 @@ func (e *opikExporter) conclude(ctx context.Context, spans int, rejections []rej
 		return nil
 	}
 	first := rejections[0]
-	err := fmt.Errorf("Opik refused %d of %d spans; the first is %s (%s): %s", //nolint:staticcheck // a name
+	//lint:ignore ST1005 Opik is a name
+	err := fmt.Errorf("Opik refused %d of %d spans; the first is %s (%s): %s",
 		len(rejections), spans, first.spanID, first.reason, first.words)
 	if len(rejections) == spans {
 		return consumererror.NewPermanent(err)

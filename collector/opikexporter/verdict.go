@@ -113,7 +113,8 @@ func refusal(got answer) *refused {
 
 // later is an error that is worth a retry, no sooner than the server asks for.
 func later(got answer) error {
-	err := fmt.Errorf("Opik answered HTTP %d (%s). %s", got.status, wordsOf(got), remedies[got.status]) //nolint:staticcheck // a name
+	//lint:ignore ST1005 Opik is a name
+	err := fmt.Errorf("Opik answered HTTP %d (%s). %s", got.status, wordsOf(got), remedies[got.status])
 	if wait := waitOf(got.header); wait > 0 {
 		return exporterhelper.NewThrottleRetry(err, wait)
 	}

@@ -1,0 +1,114 @@
+package queueguard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// The check of a file runs in a process of its own: bbolt maps the file into memory, and what is corrupt in it ends the
+// process by a fault, or by a panic on a goroutine of bbolt's, neither of which can be caught. That process is this
+// program again, told by the environment what to do; it ends in init, before anything of a Collector begins.
+const (
+	fileVariable = "OTELCOL_QUEUE_GUARD_FILE"
+
+	exitSound     = 0
+	exitCorrupt   = 70
+	exitUndecided = 71
+
+	lockTimeout  = time.Second
+	maxLastWords = 400
+)
+
+func init() {
+	if file := os.Getenv(fileVariable); file != "" {
+		os.Exit(checkHere(file))
+	}
+}
+
+// checkHere opens a file as file_storage does, but read-only, reads all of it, and says with its exit code how it is.
+func checkHere(file string) int {
+	err := read(file)
+	var system syscall.Errno
+	var path *fs.PathError
+	switch {
+	case err == nil:
+		return exitSound
+	case errors.Is(err, berrors.ErrTimeout), errors.As(err, &path), errors.As(err, &system):
+		fmt.Fprintln(os.Stderr, err)
+		return exitUndecided
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return exitCorrupt
+}
+
+func read(file string) error {
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: lockTimeout})
+	if err != nil {
+		return err
+	}
+	return db.View(func(tx *bbolt.Tx) error {
+		for fault := range tx.Check() {
+			return fault
+		}
+		return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
+			return bucket.ForEach(func(key, value []byte) error {
+				_ = bytes.Clone(key)
+				_ = bytes.Clone(value) // touches every page of it
+				return nil
+			})
+		})
+	})
+}
+
+// verdict on a file: corrupt with its reason, undecided with its reason, or neither.
+type verdict struct {
+	corrupt   bool
+	undecided bool
+	reason    string
+}
+
+// checkApart has a file checked by a process of its own, which ends with ctx.
+func checkApart(ctx context.Context, file string) verdict {
+	self, err := os.Executable()
+	if err != nil {
+		return verdict{undecided: true, reason: err.Error()}
+	}
+	var said bytes.Buffer
+	child := exec.CommandContext(ctx, self)
+	child.Env = []string{fileVariable + "=" + file}
+	child.Stderr = &said
+	err = child.Run()
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		return verdict{}
+	case ctx.Err() != nil:
+		return verdict{undecided: true, reason: "the time for it was up"}
+	case !errors.As(err, &ended):
+		return verdict{undecided: true, reason: err.Error()}
+	case ended.ExitCode() == exitUndecided, ended.ExitCode() < 0: // killed from outside, as when memory is short
+		return verdict{undecided: true, reason: firstLineOf(said.String(), ended)}
+	}
+	return verdict{corrupt: true, reason: firstLineOf(said.String(), ended)}
+}
+
+// firstLineOf what a process said, for a log: a crash says its reason first, and then page after page of stacks.
+func firstLineOf(said string, ended error) string {
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); line != "" {
+			return line[:min(len(line), maxLastWords)]
+		}
+	}
+	return ended.Error()
+}
