@@ -13,23 +13,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_llm.context import tenant
+    from otel_llm.context import carry, tenant
+    from otel_llm.control.current import current
     from otel_llm.control.health_app import health_app
     from otel_llm.control.links import opik_url
     from otel_llm.control.running import configure, flush, shutdown, status
     from otel_llm.control.version import VERSION as __version__  # noqa: N811  (a constant under its customary name)
+    from otel_llm.instrumentation.functions.block import span
+    from otel_llm.instrumentation.functions.decorator import trace
+    from otel_llm.instrumentation.functions.opik import opik_trace
 
-__all__ = ["__version__", "configure", "flush", "health_app", "opik_url", "shutdown", "status", "tenant"]
+__all__ = [
+    "__version__",
+    "carry",
+    "configure",
+    "current",
+    "flush",
+    "health_app",
+    "opik_trace",
+    "opik_url",
+    "shutdown",
+    "span",
+    "status",
+    "tenant",
+    "trace",
+]
 
 _HOMES = {
     "__version__": ("otel_llm.control.version", "VERSION"),
+    "carry": ("otel_llm.context", "carry"),
     "configure": ("otel_llm.control.running", "configure"),
+    "current": ("otel_llm.control.current", "current"),
     "flush": ("otel_llm.control.running", "flush"),
     "health_app": ("otel_llm.control.health_app", "health_app"),
+    "opik_trace": ("otel_llm.instrumentation.functions.opik", "opik_trace"),
     "opik_url": ("otel_llm.control.links", "opik_url"),
     "shutdown": ("otel_llm.control.running", "shutdown"),
+    "span": ("otel_llm.instrumentation.functions.block", "span"),
     "status": ("otel_llm.control.running", "status"),
     "tenant": ("otel_llm.context", "tenant"),
+    "trace": ("otel_llm.instrumentation.functions.decorator", "trace"),
 }
 
 

@@ -11,9 +11,10 @@ never leaves the process in a header.
 from __future__ import annotations
 
 import contextlib
+import functools
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
@@ -21,6 +22,7 @@ from opentelemetry import context as otel_context
 from otel_llm import semconv
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Token
     from types import TracebackType
 
@@ -31,11 +33,15 @@ __all__ = [
     "NOBODY",
     "Identity",
     "active_call",
+    "carry",
     "current_identity",
     "identity_in",
     "tenant",
     "with_identity",
 ]
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 _LONGEST_FROM_BAGGAGE = 256
 _IDENTITY_KEY = otel_context.create_key("otel_llm.identity")
@@ -131,6 +137,26 @@ class tenant(AbstractContextManager["Identity"]):  # noqa: N801  (reads as a sta
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         leave(self._tokens.pop())
+
+
+def carry(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """`function`, to be run in another thread with the trace, tenant, user and session of now.
+
+    Python's threads begin with an empty context, so a call made in one would be a trace of its own, of no tenant:
+    `executor.submit(otel_llm.carry(work), x)`, `threading.Thread(target=otel_llm.carry(work))`. The thread gets its
+    own context back afterwards; what is carried may be run many times, and at once.
+    """
+    carried = otel_context.get_current()
+
+    @functools.wraps(function)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        token = otel_context.attach(carried)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            leave(token)
+
+    return run
 
 
 def _text(value: object) -> str | None:

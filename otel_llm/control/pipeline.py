@@ -21,6 +21,7 @@ from otel_llm import backends, semconv
 from otel_llm.config import NO_BACKEND
 from otel_llm.control.channels import DirectChannel
 from otel_llm.control.version import VERSION
+from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
 from otel_llm.instrumentation.http import HttpInstrumentation
 from otel_llm.instrumentation.litellm import LitellmInstrumentor
 from otel_llm.instrumentation.litellm.instrumentor import is_recording
@@ -73,6 +74,7 @@ class Pipeline:
 
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
+        use_tracing(None)
         if "litellm" in self.config.instrument:
             LitellmInstrumentor().uninstrument()
             use_prices(NO_PRICES)
@@ -194,6 +196,8 @@ def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices
         capture_content=config.captures_content,
         baggage_tenant_key=config.tenant_baggage_key if config.tenant_from_baggage else None,
     )
+    tracer = pipeline.provider.get_tracer("otel_llm", VERSION, schema_url=semconv.SCHEMA_URL)
+    use_tracing(Tracing(tracer, wants_content=config.captures_content))
     if "litellm" in config.instrument:
         use_prices(prices)
         LitellmInstrumentor().instrument(recorder=pipeline.recorder, tenant_key=config.tenant_metadata_key)

@@ -41,6 +41,7 @@ from otel_llm.context import (
     with_identity,
 )
 from otel_llm.faults import guarded
+from otel_llm.instrumentation.failures import error_text, error_type, http_status
 from otel_llm.instrumentation.scope import Scope
 
 if TYPE_CHECKING:
@@ -257,23 +258,6 @@ def _outside_invocations(context: Context) -> Context:
     for key in (CLIENT_INFERENCE_CONTEXT_KEY, CLIENT_EMBEDDING_CONTEXT_KEY, CLIENT_RETRIEVAL_CONTEXT_KEY):
         context = otel_context.set_value(key, None, context)
     return context
-
-
-def error_type(error: BaseException) -> str:
-    """The `error.type` of an exception: its qualified class name, bare for builtins."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def http_status(error: BaseException) -> int | None:
-    """The HTTP status that an exception of a provider's client carries, if it does."""
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600 else None
-
-
-def error_text(error: BaseException) -> str:
-    """The message of an exception; its class name where the exception cannot say it."""
-    return guarded("reading an exception's message", str, error) or type(error).__name__
 
 
 def _add_exception(span: trace.Span, error: BaseException) -> None:

@@ -88,7 +88,7 @@ class Tally:
         if self.on_span is not None:
             self.on_span()
         attributes = draft.attributes
-        if attributes.get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS:
+        if _is_model_call(attributes):
             failed = draft.status.status_code is StatusCode.ERROR or semconv.ERROR_TYPE in attributes
             with self._lock:
                 self._count(attributes, failed=failed)
@@ -132,6 +132,14 @@ class Tally:
         if error_type not in self._errors and len(self._errors) >= MOST_ERROR_TYPES:
             error_type = OTHER
         self._errors[error_type] += 1
+
+
+def _is_model_call(attributes: Mapping[str, Any]) -> bool:
+    """Whether a model was called; the program's own retrieval names none."""
+    operation = attributes.get(semconv.OPERATION_NAME)
+    if operation == semconv.OP_RETRIEVAL:
+        return semconv.REQUEST_MODEL in attributes or semconv.RESPONSE_MODEL in attributes
+    return operation in semconv.LLM_OPERATIONS
 
 
 def _label(value: object, default: str) -> str:

@@ -118,7 +118,10 @@ def _status_columns(status: Status, attributes: Mapping[str, Any]) -> dict[str, 
 def _call_columns(attributes: Mapping[str, Any]) -> dict[str, Any]:
     operation = _text(attributes.get(semconv.OPERATION_NAME))
     attempt = _count(attributes.get(semconv.ATTEMPT))
-    is_llm = operation in semconv.LLM_OPERATIONS
+    # The program's own retrieval (`@otel_llm.trace(operation="retrieval")`) names no model, and is no call to one.
+    is_llm = operation in semconv.LLM_OPERATIONS and (
+        operation != semconv.OP_RETRIEVAL or semconv.REQUEST_MODEL in attributes or semconv.RESPONSE_MODEL in attributes
+    )
     session = attributes.get(semconv.SESSION_ID, attributes.get(semconv.CONVERSATION_ID))
     return {
         "is_llm": int(is_llm),

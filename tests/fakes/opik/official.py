@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["needs_official_client", "official_read", "official_write"]
+__all__ = ["needs_official_client", "official_read", "official_track", "official_write"]
 
 # Read at import: the suite's own fixture hides OTEL_* from the tests themselves.
 _PYTHON = Path(os.environ.get("OTEL_LLM_OPIK_PYTHON") or "/opt/opik/bin/python")
@@ -36,6 +36,11 @@ def official_write(url: str, project: str) -> dict[str, Any]:
 def official_read(url: str, project: str) -> dict[str, Any]:
     """All that the client sees of a project: {"project", "traces", "spans", "tagged", "threads"}, as plain data."""
     return _run("read", url, project)
+
+
+def official_track() -> dict[str, Any]:
+    """The parameters of the client's `@opik.track`: {"parameters": names in order}."""
+    return _run("track", "", "")
 
 
 def _run(command: str, url: str, project: str) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 official_script.py write URL PROJECT
 official_script.py read URL PROJECT
+official_script.py track "" ""
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from datetime import datetime, timedelta, timezone
@@ -67,8 +69,16 @@ def _plain(model: Any) -> Any:
     return json.loads(model.json(exclude_none=True))
 
 
+def track() -> dict[str, Any]:
+    """The parameters of `@opik.track`."""
+    return {"parameters": [name for name in inspect.signature(opik.track).parameters if name != "self"]}
+
+
 def main(command: str, url: str, project: str) -> None:
     """Do one command against the server at `url` and print what came of it."""
+    if command == "track":
+        sys.stdout.write(json.dumps(track()))
+        return
     client = opik.Opik(host=url, project_name=project)
     result = write(client) if command == "write" else read(client, project)
     client.end()
