@@ -1,6 +1,6 @@
 """Not run: read by mypy and pyright, which must reveal the types that the functions had without the decorator."""
 
-# ruff: noqa: D103
+# ruff: noqa: D103, TC003
 
 from __future__ import annotations
 
