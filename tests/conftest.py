@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("OPIK_SENTRY_ENABLE", "false")
@@ -14,7 +18,12 @@ os.environ.setdefault("OPIK_ANALYTICS_ENABLE", "false")
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Hide the settings of whoever runs the tests, and give each test a state directory of its own."""
+    hidden_settings(monkeypatch, tmp_path_factory.mktemp("state"))
+
+
+def hidden_settings(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Take all settings out of the environment, except that state goes to `state`."""
     for name in list(os.environ):
         if name.startswith(("OTEL_", "OPIK_")) and name not in {"OPIK_SENTRY_ENABLE", "OPIK_ANALYTICS_ENABLE"}:
             monkeypatch.delenv(name)
-    monkeypatch.setenv("OTEL_LLM_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("OTEL_LLM_STATE_DIR", str(state))

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 
 from otel_llm import backends, semconv
 from otel_llm.config import NO_BACKEND
+from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel
 from otel_llm.control.version import VERSION
 from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
@@ -114,6 +115,9 @@ def assemble(
 
 
 def _channels(config: Config) -> list[Channel]:
+    capture = capture_in_force()
+    if capture is not None:
+        return [capture]
     names = [name for name in config.backend if name != NO_BACKEND]
     spooled = [name for name in names if name not in _DIRECT]
     if config.spool.mode == "off":

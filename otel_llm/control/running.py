@@ -158,17 +158,33 @@ def configure(
         if not config.enabled:
             _logger.info("otel_llm is switched off (%s).", config.source("enabled"))
             return status()
-        _running.pipeline = assemble(
-            config, tracer_provider=tracer_provider, meter_provider=meter_provider, redactors=redactors
-        )
-        if config.strict:
-            _insist(_running.pipeline)
-        _running.begin_health(_running.pipeline)
-        _running.end.watch()
-        if config.handle_sigterm:
-            _running.end.watch_sigterm(config.shutdown_timeout)
-    _announce(config, _running.pipeline)
+        pipeline = assemble(config, tracer_provider=tracer_provider, meter_provider=meter_provider, redactors=redactors)
+        _begin(pipeline)
+    _announce(config, pipeline)
     return status()
+
+
+def _begin(pipeline: Pipeline) -> None:
+    config = pipeline.config
+    _running.pipeline = pipeline
+    if config.strict:
+        _insist(pipeline)
+    _running.begin_health(pipeline)
+    _running.end.watch()
+    if config.handle_sigterm:
+        _running.end.watch_sigterm(config.shutdown_timeout)
+
+
+def current_pipeline() -> Pipeline | None:
+    """What runs in this process; None where nothing does. For test kits."""
+    return _running.pipeline
+
+
+def restart(stopped: Pipeline) -> None:
+    """Run again, with its own settings and provider, what was stopped or replaced. For test kits."""
+    with _running.lock:
+        shutdown()
+        _begin(assemble(stopped.config, tracer_provider=stopped.provider, redactors=stopped.redactors))
 
 
 def current_config() -> Config | None:

@@ -78,6 +78,12 @@ class SpanPipeline(SpanProcessor):
         with self._lock:
             return dict(self._dropped)
 
+    def redirect(self, inner: SpanProcessor, ledgers: Iterable[Ledger]) -> tuple[SpanProcessor, tuple[Ledger, ...]]:
+        """From now on, hand spans to `inner` and count them in `ledgers`; return the two that were so far."""
+        before = self._inner, self._ledgers
+        self._inner, self._ledgers = inner, tuple(ledgers)
+        return before
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the start stages."""
         for stage, place in self._on_start:
