@@ -70,6 +70,7 @@ class SpanPipeline(SpanProcessor):
         self._ledgers = tuple(ledgers)
         self._lock = threading.Lock()
         self._dropped: Counter[str] = Counter()
+        self._ended = False
         _renew_after_fork(self)
 
     @property
@@ -86,6 +87,8 @@ class SpanPipeline(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the start stages."""
+        if self._ended:
+            return
         for stage, place in self._on_start:
             guarded(place, stage, span, parent_context)
         self._inner.on_start(span, parent_context)
@@ -93,6 +96,9 @@ class SpanPipeline(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Copy the span, run the end stages, pass it on."""
         if span.context is None or not span.context.trace_flags.sampled:
+            return
+        if self._ended:  # a provider keeps its processors, also that of a pipeline which another has replaced
+            self._drop("shutdown")
             return
         try:
             draft = self._staged(SpanDraft(span))
@@ -103,8 +109,9 @@ class SpanPipeline(SpanProcessor):
             self._drop("pipeline_error")
 
     def shutdown(self) -> None:
-        """Shut the inner processor down, which delivers what is queued."""
+        """Shut the inner processor down, which delivers what is queued; spans that end later are dropped."""
         self._inner.shutdown()
+        self._ended = True
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the inner processor."""
