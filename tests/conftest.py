@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.collector.fault_table import pytest_terminal_summary
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+__all__ = ["pytest_terminal_summary"]
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("OPIK_SENTRY_ENABLE", "false")

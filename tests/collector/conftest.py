@@ -6,8 +6,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.collector.fault_table import FaultTable
+from tests.collector.running import Sidecar
+from tests.fakes.opik import FakeOpik
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 _BUILD_SECONDS = 1500
@@ -40,3 +48,25 @@ def collector() -> Path:
     )
     assert built.returncode == 0, built.stderr
     return ROOT / "collector/out/otelcol-llm"
+
+
+@pytest.fixture
+def fault_table(record_property: Callable[[str, object], None]) -> FaultTable:
+    """Where a fault test states its counts."""
+    return FaultTable(record_property)
+
+
+@pytest.fixture
+def opik() -> Iterator[FakeOpik]:
+    """A fake Opik without authentication."""
+    with FakeOpik() as server:
+        yield server
+
+
+@pytest.fixture
+def sidecar(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[Sidecar]:
+    """The sidecar, running, before `opik`."""
+    running = Sidecar(collector, tmp_path, opik.url)
+    running.start()
+    yield running
+    running.kill()

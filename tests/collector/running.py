@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 TOKEN: Final = "token-of-the-test"
-_START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 20.0
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 60.0
 
 
 def free_port() -> int:
@@ -29,7 +29,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether the condition came true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -40,41 +40,76 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 class Sidecar:
-    """`otelcol-llm` with otel-collector.yaml. Starting it again keeps its ports and its queue."""
+    """`otelcol-llm` with otel-collector.yaml or another configuration. A second start keeps its ports and its queue.
 
-    def __init__(self, binary: Path, state: Path, opik_url: str, **environment: str) -> None:
-        self._binary = binary
-        self.log = state / "collector.log"
+    Args:
+        binary: The Collector.
+        state: A directory of its own, for its queue.
+        opik_url: Where it sends to.
+        config: The configuration.
+        settings: What to set otherwise, as `key.key=value`.
+        log: Where its output goes; `collector.log` in `state` if not told.
+        environment: More variables, over those of the configuration.
+    """
+
+    def __init__(
+        self,
+        binary: Path,
+        state: Path,
+        opik_url: str,
+        *,
+        config: Path = ROOT / "otel-collector.yaml",
+        settings: Sequence[str] = (),
+        log: Path | None = None,
+        **environment: str,
+    ) -> None:
+        self._command = [binary, "--config", config, *(f"--set={setting}" for setting in settings)]
+        self.log = log or state / "collector.log"
+        self.queue = state / "queue"
         self.metrics_port = free_port()
-        self._http_port = free_port()
+        self.http_port = free_port()
+        self.grpc_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             **os.environ,
             "OPIK_URL": opik_url,
             "OTLP_TOKEN": TOKEN,
             "OTELCOL_STATE": str(state),
-            "OTLP_HTTP_PORT": str(self._http_port),
-            "OTLP_GRPC_PORT": str(free_port()),
+            "OTLP_HTTP_PORT": str(self.http_port),
+            "OTLP_GRPC_PORT": str(self.grpc_port),
             "HEALTH_PORT": str(free_port()),
             "METRICS_PORT": str(self.metrics_port),
             **environment,
         }
 
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Run it."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+
     def start(self) -> None:
         """Run it, and wait until it takes spans."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._binary, "--config", ROOT / "otel-collector.yaml"], env=self._environment, stdout=log, stderr=log
-            )
-        assert wait_for(self._is_ready, _START_SECONDS), self.log.read_text()
+        self.launch()
+        assert wait_for(self.takes_spans, _START_SECONDS), self.log.read_text()
 
-    def _is_ready(self) -> bool:
+    def takes_spans(self) -> bool:
+        """Whether it answers a program; an AssertionError if it has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         try:
             return self.post(b"") == 200
         except OSError:
             return False
+
+    def reload(self) -> None:
+        """Have it read its configuration anew."""
+        os.kill(self.pid, signal.SIGHUP)
 
     def kill(self) -> None:
         """Stop it as kill -9 does."""
@@ -96,12 +131,12 @@ class Sidecar:
             process.wait()
             raise
 
-    def post(self, request: bytes, token: str = TOKEN) -> int:
+    def post(self, request: bytes, token: str = TOKEN, **more_headers: str) -> int:
         """Send an OTLP request as a program does; the status of the answer."""
-        headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {token}"}
-        url = f"http://127.0.0.1:{self._http_port}/v1/traces"
+        headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {token}", **more_headers}
+        url = f"http://127.0.0.1:{self.http_port}/v1/traces"
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, request, headers), timeout=20) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, request, headers), timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refusal:
             refusal.close()
@@ -109,8 +144,7 @@ class Sidecar:
 
     def metric(self, name: str) -> float:
         """The sum of all series of one of the Collector's own metrics."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(
-            float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].removesuffix("_total") == name
-        )
+        series = (line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
+        return sum(float(value) for key, value in series if key.partition("{")[0].removesuffix("_total") == name)

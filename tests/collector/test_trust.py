@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
-from otel_llm.backends.opik.ids import Uuid7IdGenerator
 from otel_llm.contracts import Batch, Delivered
 from otel_llm.wire import from_otlp_json
+from tests.collector.requests import names_in, numbered, request_of
 from tests.collector.running import ROOT, Sidecar, wait_for
 from tests.fakes.opik import SPANS, FakeOpik, Fault, faults, needs_openapi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.collector.fault_table import FaultTable
 
 pytestmark = [needs_openapi, pytest.mark.timeout(1800)]
 
-_ids = Uuid7IdGenerator()
 _VECTORS = [json.loads(path.read_text()) for path in sorted((ROOT / "tests/vectors/opik").glob("*.json"))]
 _OF_THE_SERVER = {"created_at", "created_by", "last_updated_by", "project_id"}
-
-
-@pytest.fixture
-def opik() -> Iterator[FakeOpik]:
-    """A fake Opik without authentication."""
-    with FakeOpik() as server:
-        yield server
-
-
-@pytest.fixture
-def sidecar(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[Sidecar]:
-    """The sidecar, running, before `opik`."""
-    running = Sidecar(collector, tmp_path, opik.url)
-    running.start()
-    yield running
-    running.kill()
-
-
-def _request(first: int, count: int, trace: int | None = None) -> bytes:
-    """Spans of one trace, named by their numbers; all LLM calls under the first."""
-    from_now = _ids.generate_trace_id() if trace is None else trace
-    spans = [
-        {
-            "traceId": f"{from_now:032x}",
-            "spanId": f"{number + 1:016x}",
-            "parentSpanId": "" if number == first else f"{first + 1:016x}",
-            "name": f"span {number}",
-            "startTimeUnixNano": str(time.time_ns()),
-            "endTimeUnixNano": str(time.time_ns() + 1000),
-            "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}],
-        }
-        for number in range(first, first + count)
-    ]
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
-    document = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
-    return from_otlp_json(document).SerializeToString()
-
-
-def _names(opik: FakeOpik) -> list[str]:
-    return sorted(row["name"] for row in opik.spans())
-
-
-def _numbered(first: int, count: int) -> list[str]:
-    return sorted(f"span {number}" for number in range(first, first + count))
 
 
 def _comparable(rows: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -109,44 +64,54 @@ def test_rows_are_the_same_direct_and_through_the_sidecar(sidecar: Sidecar, opik
     assert not opik.violations
 
 
-def test_kill_9_in_an_outage_loses_nothing_acknowledged(sidecar: Sidecar, opik: FakeOpik) -> None:
+def test_kill_9_in_an_outage_loses_nothing_acknowledged(
+    sidecar: Sidecar, opik: FakeOpik, fault_table: FaultTable
+) -> None:
     """What was answered with 200 while Opik was down arrives once after kill -9 and a new start."""
     opik.stop()
     for number in range(50):
-        assert sidecar.post(_request(number * 10, 10)) == 200
+        assert sidecar.post(request_of(number * 10, 10)) == 200
     sidecar.kill()
     opik.start()
     sidecar.start()
-    assert wait_for(lambda: _names(opik) == _numbered(0, 500), 60), sidecar.log.read_text()
-    assert not opik.duplicates()
+    assert wait_for(lambda: names_in(opik) == numbered(0, 500)), sidecar.log.read_text()
+    fault_table.row("kill -9 with Opik down, then a new start", opik, created=500)
 
 
-def test_sigterm_in_an_outage_loses_nothing(sidecar: Sidecar, opik: FakeOpik) -> None:
+def test_sigterm_in_an_outage_loses_nothing(sidecar: Sidecar, opik: FakeOpik, fault_table: FaultTable) -> None:
     """What was acknowledged before SIGTERM with Opik down arrives after the next start."""
     opik.stop()
-    assert sidecar.post(_request(0, 100)) == 200
+    assert sidecar.post(request_of(0, 100)) == 200
     assert sidecar.stop() == 0
     opik.start()
     sidecar.start()
-    assert wait_for(lambda: _names(opik) == _numbered(0, 100), 60), sidecar.log.read_text()
+    assert wait_for(lambda: names_in(opik) == numbered(0, 100)), sidecar.log.read_text()
+    fault_table.row("SIGTERM with Opik down, then a new start", opik, created=100)
 
 
 @pytest.mark.parametrize(
-    "fault", [faults.throttled(1), faults.status(500), faults.status(409, commits=False), faults.reset_after_commit()]
+    ("named", "fault", "times"),
+    [
+        ("429 with `RateLimit-Reset`, three times", faults.throttled(1), 3),
+        ("409, once", faults.status(409, commits=False), 1),
+        ("three answers that never came after Opik stored the rows", faults.reset_after_commit(), 3),
+    ],
 )
-def test_passing_faults_lose_nothing(fault: Fault, sidecar: Sidecar, opik: FakeOpik) -> None:
+def test_passing_faults_lose_nothing(
+    named: str, fault: Fault, times: int, sidecar: Sidecar, opik: FakeOpik, fault_table: FaultTable
+) -> None:
     """Throttling, failures, a conflict and an answer that never came: all spans are there once afterwards."""
-    opik.faults.add(SPANS, fault, times=1 if fault.name.endswith("409") else 3)
+    opik.faults.add(SPANS, fault, times=times)
     for number in range(5):
-        assert sidecar.post(_request(number * 20, 20)) == 200
-    assert wait_for(lambda: _names(opik) == _numbered(0, 100), 60), sidecar.log.read_text()
+        assert sidecar.post(request_of(number * 20, 20)) == 200
+    assert wait_for(lambda: names_in(opik) == numbered(0, 100)), sidecar.log.read_text()
     assert any(request.fault for request in opik.requests), "the fault never struck"
-    assert not opik.duplicates()
+    fault_table.row(named, opik, created=100)
 
 
-def test_poison_span_costs_itself_alone(collector: Path, tmp_path: Path) -> None:
+def test_poison_span_costs_itself_alone(collector: Path, tmp_path: Path, fault_table: FaultTable) -> None:
     """Of a hundred spans one belongs to a trace too old for Opik: the others arrive, and the loss is counted."""
-    request = ExportTraceServiceRequest.FromString(_request(0, 100))
+    request = ExportTraceServiceRequest.FromString(request_of(0, 100))
     poison = request.resource_spans[0].scope_spans[0].spans[37]
     poison.attributes.add(key="opik.trace_id").value.string_value = "01500000-0000-7abc-8def-0123456789ab"
     with FakeOpik(id_window_hours=24) as strict:
@@ -154,32 +119,35 @@ def test_poison_span_costs_itself_alone(collector: Path, tmp_path: Path) -> None
         sidecar.start()
         try:
             assert sidecar.post(request.SerializeToString()) == 200
-            wanted = sorted(set(_numbered(0, 100)) - {"span 37"})
-            assert wait_for(lambda: _names(strict) == wanted, 60), sidecar.log.read_text()
+            wanted = sorted(set(numbered(0, 100)) - {"span 37"})
+            assert wait_for(lambda: names_in(strict) == wanted), sidecar.log.read_text()
             assert wait_for(lambda: sidecar.metric("otelcol_exporter_opik_rejected_spans") == 1)
+            fault_table.row("one span that Opik refuses", strict, created=100, rejected=1)
         finally:
             sidecar.kill()
 
 
-def test_wrong_token_is_refused(sidecar: Sidecar, opik: FakeOpik) -> None:
+def test_wrong_token_is_refused(sidecar: Sidecar, opik: FakeOpik, fault_table: FaultTable) -> None:
     """A program with a wrong token gets 401, nothing of it arrives, and no token is in the log."""
-    assert sidecar.post(_request(0, 1), token="wrong-canary") == 401
-    assert sidecar.post(_request(1, 1)) == 200
-    assert wait_for(lambda: _names(opik) == ["span 1"]), sidecar.log.read_text()
+    assert sidecar.post(request_of(0, 1), token="wrong-canary") == 401
+    assert sidecar.post(request_of(1, 1)) == 200
+    assert wait_for(lambda: names_in(opik) == ["span 1"]), sidecar.log.read_text()
     assert "canary" not in sidecar.log.read_text()
     assert "token-of-the-test" not in sidecar.log.read_text()
+    fault_table.row("a wrong token once: 401", opik, created=2, acknowledged=1)
 
 
-def test_wrong_api_key_keeps_the_spans(collector: Path, tmp_path: Path) -> None:
+def test_wrong_api_key_keeps_the_spans(collector: Path, tmp_path: Path, fault_table: FaultTable) -> None:
     """Opik refuses the key with 401: the spans stay in the queue, and arrive once the key is right."""
     with FakeOpik(api_keys={"good-key": ["default"]}) as opik:
         wrong = Sidecar(collector, tmp_path, opik.url, OPIK_API_KEY="bad-canary")
         wrong.start()
-        assert wrong.post(_request(0, 10)) == 200
+        assert wrong.post(request_of(0, 10)) == 200
         assert wait_for(lambda: "HTTP 401" in wrong.log.read_text())
         assert wrong.stop() == 0
         assert "bad-canary" not in wrong.log.read_text()
         right = Sidecar(collector, tmp_path, opik.url, OPIK_API_KEY="good-key")
         right.start()
-        assert wait_for(lambda: _names(opik) == _numbered(0, 10), 60), right.log.read_text()
+        assert wait_for(lambda: names_in(opik) == numbered(0, 10)), right.log.read_text()
         right.kill()
+        fault_table.row("a wrong API key, corrected later", opik, created=10)
