@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import ipaddress
 import math
 import os
 import ssl
@@ -20,16 +19,18 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from otel_llm.backends.loopback import is_loopback
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-__all__ = ["Answer", "HttpClient", "NoAnswerError", "Tls", "is_loopback", "retry_after_seconds"]
+__all__ = ["Answer", "HttpClient", "NoAnswerError", "Tls", "retry_after_seconds"]
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _MAX_WAIT_SECONDS: Final = 15 * 60.0
@@ -89,13 +90,19 @@ class HttpClient:
         self.proxy = None if self._proxy is None else _without_login(self._proxy)
 
     def request(
-        self, method: str, body: bytes | None = None, *, timeout: float, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str = "",
+        body: bytes | None = None,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request and its answer, everything within `timeout` seconds. Raises `NoAnswerError`."""
+        """One request to `path` below the URL and its answer, within `timeout` seconds. Raises `NoAnswerError`."""
         self._deadline.start(timeout)
         try:
-            with suppress_instrumentation():
-                return self._exchange(method, body, {**self._headers, **(headers or {})})
+            with suppress_instrumentation(), suppress_http_instrumentation():
+                return self._exchange(method, path, body, {**self._headers, **(headers or {})})
         except NoAnswerError:
             raise
         except (exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
@@ -107,10 +114,10 @@ class HttpClient:
         if manager is not None and self._owner == os.getpid():
             manager.clear()
 
-    def _exchange(self, method: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+    def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         response = self._connections().request(
             method,
-            self._url,
+            self._url + path,
             body=body,
             headers=headers,
             redirect=False,
@@ -172,16 +179,6 @@ def retry_after_seconds(value: str | None, *, now: float | None = None) -> float
         except (ValueError, TypeError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), _MAX_WAIT_SECONDS)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address without brackets) is this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # --- the deadline ------------------------------------------------------------------------------------------
@@ -325,6 +322,16 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     if not tls.check:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    else:
+        _trust(context, tls)
+    if tls.client_certificate:
+        what = f"the client certificate is {tls.client_certificate}"
+        _loaded(what, context.load_cert_chain, certfile=tls.client_certificate, keyfile=tls.client_key)
+    return context
+
+
+def _trust(context: ssl.SSLContext, tls: Tls) -> None:
+    """Load the certificate authorities that count."""
     named = ("the configured CA file", tls.ca_file) if tls.ca_file else _ca_from_environment()
     if named is not None:
         source, path = named
@@ -333,10 +340,6 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
         import certifi  # noqa: PLC0415  (comes with requests; needed only where Python has no store of its own)
 
         context.load_verify_locations(certifi.where())
-    if tls.client_certificate:
-        what = f"the client certificate is {tls.client_certificate}"
-        _loaded(what, context.load_cert_chain, certfile=tls.client_certificate, keyfile=tls.client_key)
-    return context
 
 
 def _ca_from_environment() -> tuple[str, str] | None:

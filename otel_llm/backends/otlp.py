@@ -134,7 +134,7 @@ class OtlpBackend:
         headers = {"Content-Type": "application/x-protobuf", **encoding}
         limit = min(timeout, self._options.timeout)
         try:
-            answer = self._client.request("POST", body, timeout=limit, headers=headers)
+            answer = self._client.request("POST", body=body, timeout=limit, headers=headers)
         except NoAnswerError as error:
             return judge_silence(error, self.shown_url, self._client.proxy)
         return judge_answer(answer, self.shown_url) or answer

@@ -17,7 +17,8 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_llm.backends.http import is_loopback, retry_after_seconds
+from otel_llm.backends.http import retry_after_seconds
+from otel_llm.backends.loopback import is_loopback
 from otel_llm.backends.otlp import delivered, traces_url, unforeseen
 from otel_llm.backends.trouble import Refusal, Trouble
 from otel_llm.config import mask_url

@@ -31,6 +31,12 @@ _MARKS: Final = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--backend", metavar="NAME", help="examine this backend instead of the configured ones")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="be done after this long, whatever the network does (default: 16)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON: healthy, seconds and the findings")
 
 
@@ -39,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from otel_llm.control.doctor import diagnose  # noqa: PLC0415  (loads the pipeline)
 
     logging.getLogger("otel_llm").addHandler(logging.NullHandler())  # the findings say it, in their own order
-    diagnosis = diagnose(args.backend)
+    diagnosis = diagnose(args.backend, **({} if args.timeout is None else {"seconds": max(args.timeout, 1.0)}))
     if args.json:
         print(json.dumps(diagnosis.as_dict(), indent=2))
     else:

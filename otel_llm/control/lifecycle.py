@@ -3,6 +3,7 @@
 how the process ends                             what tells us
 the program ends, `sys.exit`, an exception       `atexit`
 SIGTERM, where the program left it alone         a handler of ours, which then lets the signal do what it does
+SIGTERM under uvicorn                            its server, when it has shut down (`otel_llm.control.servers`)
 a child of `multiprocessing` or billiard         their `Finalize`: such children end by `os._exit`, without `atexit`
 a child of Celery's prefork pool                 Celery's signal `worker_process_shutdown`: those skip `Finalize` too
 `os._exit`, SIGKILL                              nothing can: what is in the spool stays there for the next start
@@ -21,6 +22,8 @@ import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm.control.servers import watch_uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,9 +69,12 @@ class EndOfProcess:
         """Handle SIGTERM as well, if the program has left it at its default; say whether it is handled.
 
         On the signal `hand_over` gets at most `patience` seconds, then the signal takes its default action, so that
-        the exit status is the same as without us. A second signal ends the process at once.
+        the exit status is the same as without us. A second signal ends the process at once. Under uvicorn its own
+        handler stays, and its server calls us.
         """
         self._patience = patience
+        if watch_uvicorn(self._hand_over):
+            return True
         if threading.current_thread() is not threading.main_thread():
             return False  # only the main thread may set handlers
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:

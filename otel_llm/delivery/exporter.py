@@ -45,8 +45,8 @@ class DeliveryExporter(SpanExporter):
 
     `timeout` is the time in seconds that one `export` may take, all batches, retries and pauses included. With
     `counts_created` the spans are counted as created here, for programs where no `SpanPipeline` does it. Changes of
-    state are logged unless `announce` is False, because health says them already. The backend is used by one thread
-    at a time, and closed by `shutdown`.
+    state are logged unless `announce` is False, because health or the backend says them already; the first loss is
+    said then, where health does not count. The backend is used by one thread at a time, and closed by `shutdown`.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class DeliveryExporter(SpanExporter):
         self._stopped = threading.Event()
         self._latest_end = float("inf")
         self._trouble: str | None = None
+        self._says_losses = counts_created and not announce
+        self._losing = False
         _renew_after_fork(self)
 
     @property
@@ -90,6 +92,7 @@ class DeliveryExporter(SpanExporter):
         except Exception as error:  # noqa: BLE001  (the SDK would log a traceback; the spans are counted either way)
             note_fault("export", error)
             tally.dropped(max(len(spans) - tally.settled, 0), "export_fault")
+        self._say_loss(tally)
         return SpanExportResult.FAILURE if tally.lost else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -150,6 +153,13 @@ class DeliveryExporter(SpanExporter):
                 return outcome
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
+    def _say_loss(self, tally: _Tally) -> None:
+        """Log the first loss after a time without any; the ledger counts the others."""
+        if self._says_losses and tally.lost and not self._losing:
+            why = " ".join(list(dict.fromkeys(tally.reasons))[:3]) or "they could not be encoded."
+            _logger.error("%d spans did not reach %s and are lost: %s", tally.lost, self._backend.name, why)
+        self._losing = tally.lost > 0
+
     def _note(self, outcome: Outcome) -> None:
         """Log when the backend stops taking spans, and when it takes them again."""
         trouble = outcome.why if isinstance(outcome, Retry) else None
@@ -167,16 +177,21 @@ class _Tally:
         self._ledger = ledger
         self.settled = 0
         self.lost = 0
+        self.reasons: list[str] = []
+        """Why spans were lost, in words."""
 
     def settle(self, batch: Batch, outcome: Outcome) -> None:
         """Count every span of a batch by its last outcome."""
         if isinstance(outcome, Retry):
             self.dropped(batch.span_count, outcome.reason)
+            self.reasons.append(outcome.why)
         elif isinstance(outcome, Rejected):
             self._rejected(batch.span_count, outcome.reason)
+            self.reasons.append(outcome.why)
         else:
             for rejection in outcome.rejected:
                 self._rejected(1, rejection.reason)
+                self.reasons.append(rejection.detail or rejection.reason)
             self._ledger.delivered(outcome.accepted)
             self.settled += outcome.accepted
 

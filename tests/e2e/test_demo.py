@@ -31,6 +31,8 @@ PRICES = {
     "claude-haiku-4-5": (1.0, 5.0, 0.10),
     "text-embedding-3-small": (0.02, 0.0, 0.0),
 }
+pytestmark = pytest.mark.timeout(300)  # importing litellm may take more than a minute on a busy machine
+
 HEADINGS = [
     *("time (UTC)", "tenant", "user", "what", "model", "operation", "in", "out", "cached", "cost USD", "latency"),
     *("first chunk", "cache hit", "attempts", "error"),
@@ -44,7 +46,7 @@ def _environment(state: Path, **more: str) -> dict[str, str]:
 
 def _run(command: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False, encoding="utf-8"
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False, encoding="utf-8"
     )
 
 

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from otel_llm.testing import FakeProvider
-from tests.e2e.lifecycle_kit import BIN, Program, calls, eventually, names
+from tests.e2e.lifecycle_kit import BIN, DEADLINE, Program, calls, eventually, names
 from tests.fakes.http_server import HttpServer, Reply, closed_port
 from tests.fakes.otlp_receiver import OtlpReceiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.timeout(400)  # far more than the deadlines of the tests, so that theirs tell what is wrong
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def _terminate(program: Program, **parts: str) -> int:
         eventually(lambda: "ready" in program.output or process.poll() is not None, "the program's start")
         assert process.poll() is None, program.output
         process.send_signal(signal.SIGTERM)
-        return process.wait(60)
+        return process.wait(DEADLINE)
 
 
 def test_sigterm_from_outside_hands_over_and_ends_as_ever(program: Program, receiver: OtlpReceiver) -> None:
@@ -319,26 +321,19 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _serve_and_stop(
-    program: Program, port: int, *command: str, before_the_stop: Callable[[], bool] | None = None
-) -> None:
-    """Start a server, let it work for 40 requests, and stop it with SIGTERM right after the last answer.
-
-    With `before_the_stop`, it is stopped when that holds.
-    """
+def _serve_and_stop(program: Program, port: int, *command: str, requests: int = REQUESTS) -> None:
+    """Start a server, let it work for some requests, and stop it with SIGTERM right after the last answer."""
     with program.started(*command) as server:
         eventually(lambda: _answers(port) or server.poll() is not None, "the server's start")
         assert server.poll() is None, program.output
         with ThreadPoolExecutor(8) as crowd:
-            list(crowd.map(lambda number: _visit(port, number), range(REQUESTS)))
-        if before_the_stop is not None:
-            eventually(before_the_stop, "delivery")
+            list(crowd.map(lambda number: _visit(port, number), range(requests)))
         server.send_signal(signal.SIGTERM)
-        server.wait(60)
+        server.wait(DEADLINE)
 
 
 def _visit(port: int, number: int) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{number}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{number}", timeout=DEADLINE) as answer:
         answer.read()
 
 
@@ -366,7 +361,8 @@ def test_gunicorn(options: tuple[str, ...], program: Program, receiver: OtlpRece
     program.write("app.py", WSGI)
     port = _free_port()
     bind = f"127.0.0.1:{port}"
-    command = ("gunicorn", "-w", "4", "--bind", bind, "--no-control-socket", *options, "app:app")
+    # no time limit: gunicorn would kill a worker that a busy machine lets do nothing for 30 s
+    command = ("gunicorn", "-w", "4", "--bind", bind, "--no-control-socket", "--timeout", "0", *options, "app:app")
     _serve_and_stop(program, port, sys.executable, "-m", *command)
     program.ship()
     assert names(receiver) == _expected(), program.output
@@ -394,21 +390,78 @@ async def app(scope, receive, send):
 
 
 @pytest.mark.parametrize("end", ["shutdown in the lifespan", "nothing"])
-def test_uvicorn(end: str, program: Program, receiver: OtlpReceiver) -> None:
-    """Two workers: each request's span once; with `otel_llm.shutdown()` in the lifespan also the last one's.
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "two workers"])
+def test_uvicorn(end: str, workers: tuple[str, ...], program: Program, receiver: OtlpReceiver) -> None:
+    """Configured by the application, with its help at the end or without: each request's span once, the last one's too.
 
     uvicorn imports an application when its own SIGTERM handler is in place, and ends by sending itself the signal
-    with the default action put back: nothing of ours runs then, and spans younger than `batch_delay` are lost.
+    with the default action put back: no handler of ours would run then.
     """
     pytest.importorskip("uvicorn")
-    in_lifespan = end != "nothing"
-    program.write("app.py", ASGI.format(shutdown="otel_llm.shutdown()" if in_lifespan else "pass"))
+    # far longer than the test: what is queued arrives because it is handed over, or not at all
+    program.environ["OTEL_LLM_BATCH_DELAY"] = "300000"
+    program.write("app.py", ASGI.format(shutdown="pass" if end == "nothing" else "otel_llm.shutdown()"))
     port = _free_port()
-    command = (sys.executable, "-m", "uvicorn", "--workers", "2", "--port", str(port), "app:app")
-    delivered = None if in_lifespan else lambda: len(receiver.spans) >= REQUESTS
-    _serve_and_stop(program, port, *command, before_the_stop=delivered)
+    _serve_and_stop(program, port, sys.executable, "-m", "uvicorn", *workers, "--port", str(port), "app:app")
     program.ship()
     assert names(receiver) == _expected(), program.output
+
+
+STRANGER = """
+import asyncio, os
+import litellm
+
+QUESTION = dict(model="openai/gpt-4o-mini", messages=[{"role": "user", "content": "hello"}],
+                api_base=os.environ["FAKE_BASE"], api_key="sk-test")
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] != "/ready":
+        await litellm.acompletion(**QUESTION)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+
+def wsgi(environ, start_response):
+    if environ["PATH_INFO"] != "/ready":
+        litellm.completion(**QUESTION)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"done"]
+"""
+SERVERS = {
+    "uvicorn": ("uvicorn", "--workers", "2", "--port", "{port}", "app:asgi"),
+    "gunicorn": (
+        "gunicorn",
+        "--preload",
+        "-w",
+        "4",
+        "--bind",
+        "127.0.0.1:{port}",
+        "--no-control-socket",
+        "--timeout",
+        "0",
+        "app:wsgi",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_of_strangers_under_otel_llm_run(server: str, program: Program, receiver: OtlpReceiver) -> None:
+    """`otel-llm run uvicorn` and `gunicorn`, stopped right after the last call: each call's span once."""
+    pytest.importorskip(server)
+    program.environ["OTEL_LLM_BATCH_DELAY"] = "300000"
+    program.write("app.py", STRANGER)
+    port, requests = _free_port(), 12
+    command = (part.format(port=port) for part in SERVERS[server])
+    with FakeProvider() as provider:
+        program.environ |= {"FAKE_BASE": provider.openai_base}
+        _serve_and_stop(program, port, sys.executable, "-m", "otel_llm", "run", "-m", *command, requests=requests)
+    program.ship()
+    assert calls(receiver) == requests, program.output
 
 
 def test_celery_with_a_new_child_for_each_task(program: Program, receiver: OtlpReceiver) -> None:
@@ -439,6 +492,6 @@ def test_celery_with_a_new_child_for_each_task(program: Program, receiver: OtlpR
     with program.started(str(BIN / "celery"), "-A", "tasks", "worker", *options) as worker:
         eventually(lambda: len(receiver.spans) >= 6 or worker.poll() is not None, "the last task")
         worker.send_signal(signal.SIGTERM)
-        worker.wait(60)
+        worker.wait(DEADLINE)
     program.ship()
     assert names(receiver) == Counter(f"task {number}" for number in range(6)), program.output

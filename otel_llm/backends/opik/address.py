@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from otel_llm.backends.loopback import is_loopback
 from otel_llm.errors import ConfigError
 
-__all__ = ["CLOUD_URL", "Address", "base_url_in_key", "is_loopback", "opik_url", "resolve_address"]
+__all__ = ["CLOUD_URL", "Address", "base_url_in_key", "opik_url", "resolve_address"]
 
 CLOUD_URL: Final = "https://www.comet.com/opik/api"
 """Opik Cloud; the address when none is configured."""
@@ -82,16 +82,6 @@ def base_url_in_key(api_key: str | None) -> str | None:
         return None
     found = told.get("baseUrl") if isinstance(told, dict) else None
     return found if isinstance(found, str) and found else None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine: `localhost`, or an address of the loopback networks."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def opik_url(base: str, trace_id: str) -> str:

@@ -8,9 +8,10 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.backends.http import NoAnswerError, Tls
 from otel_llm.backends.opik.address import Address, opik_url, resolve_address
 from otel_llm.backends.opik.checks import check_server
-from otel_llm.backends.opik.http import HttpClient, NoAnswerError
+from otel_llm.backends.opik.json_client import JsonClient
 from otel_llm.backends.opik.mapping import Row, map_request
 from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.packing import pack, parted
@@ -77,7 +78,7 @@ class OpikBackend:
         self._progress: OrderedDict[str, _Progress] = OrderedDict()
         self._trouble: str | None = None
         workspace = options.workspace or _DEFAULT_WORKSPACE
-        self._client = HttpClient(self._address.base, _headers(options, workspace), check_tls=options.check_tls)
+        self._client = JsonClient(self._address.base, _headers(options, workspace), Tls(check=options.check_tls))
         self._place = Place(
             base=self._address.base,
             workspace=workspace,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.backends.opik.http import Answer, HttpClient, NoAnswerError
+from otel_llm.backends.http import Answer, HttpClient, NoAnswerError
 from otel_llm.backends.opik.verdicts import Place, Refused, Verdict, judge, judge_silence, remedy_of
 from otel_llm.contracts import CheckStatus, Finding, Retry
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from otel_llm.contracts import Retry
 
 if TYPE_CHECKING:
-    from otel_llm.backends.opik.http import Answer, NoAnswerError
+    from otel_llm.backends.http import Answer, NoAnswerError
 
 __all__ = ["Place", "Refused", "Verdict", "judge", "judge_silence", "remedy_of"]
 
@@ -74,9 +74,9 @@ def judge(answer: Answer, place: Place) -> Verdict:
 def judge_silence(error: NoAnswerError, place: Place) -> Retry:
     """What to make of a request that got no answer."""
     remedy = _SILENCE.get(error.reason, "Check that Opik runs and that this machine can reach it.")
-    if place.is_grpc_port and error.reason in ("protocol", "reset", "timeout", "refused"):
+    if place.is_grpc_port and error.reason in ("not_http", "reset", "timeout", "refused"):
         remedy = "Port 4317 is for OTLP over gRPC; give Opik's HTTP address, for example http://localhost:5173/api."
-    needs_action = error.reason in ("tls", "proxy") or (place.is_grpc_port and error.reason == "protocol")
+    needs_action = error.reason in ("tls", "proxy") or (place.is_grpc_port and error.reason == "not_http")
     return Retry(f"Opik at {place.base} gave no answer: {error}. {remedy}", error.reason, needs_action=needs_action)
 
 
@@ -89,7 +89,7 @@ _SILENCE: Final = {
         "server speaks plain HTTP, begin the address with http://."
     ),
     "proxy": "Correct HTTPS_PROXY (and its user and password), or put the host into NO_PROXY.",
-    "protocol": "What answers there does not speak HTTP: look at the port, and at http:// or https://.",
+    "not_http": "What answers there does not speak HTTP: look at the port, and at http:// or https://.",
     "reset": "It closed the connection in the middle; it will be tried again.",
 }
 """Reason -> why most likely, and what to do."""
@@ -111,7 +111,7 @@ _REMEDIES: Final = {
     "dns": "Correct the host in OPIK_URL_OVERRIDE.",
     "unreachable": "Correct OPIK_URL_OVERRIDE, or open the way to it.",
     "timeout": "See whether Opik is overloaded, or a firewall lies in between.",
-    "protocol": "Correct the port, or http:// or https://, in OPIK_URL_OVERRIDE.",
+    "not_http": "Correct the port, or http:// or https://, in OPIK_URL_OVERRIDE.",
     "tls": "Name the CA in SSL_CERT_FILE, or correct https:// in OPIK_URL_OVERRIDE.",
     "proxy": "Correct HTTPS_PROXY, or put the host into NO_PROXY.",
 }

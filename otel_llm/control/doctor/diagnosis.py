@@ -28,10 +28,10 @@ __all__ = ["Diagnosis", "diagnose"]
 
 _SECONDS: Final = 16.0
 """For everything: with the start of the interpreter it stays under the 20 s that are promised."""
-_STEP_SECONDS: Final = 4.0
-_CHECK_SECONDS: Final = 7.0
-_FLUSH_SECONDS: Final = 4.0
-_READ_BACK_SECONDS: Final = 4.0
+_STEP_SHARE: Final = 0.25
+"""Of the time for everything: what one question to the network, the sending or the reading back may take."""
+_CHECK_SHARE: Final = 0.45
+"""What a backend's own check may take, which asks several questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def diagnose(backend: str | None = None, *, seconds: float = _SECONDS) -> Diagno
     """Look at everything, for at most `seconds`; never raises. `backend` stands in for the configured ones."""
     began = time.monotonic()
     examination = Examination(seconds)
-    examination.look("versions", check_versions, seconds=_STEP_SECONDS)
+    examination.look("versions", check_versions, local=True)
     config = _load(examination, backend)
     if config is not None:
         _examine(examination, config)
@@ -89,11 +89,11 @@ def _settings(config: Config) -> Iterator[Finding]:
 
 
 def _examine(examination: Examination, config: Config) -> None:
-    examination.look("recording", partial(check_recording, config), seconds=_STEP_SECONDS)
-    usable = examination.look("disk", partial(check_disk, config), seconds=_STEP_SECONDS)
+    examination.look("recording", partial(check_recording, config), local=True)
+    usable = examination.look("disk", partial(check_disk, config), local=True)
     names = tuple(name for name in config.backend if name != NO_BACKEND)
     if any(name not in {"local", "file", "console"} for name in names):
-        examination.look("spool", partial(check_spool, config), seconds=_STEP_SECONDS)
+        examination.look("spool", partial(check_spool, config), local=True)
     reachable = tuple(name for name in names if _reach(examination, name, config))
     for name in names:
         if name not in reachable or not (config.enabled and usable):
@@ -111,11 +111,11 @@ def _reach(examination: Examination, name: str, config: Config) -> bool:
         return False
     if target is not None:
         for step, check in (("dns", check_name), ("tcp", check_connection), ("protocol", check_server)):
-            looked = examination.look(f"network.{step}", partial(check, target), seconds=_STEP_SECONDS)
+            looked = examination.look(f"network.{step}", partial(check, target), share=_STEP_SHARE)
             if not looked:
                 examination.skip(f"backend.{name}", "it was not reached")
                 return False
-    return examination.look(f"backend.{name}", partial(_check_backend, name, config), seconds=_CHECK_SECONDS)
+    return examination.look(f"backend.{name}", partial(_check_backend, name, config), share=_CHECK_SHARE)
 
 
 def _check_backend(name: str, config: Config) -> list[Finding]:
@@ -130,11 +130,11 @@ def _probe(examination: Examination, names: tuple[str, ...], config: Config) -> 
     sent: list[Probe] = []
 
     def send() -> list[Finding]:
-        sent.append(send_probe(names, config, min(_FLUSH_SECONDS, examination.left)))
+        sent.append(send_probe(names, config, examination.time_for(_STEP_SHARE)))
         return []
 
     examination.look("probe", send)
     for name in names:
         if sent:
-            seconds = min(_READ_BACK_SECONDS, examination.left)
+            seconds = examination.time_for(_STEP_SHARE)
             examination.look(f"probe.{name}", partial(find_again, name, sent[0], config, seconds))

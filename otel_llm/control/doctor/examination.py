@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import OtelLlmError
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["Examination", "failed", "ok", "skipped", "warning"]
 
 
+_SWALLOWED: Final = "Something swallows requests without an answer: a firewall, a proxy or an overloaded server."
+_SLOW: Final = "This machine is overloaded, or its disk hangs; on a slow machine give it longer with --timeout."
+
+
 class Examination:
     """What was found so far, and the end (`seconds` from now) that no check may outlast."""
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._end = time.monotonic() + seconds
         self.findings: list[Finding] = []
 
@@ -27,12 +32,19 @@ class Examination:
         """Seconds that are left."""
         return max(0.0, self._end - time.monotonic())
 
-    def look(self, name: str, check: Callable[[], Iterable[Finding]], *, seconds: float | None = None) -> bool:
-        """Run `check` for at most `seconds` (default: what is left); whether none of its findings is a failure.
+    def time_for(self, share: float) -> float:
+        """Seconds that a step may take which has this share of the whole time."""
+        return min(self._seconds * share, self.left)
 
-        A check that takes longer goes on in a daemon thread, and what it would have found is not waited for.
+    def look(
+        self, name: str, check: Callable[[], Iterable[Finding]], *, share: float = 1.0, local: bool = False
+    ) -> bool:
+        """Run `check` for its share of the time; whether none of its findings is a failure.
+
+        A check that takes longer goes on in a daemon thread, and what it would have found is not waited for. One
+        that is `local` asks no network.
         """
-        found = self._run(name, check, self.left if seconds is None else min(seconds, self.left))
+        found = self._run(name, check, self.time_for(share), _SLOW if local else _SWALLOWED)
         self.findings += found
         return all(finding.status is not CheckStatus.FAILED for finding in found)
 
@@ -40,7 +52,7 @@ class Examination:
         """Note a check that was not made."""
         self.findings.append(skipped(name, because))
 
-    def _run(self, name: str, check: Callable[[], Iterable[Finding]], seconds: float) -> list[Finding]:
+    def _run(self, name: str, check: Callable[[], Iterable[Finding]], seconds: float, why_late: str) -> list[Finding]:
         found: list[Finding] = []
         worker = threading.Thread(
             target=lambda: found.extend(_results(name, check)), name=f"doctor {name}", daemon=True
@@ -48,8 +60,7 @@ class Examination:
         worker.start()
         worker.join(seconds)
         if worker.is_alive():
-            remedy = "Something swallows requests without an answer: a firewall, a proxy or an overloaded server."
-            return [failed(name, f"No result after {seconds:.0f} s.", remedy)]
+            return [failed(name, f"No result after {seconds:.0f} s.", why_late)]
         return found
 
 

@@ -132,15 +132,15 @@ def _tail(path: Path) -> bytes:
 
 def _in_opik(probe: Probe, config: Config) -> str | None:
     """`GET /v1/private/traces/{id}`, as Opik's own page asks."""
-    from otel_llm.backends.opik.address import resolve_address  # noqa: PLC0415  (others do without it)
-    from otel_llm.backends.opik.http import HttpClient, NoAnswerError  # noqa: PLC0415
+    from otel_llm.backends.http import HttpClient, NoAnswerError, Tls  # noqa: PLC0415  (others do without it)
+    from otel_llm.backends.opik.address import resolve_address  # noqa: PLC0415
     from otel_llm.backends.opik.links import opik_trace_id_of, opik_url_of  # noqa: PLC0415
 
     opik = config.opik
     headers = {"Comet-Workspace": opik.workspace, "Accept": "application/json"}
     if opik.api_key:
         headers["Authorization"] = opik.api_key.strip()
-    client = HttpClient(resolve_address(opik.url, opik.api_key).base, headers, check_tls=opik.check_tls)
+    client = HttpClient(resolve_address(opik.url, opik.api_key).base, headers, Tls(check=opik.check_tls))
     try:
         path = f"/v1/private/traces/{opik_trace_id_of(probe.span)}"
         answer = client.request("GET", path, timeout=_REQUEST_SECONDS)

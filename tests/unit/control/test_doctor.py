@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(otel_llm.__file__).parents[1]
+_PATIENT = ("--timeout", "80")
+_PROMISED = ("--timeout", "16")
+"""The default."""
 
 
 def doctor(tmp_path: Path, *options: str, **environment: str) -> tuple[int, dict[str, Any]]:
@@ -36,12 +39,12 @@ def doctor(tmp_path: Path, *options: str, **environment: str) -> tuple[int, dict
         name: value for name, value in environment.items() if name.endswith("_PROXY")
     }
     answer = subprocess.run(
-        [sys.executable, "-m", "otel_llm", "doctor", "--json", *options],
+        [sys.executable, "-m", "otel_llm", "doctor", "--json", *_PATIENT, *options],
         cwd=tmp_path,
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert answer.stdout, answer.stderr
@@ -192,13 +195,14 @@ MISTAKES: dict[str, tuple[Callable[[Scene], dict[str, str]], str, str]] = {
 @needs_openapi
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_each_mistake_has_its_own_sentence(mistake: str, tmp_path: Path) -> None:
-    """The doctor fails at the right check, with the sentence of this mistake and of no other, and within 20 s."""
+    """The doctor fails at the right check, with the sentence of this mistake and of no other."""
     make, check, words = MISTAKES[mistake]
     with ExitStack() as stack:
-        code, told = doctor(tmp_path, **make(Scene(tmp_path, stack)))
+        endless = mistake in {"black hole", "silent server"}
+        code, told = doctor(tmp_path, *(_PROMISED if endless else ()), **make(Scene(tmp_path, stack)))
     assert code == 1
     assert not told["healthy"]
-    assert told["seconds"] < 20
+    assert not endless or told["seconds"] < 20
     (finding,) = failures(told)
     sentence = f"{finding['evidence']} {finding['remedy']}"
     assert finding["check"] == check
@@ -352,7 +356,7 @@ def test_a_check_that_hangs_is_left_behind() -> None:
 
     examination = Examination(30.0)
     assert examination.look("quick", lambda: [ok("quick", "fine.")])
-    assert not examination.look("endless", endless, seconds=0.05)
+    assert not examination.look("endless", endless, share=0.01)
     release.set()
     assert [(one.check, one.status) for one in examination.findings] == [
         ("quick", CheckStatus.OK),

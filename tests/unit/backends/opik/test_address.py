@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from otel_llm.backends.opik.address import CLOUD_URL, base_url_in_key, is_loopback, resolve_address
+from otel_llm.backends.loopback import is_loopback
+from otel_llm.backends.opik.address import CLOUD_URL, base_url_in_key, resolve_address
 from otel_llm.errors import ConfigError
 
 _KEY_WITH_URL = "abc*" + base64.b64encode(b'{"baseUrl": "https://opik.example.com/"}').decode().rstrip("=")

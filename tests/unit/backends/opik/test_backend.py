@@ -146,7 +146,7 @@ _PASSING = [
     (faults.reset_before_reading(), "reset"),
     (faults.reset_after_reading(), "reset"),
     (faults.reset_after_commit(), "reset"),
-    (faults.cut_body(), "protocol"),
+    (faults.cut_body(), "reset"),
     (faults.hang(), "timeout"),
     (faults.commit_then_hang(), "timeout"),
     (faults.slow_body(0.2), "timeout"),

@@ -124,7 +124,7 @@ def test_loss_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
         assert exporter.export(_spans(3)) is SpanExportResult.FAILURE
     assert exporter.report.dropped == {"refused": 3}
     assert exporter.report.waiting == 0
-    assert any("3 spans did not reach Opik" in record.message for record in caplog.records)
+    assert any("3 spans did not reach opik" in record.message for record in caplog.records)
 
 
 def test_wrong_key_is_not_retried() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otel_llm.backends.opik.http import HttpClient
+from otel_llm.backends.opik.json_client import JsonClient
 from otel_llm.backends.opik.mapping import Rows, map_request
 from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.packing import Parcel, pack
@@ -66,7 +66,7 @@ def test_there_are_enough_vectors() -> None:
 def test_rows_of_all_vectors_are_what_opik_takes() -> None:
     """A server that checks requests against Opik's OpenAPI document takes all expected rows without complaint."""
     with FakeOpik() as opik:
-        client = HttpClient(opik.url, {})
+        client = JsonClient(opik.url)
         for kind in ("traces", "spans"):
             rows = [row for vector in _VECTORS.values() for row in vector["expected"][kind]]
             for begin in range(0, len(rows), 1000):

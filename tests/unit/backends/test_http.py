@@ -13,8 +13,8 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 
+from otel_llm.backends.http import HttpClient, NoAnswerError
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
-from otel_llm.backends.opik.http import HttpClient, NoAnswerError
 from otel_llm.contracts import Delivered, Retry
 from tests.fakes.http_server import HttpServer, Reply, Request, closed_port
 from tests.fakes.opik import FakeOpik, ServerCertificate, needs_openapi
@@ -72,24 +72,24 @@ dripping_port = pytest.fixture(_dripping_server)
 def test_deadline_holds_against_a_server_that_drips(dripping_port: int) -> None:
     """The deadline counts for the whole answer, also where each byte comes in time."""
     before = time.monotonic()
-    assert _reason(HttpClient(f"http://127.0.0.1:{dripping_port}", {}), timeout=0.5) == "timeout"
+    assert _reason(HttpClient(f"http://127.0.0.1:{dripping_port}"), timeout=0.5) == "timeout"
     assert time.monotonic() - before < 20  # 1000 bytes at this rate take 50 s
 
 
 def test_no_answer_reasons() -> None:
     """Refused, unresolvable, silent and non-HTTP servers each have a reason of their own."""
-    assert _reason(HttpClient(f"http://127.0.0.1:{closed_port()}", {})) == "refused"
-    assert _reason(HttpClient("http://no-such-host.invalid", {})) == "dns"
+    assert _reason(HttpClient(f"http://127.0.0.1:{closed_port()}")) == "refused"
+    assert _reason(HttpClient("http://no-such-host.invalid")) == "dns"
     with HttpServer(default=Reply(hang=True)) as server:
-        assert _reason(HttpClient(server.url, {}), timeout=0.3) == "timeout"
+        assert _reason(HttpClient(server.url), timeout=0.3) == "timeout"
     with HttpServer(default=Reply(close=True)) as server:
-        assert _reason(HttpClient(server.url, {})) in ("reset", "protocol")
+        assert _reason(HttpClient(server.url)) in ("reset", "not_http")
 
 
 def test_redirects_are_answers() -> None:
     """A redirect is handed back, not followed."""
     with HttpServer(default=Reply(302, {"Location": "http://127.0.0.1:9/"})) as server:
-        answer = HttpClient(server.url, {}).request("POST", "/x", b"{}", timeout=5)
+        answer = HttpClient(server.url).request("POST", "/x", b"{}", timeout=5)
         assert answer.status == 302
         assert len(server.requests) == 1
 
@@ -97,12 +97,12 @@ def test_redirects_are_answers() -> None:
 def test_connection_is_kept_and_long_answers_are_cut() -> None:
     """Requests share a connection; of an endless answer only the first 64 KiB are read."""
     with HttpServer(default=Reply(200, body=b"ok")) as server:
-        client = HttpClient(server.url, {})
+        client = HttpClient(server.url)
         for _ in range(3):
             assert client.request("GET", "/x", timeout=5).body == b"ok"
         assert server.connections == 1
     with HttpServer(default=Reply(200, body=b"x" * 1_000_000)) as server:
-        client = HttpClient(server.url, {})
+        client = HttpClient(server.url)
         assert len(client.request("GET", "/x", timeout=5).body) == 64 * 1024
         assert len(client.request("GET", "/x", timeout=5).body) == 64 * 1024
 
@@ -111,7 +111,7 @@ def test_connection_is_kept_and_long_answers_are_cut() -> None:
 def test_forked_child_opens_a_connection_of_its_own() -> None:
     """A child that inherits an open connection does not speak on it."""
     with HttpServer(default=Reply(200)) as server:
-        client = HttpClient(server.url, {})
+        client = HttpClient(server.url)
         client.request("GET", "/parent", timeout=5)
         child = os.fork()
         if child == 0:
@@ -137,7 +137,7 @@ def test_own_traffic_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(HttpClient, "_exchange", spy)
     with HttpServer(default=Reply(200)) as server:
-        HttpClient(server.url, {}).request("GET", "/x", timeout=5)
+        HttpClient(server.url).request("GET", "/x", timeout=5)
     assert seen == [True]
     assert otel_context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None
 
@@ -147,13 +147,13 @@ def test_proxy_of_the_environment_is_used_with_its_login(monkeypatch: pytest.Mon
     with HttpServer(default=Reply(204)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", "http://user:pa%20ss@"))
         monkeypatch.setenv("NO_PROXY", "direct.invalid")
-        assert HttpClient("http://opik.invalid/api", {}).request("GET", "/x", timeout=5).status == 204
+        assert HttpClient("http://opik.invalid/api").request("GET", "/x", timeout=5).status == 204
         (request,) = proxy.requests
         assert request.target == "http://opik.invalid/api/x"
         assert request.headers["proxy-authorization"] == "Basic dXNlcjpwYSBzcw=="
-        assert HttpClient("http://direct.invalid", {}).proxy is None
-        assert HttpClient("http://127.0.0.1:1", {}).proxy is None
-        assert HttpClient("http://localhost:1", {}).proxy is None
+        assert HttpClient("http://direct.invalid").proxy is None
+        assert HttpClient("http://127.0.0.1:1").proxy is None
+        assert HttpClient("http://localhost:1").proxy is None
 
 
 def _connect_answer(code: int) -> int:
@@ -219,7 +219,7 @@ def test_wrong_host_name_in_the_certificate(monkeypatch: pytest.MonkeyPatch, tmp
     other = ServerCertificate("other.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(other.write_ca(tmp_path / "ca.pem")))
     with HttpServer(default=Reply(204), tls=other.context) as server:
-        assert _reason(HttpClient(server.url, {})) == "tls"
+        assert _reason(HttpClient(server.url)) == "tls"
 
 
 def test_plain_server_behind_an_https_address() -> None:
@@ -235,8 +235,8 @@ def test_plain_server_behind_an_https_address() -> None:
 def test_missing_ca_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A variable that names a file that is not there is told apart from a wrong certificate."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
-    with pytest.raises(NoAnswerError, match=r"REQUESTS_CA_BUNDLE names .*gone.pem") as caught:
-        HttpClient("https://opik.invalid", {}).request("GET", "/x", timeout=5)
+    with pytest.raises(NoAnswerError, match=r"REQUESTS_CA_BUNDLE is .*gone.pem") as caught:
+        HttpClient("https://opik.invalid").request("GET", "/x", timeout=5)
     assert caught.value.reason == "tls"
 
 
@@ -258,5 +258,5 @@ def test_answers_of_a_server_that_closes_after_each() -> None:
         return Reply(200, {"Connection": "close"}, b"ok")
 
     with HttpServer(close) as server:
-        client = HttpClient(server.url, {})
+        client = HttpClient(server.url)
         assert [client.request("GET", "/x", timeout=5).body for _ in range(3)] == [b"ok"] * 3
