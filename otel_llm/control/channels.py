@@ -79,6 +79,10 @@ class ChannelReport:
     queued: int = 0
     """Of the waiting spans, those in this process's queue."""
     queue_capacity: int = 0
+    spool_bytes: int | None = None
+    """Bytes that the spool uses on disk, for all backends together; None where there is no spool."""
+    spool_capacity: int | None = None
+    """Bytes that it may use: the smaller of its two caps."""
 
 
 class DirectChannel:

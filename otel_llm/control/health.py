@@ -75,6 +75,10 @@ class BackendStatus:
     queued: int
     """Of what waits, the spans in this process's memory that no batch has taken yet."""
     queue_capacity: int
+    spool_bytes: int | None = None
+    """Bytes that the spool uses on disk, for all its backends together; None where there is no spool."""
+    spool_capacity: int | None = None
+    """Bytes that it may use before the oldest spans are dropped."""
 
 
 class Verdict(NamedTuple):
@@ -217,6 +221,8 @@ def _status(report: ChannelReport, verdict: Verdict, since: float) -> BackendSta
         durable=report.durable,
         queued=report.queued,
         queue_capacity=report.queue_capacity,
+        spool_bytes=report.spool_bytes,
+        spool_capacity=report.spool_capacity,
     )
 
 

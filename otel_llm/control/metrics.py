@@ -70,7 +70,12 @@ def _backends(backends: Iterable[BackendStatus]) -> list[Family]:
         "otel_llm_last_delivery_timestamp_seconds", "gauge", "Unix time of the last delivery that was answered."
     )
     oldest = Family("otel_llm_oldest_waiting_timestamp_seconds", "gauge", "Unix time of the oldest span that waits.")
+    spool = Family("otel_llm_spool_bytes", "gauge", "Bytes that the spool uses on disk, for all its backends.")
+    room = Family("otel_llm_spool_capacity_bytes", "gauge", "Bytes that it may use before it drops its oldest spans.")
     for backend in backends:
+        if backend.spool_bytes is not None and backend.spool_capacity is not None and not spool.samples:
+            spool.add(backend.spool_bytes)
+            room.add(backend.spool_capacity)
         ours = {"backend": backend.name}
         component = {
             **ours,
@@ -91,7 +96,7 @@ def _backends(backends: Iterable[BackendStatus]) -> list[Family]:
             state.add(int(backend.state == name), {**ours, "state": name})
         _add_moment(delivery, backend.last_delivery, ours)
         _add_moment(oldest, backend.oldest_waiting, ours)
-    return [created, exported, inflight, dropped, queued, capacity, state, delivery, oldest]
+    return [created, exported, inflight, dropped, queued, capacity, state, delivery, oldest, spool, room]
 
 
 def _add_moment(family: Family, moment: float | None, labels: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from otel_llm.config import Config
     from otel_llm.contracts import Backend
     from otel_llm.control.queue_guard import GuardedBatching
-    from otel_llm.delivery.spool_types import BackendReport
+    from otel_llm.delivery.spool_types import BackendReport, SpoolReport
     from otel_llm.ledger import Ledger, LedgerReport
 
 __all__ = ["SpooledChannel"]
@@ -76,7 +76,7 @@ class SpooledChannel:
         if self._last is not None:
             return self._last
         report = self._spool.report()
-        return [self._report(found, report.degraded) for found in report.backends.values()]
+        return [self._report(found, report) for found in report.backends.values()]
 
     def hurry(self, timeout: float) -> None:
         """Nothing to hurry: what is queued goes to disk, and `close` bounds the rest."""
@@ -87,19 +87,21 @@ class SpooledChannel:
         self._last = self.reports()
         self._spool.close()
 
-    def _report(self, found: BackendReport, degraded: str) -> ChannelReport:
+    def _report(self, found: BackendReport, spool: SpoolReport) -> ChannelReport:
         ledger = replace(found.ledger, created=self._created(found.ledger))
         failure = found.failure
         return ChannelReport(
             ledger=ledger,
-            durable=not degraded and self._spool.settings.mode == "always",
+            durable=not spool.degraded and self._spool.settings.mode == "always",
             failure=failure.why if failure is not None else None,
             failed_at=failure.at if failure is not None else None,
             failing_since=failure.since if failure is not None else None,
-            memory_only=degraded,
+            memory_only=spool.degraded,
             oldest_waiting=found.oldest_waiting,
             queued=self._queue.queued,
             queue_capacity=self._queue.capacity,
+            spool_bytes=spool.stored_bytes,
+            spool_capacity=spool.capacity_bytes,
         )
 
     def _created(self, spooled: LedgerReport) -> int:

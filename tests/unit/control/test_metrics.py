@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,8 @@ BACKEND = BackendStatus(
     durable=True,
     queued=4,
     queue_capacity=8192,
+    spool_bytes=4096,
+    spool_capacity=1 << 28,
 )
 
 
@@ -71,6 +74,16 @@ def test_the_counts_of_a_backend_add_up_on_the_page() -> None:
     assert value(page, "otel_llm_last_delivery_timestamp_seconds") == 1_700_000_000.25
     assert "otel_llm_oldest_waiting_timestamp_seconds" not in page
     assert value(page, "otel_llm_build_info", version="1.2.3") == 1
+
+
+def test_the_spool_is_shown_once_for_all_its_backends() -> None:
+    """Two backends share one spool: its size and its cap have one sample each, and none where there is no spool."""
+    other = replace(BACKEND, name="otlp")
+    local = replace(BACKEND, name="local", spool_bytes=None, spool_capacity=None)
+    page = parsed(metrics_page(Status(running=True, backends=(local, BACKEND, other)), None, "1"))
+    assert value(page, "otel_llm_spool_bytes") == 4096
+    assert value(page, "otel_llm_spool_capacity_bytes") == 1 << 28
+    assert "otel_llm_spool_bytes" not in parsed(metrics_page(Status(running=True, backends=(local,)), None, "1"))
 
 
 def test_usage_is_shown_by_tenant_and_model() -> None:
