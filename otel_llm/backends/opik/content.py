@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from otel_llm import semconv
-from otel_llm.backends.opik.indexed import indexed_list
+from otel_llm.backends.opik.indexed import indexed_list, is_index
 from otel_llm.backends.opik.messages import as_choices, as_messages
 from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of
 
@@ -118,7 +118,7 @@ def content_of(span: Span, attributes: Attributes, *, is_llm: bool) -> Content:
 
 def _is_indexed(name: str) -> bool:
     """Tells `gen_ai.prompt.0.role`, which is content, from `gen_ai.prompt.name`, which is not."""
-    return any(name.startswith(prefix) and name[len(prefix) : len(prefix) + 1].isdigit() for prefix in _INDEXED)
+    return any(name.startswith(prefix) and is_index(name[len(prefix) :].partition(".")[0]) for prefix in _INDEXED)
 
 
 def _input_of(span: Span, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:

@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from otel_llm.backends.opik.values import Attributes
 
-__all__ = ["indexed_list"]
+__all__ = ["indexed_list", "is_index"]
 
 
-_LONGEST_INDEX = 9
+_LONGEST_INDEX: Final = 9
+"""Digits; what is longer counts nothing that anybody could have sent."""
 
 
 def indexed_list(attributes: Attributes, prefix: str) -> list[Any]:
@@ -22,7 +23,7 @@ def indexed_list(attributes: Attributes, prefix: str) -> list[Any]:
     tree: dict[str, Any] = {}
     start = prefix + "."
     for key, value in attributes.items():
-        if key.startswith(start) and _is_index(key[len(start) :].partition(".")[0]):
+        if key.startswith(start) and is_index(key[len(start) :].partition(".")[0]):
             _put(tree, key[len(start) :].split("."), value)
     grown = _grow(tree)
     return grown if isinstance(grown, list) else []
@@ -42,11 +43,11 @@ def _grow(tree: Any) -> Any:
     """Dicts whose keys are all indexes become lists."""
     if not isinstance(tree, dict):
         return tree
-    if tree and all(map(_is_index, tree)):
-        return [_grow(tree[key]) for key in sorted(tree, key=int)]
+    if tree and all(map(is_index, tree)):
+        return [_grow(tree[key]) for key in sorted(tree, key=lambda step: (int(step), step))]
     return {key: _grow(value) for key, value in tree.items()}
 
 
-def _is_index(step: str) -> bool:
+def is_index(step: str) -> bool:
     """Whether a step of a key is an index; `isdigit` alone also takes a superscript, which is no number."""
     return step.isascii() and step.isdigit() and len(step) <= _LONGEST_INDEX

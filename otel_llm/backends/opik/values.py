@@ -18,6 +18,7 @@ __all__ = ["Attributes", "attributes_of", "compact_json", "parsed", "text_of", "
 
 Attributes: TypeAlias = "dict[str, Any]"
 
+_DEEPEST = 100
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (UTC by construction; a naive one prints without an offset)
 _LAST_MICROSECOND = (1 << 63) // 1000
 """Opik stores signed 64-bit nanoseconds; later moments are sent as the last one that fits."""
@@ -49,14 +50,38 @@ def value_of(value: AnyValue) -> Any:
 def parsed(value: Any) -> Any:
     """`value`, or what it says if it is the JSON text of an object or an array; never raises.
 
-    Text is tried only if it starts with `{` or `[`, so that an answer such as `42` stays text.
+    Text is tried only if it starts with `{` or `[`, so that an answer such as `42` stays text, and it stays text if it
+    is nested more than a hundred levels deep: servers refuse that, and with it the whole request.
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
-        return json.loads(value, parse_constant=str, parse_float=_finite)
+        read = _read(value)
+        if "\\ud" in value or "\\uD" in value:
+            read = _read(_whole_characters(json.dumps(read, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return value
+    deep = value.count("[") + value.count("{") > _DEEPEST and _is_deeper(read, _DEEPEST)
+    return value if deep else read
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, parse_constant=str, parse_float=_finite)
+
+
+def _whole_characters(text: str) -> str:
+    """`text` with half characters (lone surrogates, which JSON's escapes can make) replaced; no UTF-8 can hold them."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether objects and arrays stand in each other more than so many levels deep."""
+    level = [value]
+    while level and levels:
+        levels -= 1
+        inside = (child for one in level for child in (one.values() if isinstance(one, dict) else one))
+        level = [child for child in inside if isinstance(child, (dict, list))]
+    return bool(level)
 
 
 def _finite(text: str) -> float | str:

@@ -101,7 +101,7 @@ func contentOf(span ptrace.Span, said attributes, isLLM bool) content {
 // isIndexed tells `gen_ai.prompt.0.role`, which is content, from `gen_ai.prompt.name`, which is not.
 func isIndexed(name string) bool {
 	for _, prefix := range indexedPrefixes {
-		if rest, found := strings.CutPrefix(name, prefix+"."); found && startsWithDigit(rest) {
+		if rest, found := strings.CutPrefix(name, prefix+"."); found && startsWithIndex(rest) {
 			return true
 		}
 	}

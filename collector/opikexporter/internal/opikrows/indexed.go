@@ -12,7 +12,7 @@ func indexedList(span attributes, prefix string) []any {
 	tree := object{}
 	start := prefix + "."
 	for _, key := range span.order {
-		if path, found := strings.CutPrefix(key, start); found && startsWithDigit(path) {
+		if path, found := strings.CutPrefix(key, start); found && startsWithIndex(path) {
 			plant(tree, strings.Split(path, "."), span.values[key])
 		}
 	}
@@ -46,7 +46,7 @@ func grow(value any) any {
 	onlyIndexes := len(tree) > 0
 	for key := range tree {
 		keys = append(keys, key)
-		onlyIndexes = onlyIndexes && allDigits(key)
+		onlyIndexes = onlyIndexes && isIndex(key)
 	}
 	if !onlyIndexes {
 		grown := make(object, len(tree))
@@ -63,7 +63,19 @@ func grow(value any) any {
 	return list
 }
 
-// compareIndexes compares numbers of any length.
+// longestIndex is the number of digits beyond which a number counts nothing that anybody could have sent.
+const longestIndex = 9
+
+// isIndex tells whether a step of a key is an index.
+func isIndex(step string) bool { return len(step) <= longestIndex && allDigits(step) }
+
+// startsWithIndex tells whether the first step of a path is an index.
+func startsWithIndex(path string) bool {
+	first, _, _ := strings.Cut(path, ".")
+	return isIndex(first)
+}
+
+// compareIndexes compares them as numbers, and by their text where the numbers are the same.
 func compareIndexes(left, right string) int {
 	a, b := strings.TrimLeft(left, "0"), strings.TrimLeft(right, "0")
 	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b), strings.Compare(left, right))

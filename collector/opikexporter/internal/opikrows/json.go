@@ -12,7 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-var errTrailing = errors.New("more than one JSON value")
+// deepest is how deep JSON text may be nested to be shown as what it says: servers refuse more, and the request with it.
+const deepest = 100
+
+var (
+	errTrailing = errors.New("more than one JSON value")
+	errTooDeep  = errors.New("JSON is nested too deep")
+)
 
 // parseJSON reads one JSON value. NaN and the infinities, which some programs write although JSON has none, become text.
 func parseJSON(text string) (any, error) {
@@ -33,7 +39,26 @@ func parseStrictJSON(text string) (any, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, errTrailing
 	}
+	if deeperThan(read, deepest) {
+		return nil, errTooDeep
+	}
 	return withNumbers(read), nil
+}
+
+// deeperThan tells whether objects and arrays stand in each other more than so many levels deep.
+func deeperThan(value any, levels int) bool {
+	switch read := value.(type) {
+	case []any:
+		return levels == 0 || slices.ContainsFunc(read, func(item any) bool { return deeperThan(item, levels-1) })
+	case object:
+		for _, item := range read {
+			if deeperThan(item, levels-1) {
+				return true
+			}
+		}
+		return levels == 0
+	}
+	return false
 }
 
 // withNumbers replaces json.Number by int64 or float64 where one of them can hold it.

@@ -154,9 +154,6 @@ func isBlank(letter rune) bool {
 
 func strip(text string) string { return strings.TrimFunc(text, isBlank) }
 
-// startsWithDigit tells whether the text begins with an ASCII digit.
-func startsWithDigit(text string) bool { return text != "" && text[0] >= '0' && text[0] <= '9' }
-
 // allDigits tells whether the text is made of ASCII digits, at least one.
 func allDigits(text string) bool {
 	for _, letter := range []byte(text) {
