@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ __all__ = ["pytest_terminal_summary"]
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("OPIK_SENTRY_ENABLE", "false")
 os.environ.setdefault("OPIK_ANALYTICS_ENABLE", "false")
+
+if hasattr(os, "register_at_fork"):
+    # what earlier tests left behind (gRPC channels, event loops) must not be taken apart in a child, whose threads
+    # are gone: it could wait for them for ever
+    os.register_at_fork(after_in_child=gc.disable)
 
 
 @pytest.fixture(autouse=True)
