@@ -16,6 +16,8 @@ from typing import Final
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/1.42.0"
 """The schema URL that the conventions' own repository declares."""
+RESOURCE_SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.1"
+"""Of the core conventions, whose names stand on the resource: the release beside which ours were read."""
 
 # --- what was called -------------------------------------------------------------------------------------
 OPERATION_NAME: Final = "gen_ai.operation.name"
@@ -185,6 +187,14 @@ OPIK_THREAD_ID: Final = "thread_id"
 PLAIN_INPUT: Final = "input"
 PLAIN_OUTPUT: Final = "output"
 """Opik's OTLP route takes these two, so programs written for it set them."""
+
+# --- groups of the registry, for the check of conformance ------------------------------------------------------
+USAGE_PREFIX: Final = "gen_ai.usage."
+AGENT_PREFIX: Final = "gen_ai.agent."
+EVALUATION_PREFIX: Final = "gen_ai.evaluation."
+PROMPT_VARIABLE_PREFIX: Final = "gen_ai.prompt.variable."
+SPAN_INFERENCE: Final = "gen_ai.client.inference"
+"""Type of a span, not an attribute."""
 
 # --- not of the GenAI conventions, but on many spans ---------------------------------------------------------
 DEPLOYMENT_ENVIRONMENT_OLD: Final = "deployment.environment"

@@ -158,7 +158,10 @@ def _made_provider(config: Config) -> TracerProvider:
     facts: dict[str, Any] = {semconv.SERVICE_NAME: config.service_name}
     if config.environment is not None:
         facts[semconv.DEPLOYMENT_ENVIRONMENT] = config.environment
-    provider = TracerProvider(resource=Resource.create(facts), id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
+    resource = Resource.create(facts)
+    if not resource.schema_url:  # a detector that names another version keeps it: merging both would lose our facts
+        resource = resource.merge(Resource({}, semconv.RESOURCE_SCHEMA_URL))
+    provider = TracerProvider(resource=resource, id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
     provider.sampler = TraceTimeSampler(provider.sampler)
     return provider
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.config import load
+from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.control.health import BackendStatus, HealthMonitor
 from otel_llm.control.health_watch import HealthWatch
 from otel_llm.control.lifecycle import EndOfProcess
@@ -277,6 +278,8 @@ def _insist(pipeline: Pipeline) -> None:
 
 def _announce(config: Config, pipeline: Pipeline) -> None:
     """Say once what is on: in the program's log, or on stderr where the program has set up no logging."""
+    for sentence in misspelt_opt_ins(os.environ):
+        _logger.warning("%s", sentence)
     line = start_line(config, pipeline)
     if _logger.hasHandlers():
         _logger.info("%s", line)

@@ -42,6 +42,7 @@ from otel_llm.context import (
 )
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.failures import error_text, error_type, http_status
+from otel_llm.instrumentation.schema import SchemaTracerProvider
 from otel_llm.instrumentation.scope import Scope
 
 if TYPE_CHECKING:
@@ -87,13 +88,14 @@ class Recorder:
     ) -> None:
         self.capture_content = capture_content
         self._baggage_tenant_key = baggage_tenant_key
+        tracers = SchemaTracerProvider(tracer_provider)
         self._handler = TelemetryHandler(
-            tracer_provider=tracer_provider,
+            tracer_provider=tracers,
             meter_provider=meter_provider,
             instrumentation_scope_name=_SCOPE,
             instrumentation_scope_version=version,
         )
-        self._tracer = trace.get_tracer(_SCOPE, version, tracer_provider, schema_url=semconv.SCHEMA_URL)
+        self._tracer = trace.get_tracer(_SCOPE, version, tracers)
 
     @property
     def wants_content(self) -> bool:

@@ -25,14 +25,14 @@ __all__ = ["compared_cases", "row_of", "table", "wrong"]
 Case = tuple[Exchange, list[Comparison]]
 
 
-def compared_cases() -> Iterator[Case]:
-    """Call every exchange that litellm can take, with the recorder on, and compare."""
+def compared_cases(chosen: Iterable[Exchange] | None = None) -> Iterator[Case]:
+    """Call every exchange that litellm can take (or those that are `chosen`), with the recorder on, and compare."""
     from tests.recordings.calls import call_of
     from tests.recordings.harness import Recording
     from tests.recordings.provider import Provider
 
     with Provider() as provider, Recording() as recording:
-        for exchange in exchanges():
+        for exchange in exchanges() if chosen is None else chosen:
             if why_untakeable(exchange) is None:
                 with provider.playing(exchange):
                     recorded = recording.of(call_of(exchange, provider).run)

@@ -13,11 +13,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_llm import semconv
+from tests.recordings.accuracy import PAGE, differences, page
 from tests.recordings.calls import NoCallForm, call_of
 from tests.recordings.compare import Comparison, compare
 from tests.recordings.faults import FAULTS, fault_in
 from tests.recordings.known_differences import DIFFERENCES
 from tests.recordings.recordings import FOLDER, Exchange, exchanges
+from tests.recordings.report import compared_cases
 from tests.recordings.untakeable import ALL_LISTED, fails_as_said, why_untakeable
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ _EVERY = exchanges()
 _TAKEN = [exchange for exchange in _EVERY if why_untakeable(exchange) is None]
 _UNTAKEABLE = [exchange for exchange in _EVERY if why_untakeable(exchange) is not None]
 _SCHEMAS = FOLDER.parent / "reference" / "data" / "semconv" / "current-2026-11"
+
+_COMPARED: dict[str, list[Comparison]] = {}
+"""What was compared in this process so far, for the page of accuracy."""
 
 
 def _id(exchange: Exchange) -> str:
@@ -77,7 +82,8 @@ def test_span_says_what_was_recorded(
     _check_frame(span, call.name)
     _check_schemas(span)
     alone = Comparison(exchange, "requests of the recorder's own", [], own_requests)
-    _check_features(exchange, [*compare(exchange, span, provider.port), alone])
+    _COMPARED[exchange.id] = compare(exchange, span, provider.port)
+    _check_features(exchange, [*_COMPARED[exchange.id], alone])
 
 
 def _check_outcome(exchange: Exchange, recorded: Recorded) -> None:
@@ -147,3 +153,12 @@ def test_untakeable_still_fails(exchange: Exchange, provider: Provider, recordin
     assert fails_as_said(said, recorded.error), recorded.error
     assert recorded.llm_span.status.status_code is StatusCode.ERROR
     assert (recorded.llm_span.attributes or {})[semconv.ERROR_TYPE]
+
+
+@pytest.mark.skipif(not _EVERY, reason="without recordings there is nothing to show")
+def test_the_accuracy_page_is_what_this_run_says() -> None:
+    """docs/accuracy.md shows this very run: the last test of the file, so that the calls have been made."""
+    missing = [exchange for exchange in _TAKEN if exchange.id not in _COMPARED]
+    _COMPARED.update((exchange.id, comparisons) for exchange, comparisons in compared_cases(missing))
+    made = page([(exchange, _COMPARED[exchange.id]) for exchange in _TAKEN], _EVERY)
+    assert differences(PAGE.read_text(encoding="utf-8"), made) == [], "python -m tests.recordings.accuracy --write"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.recordings.accuracy import differences
 from tests.recordings.compare import Comparison
 from tests.recordings.known_differences import Difference
 from tests.recordings.recordings import Exchange, interactions_of
@@ -60,3 +61,36 @@ def test_a_difference_that_is_gone_is_not_right() -> None:
     assert known.is_right
     assert not replace(known, got="said").is_right
     assert not replace(known, got="a third").is_right
+
+
+_COMMITTED = """\
+Made with litellm 1.0.0.
+## Recorded calls
+| provider | model | text |
+| --- | --- | --- |
+| openai chat | 2/2 | 1/1 +1 |
+## Recordings that litellm cannot take
+| a#0 | why |
+## Cost
+| one | rule |
+"""
+
+
+def test_a_page_is_borne_out_by_the_same_run() -> None:
+    """The same page gives no difference; a changed count does, when litellm is the one that the page names."""
+    assert differences(_COMMITTED, _COMMITTED) == []
+    changed = _COMMITTED.replace("2/2", "3/3")
+    assert differences(_COMMITTED, changed) == [
+        "only in the page: | openai chat | 2/2 | 1/1 +1 |",
+        "only in this run: | openai chat | 3/3 | 1/1 +1 |",
+    ]
+
+
+def test_another_litellm_may_hide_something_else() -> None:
+    """With another litellm counts may differ; rows, columns and fixtures may not, and nothing may be wrong."""
+    other = _COMMITTED.replace("1.0.0", "2.0.0")
+    assert differences(_COMMITTED, other.replace("2/2", "3/3").replace("why", "another reason")) == []
+    assert differences(_COMMITTED, other.replace("| openai chat |", "| openai responses |")) != []
+    assert differences(_COMMITTED, other.replace("| text |", "| texts |")) != []
+    assert differences(_COMMITTED, other.replace("| one |", "| two |")) != []
+    assert differences(_COMMITTED, other.replace("2/2", "1/2")) == ["not all is right: | openai chat | 1/2 | 1/1 +1 |"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import backends
 from otel_llm.config import NO_BACKEND, load
+from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.contracts import CheckStatus
 from otel_llm.control.doctor.examination import Examination, failed, ok, warning
 from otel_llm.control.doctor.network import check_connection, check_name, check_server, target_of
@@ -77,6 +79,8 @@ def _load(examination: Examination, backend: str | None) -> Config | None:
 def _settings(config: Config) -> Iterator[Finding]:
     given = [f"{one.name}={one.text} ({one.source})" for one in config.explain() if one.source != "default"]
     yield ok("settings", "; ".join(given) + "." if given else "All settings are at their defaults.")
+    for sentence in misspelt_opt_ins(os.environ):
+        yield warning("settings.opt_in", sentence, "Correct the variable where the program is started.")
     if not config.enabled:
         yield failed("settings.enabled", f"Recording is switched off ({config.source('enabled')}).", "Remove that.")
     if set(config.backend) == {NO_BACKEND}:

@@ -1,0 +1,60 @@
+"""Where otel_llm's own spans differ from the conventions on purpose: the one list, each with its reason.
+
+`otel-llm lint` shows these and does not fail on them. Our tests fail on anything else, and on an entry here that no
+span shows any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from otel_llm import semconv
+from otel_llm.conformance.findings import Rule
+
+if TYPE_CHECKING:
+    from otel_llm.conformance.findings import Finding
+
+__all__ = ["DEVIATIONS", "OWN_SCOPE", "Deviation", "declared"]
+
+OWN_SCOPE: Final = "otel_llm"
+"""Instrumentation scope of the spans that this package starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One rule that spans of ours break knowingly."""
+
+    rule: Rule
+    attribute: str | None
+    """None where the rule is about the span itself."""
+    operations: frozenset[str] | None
+    """Operations on whose spans it happens; None for any."""
+    reason: str
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether this is what was found."""
+        return (
+            self.rule is finding.rule
+            and self.attribute == finding.attribute
+            and (self.operations is None or finding.span.attributes.get(semconv.OPERATION_NAME) in self.operations)
+        )
+
+
+_RERANK: Final = frozenset({semconv.OP_RETRIEVAL})
+
+DEVIATIONS: Final[tuple[Deviation, ...]] = (
+    Deviation(
+        Rule.UNKNOWN_ATTRIBUTE,
+        semconv.COST,
+        None,
+        "The conventions have no cost yet (their pull request 443 is open); this is the name that backends read today.",
+    ),
+)
+
+
+def declared(finding: Finding) -> Deviation | None:
+    """The deviation that a finding about one of our own spans is; None where it is none, or somebody else's span."""
+    if finding.span.scope != OWN_SCOPE:
+        return None
+    return next((deviation for deviation in DEVIATIONS if deviation.covers(finding)), None)
