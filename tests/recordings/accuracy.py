@@ -88,9 +88,8 @@ The second command lists every compared fact that is not right, with what was re
   names another place.
 - **The test says that the page differs**: the recorder, a recording or a fixture changed. Look at what
   differs, then write the page anew.
-- **Another litellm, other counts**: what litellm hides differs from version to version. With a version other
-  than the page's, the test compares rows,
-  columns and that everything compared is right, and leaves the counts alone.
+- **Another litellm, other counts**: what litellm takes and hides differs from version to version. With a version
+  other than the page's, the test holds that everything compared is right and that no row or column is new.
 """
 
 
@@ -122,25 +121,30 @@ def _rows(rows: Sequence[Sequence[object]]) -> str:
 def differences(committed: str, made: str) -> list[str]:
     """What of the committed page a run does not bear out.
 
-    With the litellm that the page names it is every line. With another, what litellm hides may differ: then it is
-    rows and columns of the table, the cost fixtures, and whether everything compared is right.
+    With the litellm that the page names it is every line. With another, what litellm takes and hides may differ: then
+    everything compared must be right, no row or column may be new, and the cost fixtures must be the same.
     """
     found = [f"not all is right: {line}" for line in made.splitlines() if _is_wrong(line)]
     if _LITELLM.findall(committed) == _LITELLM.findall(made):
         return found + _unequal(committed.splitlines(), made.splitlines())
-    return found + _unequal(_structure(committed), _structure(made))
+    known = _names(committed)
+    found += [f"only in this run: {name}" for name in sorted(_names(made) - known)]
+    return found + _unequal(_cost_of(committed), _cost_of(made))
 
 
 def _is_wrong(line: str) -> bool:
     return line.startswith("| ") and any(right != compared for right, compared in _COUNT.findall(line))
 
 
-def _structure(text: str) -> list[str]:
-    """Lines that do not depend on litellm's version; of the table of calls, the names of rows and columns."""
+def _names(text: str) -> set[str]:
+    """Names of rows and columns of the table of calls."""
     calls = text.partition("## Recorded calls")[2].partition("## Recordings that")[0]
-    cells = [line.split(" | ") for line in calls.splitlines() if line.startswith("| ")]
-    names = [cells[0], *([row[0]] for row in cells[1:])] if cells else []
-    return [" | ".join(row) for row in names] + text.partition("## Cost")[2].splitlines()
+    cells = [line.strip("| ").split(" | ") for line in calls.splitlines() if line.startswith("| ")]
+    return {*(cells[0] if cells else ()), *(row[0] for row in cells[1:])}
+
+
+def _cost_of(text: str) -> list[str]:
+    return text.partition("## Cost")[2].splitlines()
 
 
 def _unequal(committed: list[str], made: list[str]) -> list[str]:

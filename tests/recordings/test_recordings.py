@@ -155,6 +155,8 @@ def test_untakeable_still_fails(exchange: Exchange, provider: Provider, recordin
     assert (recorded.llm_span.attributes or {})[semconv.ERROR_TYPE]
 
 
+@pytest.mark.slow  # by itself: after the tests above there is nothing left to call
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not _EVERY, reason="without recordings there is nothing to show")
 def test_the_accuracy_page_is_what_this_run_says() -> None:
     """docs/accuracy.md shows this very run: the last test of the file, so that the calls have been made."""
