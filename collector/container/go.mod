@@ -1,0 +1,3 @@
+module github.com/otel-llm/otel-llm/collector/container
+
+go 1.26
