@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 _BUILD_SECONDS = 1500
 
 
-def _go() -> str | None:
+def go_command() -> str | None:
+    """The go command; None where there is none."""
     return shutil.which(os.environ.get("GO", "go")) or shutil.which("/usr/local/go/bin/go")
 
 
@@ -32,7 +33,7 @@ def collector() -> Path:
     if named:
         assert Path(named).is_file(), f"OTEL_LLM_COLLECTOR names {named}, which is no file"
         return Path(named)
-    if _go() is None:
+    if go_command() is None:
         missing = (
             "Go is missing (not in PATH, nor at /usr/local/go): install Go 1.26, or name a binary in OTEL_LLM_COLLECTOR"
         )
