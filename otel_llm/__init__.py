@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otel_llm.context import carry, tenant
     from otel_llm.control.current import current
+    from otel_llm.control.feedback import add_feedback
     from otel_llm.control.health_app import health_app
     from otel_llm.control.links import opik_url
     from otel_llm.control.running import configure, flush, shutdown, status
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "add_feedback",
     "carry",
     "configure",
     "current",
@@ -41,6 +43,7 @@ __all__ = [
 
 _HOMES = {
     "__version__": ("otel_llm.control.version", "VERSION"),
+    "add_feedback": ("otel_llm.control.feedback", "add_feedback"),
     "carry": ("otel_llm.context", "carry"),
     "configure": ("otel_llm.control.running", "configure"),
     "current": ("otel_llm.control.current", "current"),

@@ -140,6 +140,19 @@ DOCTOR: Final = "otel_llm.doctor"
 OPERATION_DETAIL: Final = "otel_llm.litellm.call"
 """The litellm function that was called, for example `acompletion`."""
 
+FEEDBACK_SCOPE: Final = "otel_llm.feedback"
+"""Instrumentation scope of the records that `otel_llm.add_feedback` makes."""
+FEEDBACK_OF: Final = "otel_llm.feedback.of"
+"""What a record of feedback is about: its `trace`, or the `span` that is its parent."""
+FEEDBACK_OF_TRACE: Final = "trace"
+FEEDBACK_OF_SPAN: Final = "span"
+
+# --- evaluation (the conventions' event gen_ai.evaluation.result) ------------------------------------------
+EVALUATION_NAME: Final = "gen_ai.evaluation.name"
+EVALUATION_SCORE: Final = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL: Final = "gen_ai.evaluation.score.label"
+EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
+
 COST_PRICED: Final = "priced"
 COST_OVERRIDDEN: Final = "overridden"
 COST_FREE: Final = "free"

@@ -21,6 +21,12 @@ class CurrentSpan(Handle):
         """The link that opens the trace in Opik; None where nothing is recorded or the settings name no Opik."""
         return guarded("making a link", opik_url, self.span)
 
+    def add_feedback(self, name: str, value: float, **more: str | None) -> bool:
+        """Score this trace; see `otel_llm.add_feedback`."""
+        from otel_llm.control.feedback import add_feedback  # noqa: PLC0415  (loads the SDK, which few calls need)
+
+        return add_feedback(self, name, value, **more)
+
 
 def current() -> CurrentSpan:
     """The span that is current here: of `trace`, `span`, an LLM call, or of any OpenTelemetry instrumentation.

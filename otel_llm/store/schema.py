@@ -90,6 +90,20 @@ CREATE INDEX spans_usage ON spans (
 ) WHERE is_llm = 1
 """
 
+# Records of feedback lie among the spans, as they came; this reads them. The names in quotes are attributes.
+_FEEDBACK = """
+CREATE VIEW feedback AS
+SELECT spans.trace_id AS trace_id,
+       CASE WHEN json_extract(attributes, '$."otel_llm.feedback.of"') = 'span' THEN parent_span_id END AS span_id,
+       json_extract(attributes, '$."gen_ai.evaluation.name"') AS name,
+       json_extract(attributes, '$."gen_ai.evaluation.score.value"') AS value,
+       json_extract(attributes, '$."gen_ai.evaluation.score.label"') AS category,
+       json_extract(attributes, '$."gen_ai.evaluation.explanation"') AS reason,
+       tenant, user, session, start_ns
+FROM spans JOIN span_bodies ON span_bodies.id = spans.id
+WHERE scope = 'otel_llm.feedback'
+"""
+
 MIGRATIONS: Sequence[Migration] = (
     Migration(
         1,
@@ -104,6 +118,11 @@ MIGRATIONS: Sequence[Migration] = (
             "CREATE TABLE deletions (spans INTEGER NOT NULL)",  # one row: what the size limit took as a whole
             "INSERT INTO deletions VALUES (0)",
         ),
+    ),
+    Migration(
+        2,
+        "feedback as a view, and its index",
+        ("CREATE INDEX spans_feedback ON spans (trace_id) WHERE scope = 'otel_llm.feedback'", _FEEDBACK),
     ),
 )
 

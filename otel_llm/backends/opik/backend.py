@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm.backends.http import NoAnswerError, Tls
 from otel_llm.backends.opik.address import Address, opik_url, resolve_address
 from otel_llm.backends.opik.checks import check_server
+from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
 from otel_llm.backends.opik.json_client import JsonClient
 from otel_llm.backends.opik.mapping import Row, map_request
 from otel_llm.backends.opik.memory import TraceMemory
@@ -29,7 +30,12 @@ __all__ = ["OpikBackend", "OpikOptions"]
 
 _logger = logging.getLogger(__name__)
 
-_PATHS: Final = {"traces": "/v1/private/traces/batch", "spans": "/v1/private/spans/batch"}
+_ENDPOINTS: Final = {
+    "traces": ("POST", "/v1/private/traces/batch"),
+    "spans": ("POST", "/v1/private/spans/batch"),
+    TRACE_SCORES: ("PUT", "/v1/private/traces/feedback-scores"),
+    SPAN_SCORES: ("PUT", "/v1/private/spans/feedback-scores"),
+}
 _DEFAULT_WORKSPACE: Final = "default"
 _REMEMBERED_BATCHES: Final = 16
 _CHECK_TIMEOUT_SECONDS: Final = 5.0
@@ -58,7 +64,7 @@ class _Progress:
     done: set[tuple[str | None, ...]] = field(default_factory=set)
     """Keys of rows that were taken or refused for good."""
     rejections: dict[str, Rejection] = field(default_factory=dict)
-    """By Opik id of the span."""
+    """By Opik id of the span, or the OTel id of a record of feedback."""
 
 
 class OpikBackend:
@@ -102,8 +108,10 @@ class OpikBackend:
         except Exception as error:  # noqa: BLE001  (whatever foreign attributes hold; the batch is divided to find it)
             return Rejected(f"A span of the batch cannot be expressed as an Opik row ({type(error).__name__}).")
         progress = self._progress_of(batch.id)
-        for workspace in dict.fromkeys(row.workspace for row in rows.spans):
-            for kind, kind_rows in (("traces", rows.traces), ("spans", rows.spans)):
+        progress.rejections.update({entry.span_id: entry for entry in rows.rejections})
+        by_kind = rows.by_kind()
+        for workspace in dict.fromkeys(row.workspace for _, kind_rows in by_kind for row in kind_rows):
+            for kind, kind_rows in by_kind:
                 mine = [row for row in kind_rows if row.workspace == workspace and _key(kind, row) not in progress.done]
                 retry = self._deliver(kind, workspace, mine, progress, deadline)
                 if retry is not None:
@@ -158,8 +166,8 @@ class OpikBackend:
                 progress.done.update(_key(kind, row) for row in parcel.rows)
             elif len(parcel.rows) > 1:
                 waiting.extendleft(reversed(parted(kind, parcel, verdict.bad_index)))
-            elif kind == "spans":
-                self._reject(parcel.rows[0], verdict, progress)
+            elif kind != "traces":
+                self._reject(kind, parcel.rows[0], verdict, progress)
             elif (retry := self._post_bare_trace(parcel.rows[0], verdict, workspace, deadline)) is not None:
                 return retry
         return None
@@ -170,7 +178,8 @@ class OpikBackend:
             return Retry("The time for this batch ran out before all of it was sent; the rest follows.", "timeout")
         headers = {"Comet-Workspace": workspace} if workspace else {}
         try:
-            answer = self._client.request("POST", _PATHS[kind], body, timeout=left, headers=headers)
+            method, path = _ENDPOINTS[kind]
+            answer = self._client.request(method, path, body, timeout=left, headers=headers)
         except NoAnswerError as error:
             return judge_silence(error, self._place)
         return judge(answer, self._place)
@@ -183,9 +192,11 @@ class OpikBackend:
         verdict = self._post("traces", workspace, parcel.body, deadline)
         return verdict if isinstance(verdict, Retry) else None  # refused again: its spans will be, and are counted
 
-    def _reject(self, row: Row, refused: Refused, progress: _Progress) -> None:
-        progress.done.add(_key("spans", row))
-        progress.rejections[row.body["id"]] = Rejection(row.span_id, refused.reason, refused.words)
+    def _reject(self, kind: str, row: Row, refused: Refused, progress: _Progress) -> None:
+        progress.done.add(_key(kind, row))
+        progress.rejections[row.span_id if kind != "spans" else row.body["id"]] = Rejection(
+            row.span_id, refused.reason, refused.words
+        )
 
     def _say(self, trouble: str | None, sentence: str) -> None:
         """Log a change of state, once."""
@@ -209,5 +220,6 @@ def _delivered(batch: Batch, progress: _Progress) -> Delivered:
 
 
 def _key(kind: str, row: Row) -> tuple[str | None, ...]:
-    """What tells rows apart: one trace may have a row in several workspaces and projects."""
-    return kind, row.workspace, row.body.get("project_name"), row.body["id"]
+    """What tells rows apart: one trace may have a row in several workspaces and projects, and several scores."""
+    score = row.span_id if kind in (TRACE_SCORES, SPAN_SCORES) else None
+    return kind, row.workspace, row.body.get("project_name"), row.body["id"], score

@@ -55,6 +55,10 @@ class TraceMemory:
             self._millis.popitem(last=False)
         return settled
 
+    def settled(self, trace_id: bytes) -> int | None:
+        """The time of an unstamped foreign trace that was settled on earlier; None for a trace never met."""
+        return self._millis.get(trace_id)
+
     def recall(self, key: Hashable) -> TraceNotes:
         """A copy of what is known of a trace; empty if nothing is."""
         found = self._notes.get(key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -18,6 +20,10 @@ MAX_BYTES: Final = 5_000_000
 """Uncompressed. Opik takes more, proxies in between often do not; a single larger row goes alone."""
 
 
+_LIST_NAMES: Final = {TRACE_SCORES: "scores", SPAN_SCORES: "scores"}
+"""What the list in a request's body is called, where it is not called like its kind."""
+
+
 class Parcel(NamedTuple):
     """Rows that go in one request, and its body."""
 
@@ -26,7 +32,7 @@ class Parcel(NamedTuple):
 
 
 def pack(kind: str, rows: Sequence[Row], *, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES) -> Iterator[Parcel]:
-    """The rows in order, in requests within the limits; `kind` is `traces` or `spans`.
+    """The rows in order, in requests within the limits; `kind` is `traces`, `spans` or one of scores.
 
     A request is written whole, and divided in the middle where it has become too large: writing each row by
     itself to know its size would cost twice as much, for the sake of the few that are.
@@ -61,7 +67,7 @@ def _halves(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 def _body(kind: str, rows: Sequence[Row]) -> bytes:
     """The request's JSON. Text that UTF-8 cannot hold (a lone surrogate) is sent escaped."""
-    document = {kind: [row.body for row in rows]}
+    document = {_LIST_NAMES.get(kind, kind): [row.body for row in rows]}
     try:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except UnicodeEncodeError:
