@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_llm.context import carry, tenant
+    from otel_llm.context import Identity, carry, headers, tenant
     from otel_llm.control.current import current
     from otel_llm.control.feedback import add_feedback
     from otel_llm.control.health_app import health_app
@@ -23,15 +23,23 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.functions.block import span
     from otel_llm.instrumentation.functions.decorator import trace
     from otel_llm.instrumentation.functions.opik import opik_trace
+    from otel_llm.servers.asgi import AsgiMiddleware
+    from otel_llm.servers.celery import instrument_celery
+    from otel_llm.servers.wsgi import WsgiMiddleware
 
 __all__ = [
+    "AsgiMiddleware",
+    "Identity",
+    "WsgiMiddleware",
     "__version__",
     "add_feedback",
     "carry",
     "configure",
     "current",
     "flush",
+    "headers",
     "health_app",
+    "instrument_celery",
     "opik_trace",
     "opik_url",
     "shutdown",
@@ -42,13 +50,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsgiMiddleware": ("otel_llm.servers.asgi", "AsgiMiddleware"),
+    "Identity": ("otel_llm.context", "Identity"),
+    "WsgiMiddleware": ("otel_llm.servers.wsgi", "WsgiMiddleware"),
     "__version__": ("otel_llm.control.version", "VERSION"),
     "add_feedback": ("otel_llm.control.feedback", "add_feedback"),
     "carry": ("otel_llm.context", "carry"),
     "configure": ("otel_llm.control.running", "configure"),
     "current": ("otel_llm.control.current", "current"),
     "flush": ("otel_llm.control.running", "flush"),
+    "headers": ("otel_llm.context", "headers"),
     "health_app": ("otel_llm.control.health_app", "health_app"),
+    "instrument_celery": ("otel_llm.servers.celery", "instrument_celery"),
     "opik_trace": ("otel_llm.instrumentation.functions.opik", "opik_trace"),
     "opik_url": ("otel_llm.control.links", "opik_url"),
     "shutdown": ("otel_llm.control.running", "shutdown"),

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from opentelemetry import baggage
+from opentelemetry import baggage, propagate
 from opentelemetry import context as otel_context
 
 from otel_llm import semconv
@@ -35,6 +35,7 @@ __all__ = [
     "active_call",
     "carry",
     "current_identity",
+    "headers",
     "identity_in",
     "tenant",
     "with_identity",
@@ -137,6 +138,24 @@ class tenant(AbstractContextManager["Identity"]):  # noqa: N801  (reads as a sta
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         leave(self._tokens.pop())
+
+
+def headers(*, identity: bool = False, tenant_key: str = semconv.TENANT_ID) -> dict[str, str]:
+    """Headers that take the trace (`traceparent`, `tracestate`) and the baggage of now to another service of one's own.
+
+    With `identity`, tenant, user and session are added to the baggage, under the names that a service with
+    `tenant_from_baggage` reads. Never give these to a provider of models; otel_llm itself does not.
+    """
+    context = otel_context.get_current()
+    if identity:
+        who = identity_in(context)
+        named = ((tenant_key, who.tenant), (semconv.USER_ID, who.user), (semconv.SESSION_ID, who.session))
+        for name, value in named:
+            if value is not None:
+                context = baggage.set_baggage(name, value, context)
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, context)
+    return carrier
 
 
 def carry(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -194,11 +194,6 @@ def current_config() -> Config | None:
     return pipeline.config if pipeline is not None else None
 
 
-def current_pipeline() -> Pipeline | None:
-    """What runs in this process, if anything does."""
-    return _running.pipeline
-
-
 def status() -> Status:
     """What runs in this process and where its spans are; never waits for a network."""
     pipeline = _running.pipeline
