@@ -6,12 +6,14 @@ out of the metadata, since they say the same in other words.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from otel_llm import semconv
 from otel_llm.backends.opik.indexed import indexed_list, is_index
-from otel_llm.backends.opik.messages import as_choices, as_messages
+from otel_llm.backends.opik.messages import FINISH_REASONS, as_choices, as_messages
 from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of
+from otel_llm.backends.opik.written import Written, chat_of, choice_of
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -26,8 +28,8 @@ _Lists: TypeAlias = "dict[str, list[Any]]"
 class Content(NamedTuple):
     """Both sides of a span, and the attributes that they were made of."""
 
-    input: dict[str, Any] | None
-    output: dict[str, Any] | None
+    input: dict[str, Any] | Written | None
+    output: dict[str, Any] | Written | None
     used: frozenset[str]
 
 
@@ -101,19 +103,32 @@ _NOTHING: Final = Content(None, None, frozenset())
 
 def content_of(span: Span, attributes: Attributes, *, is_llm: bool) -> Content:
     """`input` and `output` of a span; None for a side that it does not tell."""
-    indexed = [name for name in attributes if name.startswith(_INDEXED) and _is_indexed(name)]
+    indexed = _indexed_in(tuple(attributes))
     plain = attributes.keys() & _NAMES
     if not (indexed or plain or (span.events and any(event.name in CONTENT_EVENTS for event in span.events))):
         return _NOTHING
     lists = {prefix: indexed_list(attributes, prefix) for prefix in _INDEXED_PREFIXES} if indexed else {}
-    given = _input_of(span, attributes, lists, is_llm=is_llm)
-    answered = _output_of(span, attributes, lists, is_llm=is_llm)
+    given: dict[str, Any] | Written | None = None
+    answered: dict[str, Any] | Written | None = None
+    if not indexed and semconv.INPUT_MESSAGES in plain and len(plain & _INPUT_NAMES) == 1:
+        given = chat_of(attributes[semconv.INPUT_MESSAGES])
+    if not indexed and semconv.OUTPUT_MESSAGES in plain and len(plain & _OUTPUT_NAMES) == 1:
+        reasons = attributes.get(semconv.FINISH_REASONS)
+        answered = choice_of(attributes[semconv.OUTPUT_MESSAGES], reasons, FINISH_REASONS)
+    given = given or _input_of(span, attributes, lists, is_llm=is_llm)
+    answered = answered or _output_of(span, attributes, lists, is_llm=is_llm)
     used = set(indexed)
     if given is not None:
         used |= plain & _INPUT_NAMES
     if answered is not None:
         used |= plain & _OUTPUT_NAMES
     return Content(given, answered, frozenset(used))
+
+
+@lru_cache(maxsize=1024)
+def _indexed_in(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of content flattened into many attributes. The spans of one program have few sets of names."""
+    return tuple(name for name in names if name.startswith(_INDEXED) and _is_indexed(name))
 
 
 def _is_indexed(name: str) -> bool:

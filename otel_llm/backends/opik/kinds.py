@@ -9,7 +9,7 @@ from otel_llm import semconv
 if TYPE_CHECKING:
     from otel_llm.backends.opik.values import Attributes
 
-__all__ = ["GENERAL", "GUARDRAIL", "LLM", "TOOL", "model_of", "type_of"]
+__all__ = ["CONSULTED", "GENERAL", "GUARDRAIL", "LLM", "TOOL", "model_of", "type_of"]
 
 LLM: Final = "llm"
 TOOL: Final = "tool"
@@ -88,15 +88,15 @@ _MODEL_ATTRIBUTES: Final = (
     semconv.VERCEL_MODEL,
 )
 
-_DECIDING: Final = frozenset(
+CONSULTED: Final = frozenset(
     {semconv.OPIK_SPAN_TYPE, semconv.TOOL_NAME, *(names.attribute for names in _BY_NAME), *_MODEL_ATTRIBUTES}
 )
-"""All attributes that can make a span anything but `general`."""
+"""All attributes that can make a span anything but `general`, or name its model."""
 
 
 def type_of(attributes: Attributes) -> str:
     """`llm`, `tool`, `guardrail` or `general`."""
-    if attributes.keys().isdisjoint(_DECIDING):
+    if attributes.keys().isdisjoint(CONSULTED):
         return GENERAL
     said = attributes.get(semconv.OPIK_SPAN_TYPE)
     if isinstance(said, str) and said in _TYPES:

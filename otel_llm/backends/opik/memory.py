@@ -8,27 +8,29 @@ It is a help, not a source of truth: without it (after a restart) rows are compl
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from otel_llm.backends.opik.written import Written
 
 __all__ = ["TraceMemory", "TraceNotes"]
 
 MAX_TRACES: Final = 2_000
 MAX_BYTES: Final = 8 * 1024 * 1024
+_NOTE_BYTES: Final = 100
 
 
 @dataclass
 class TraceNotes:
     """What is known of one trace in one project."""
 
-    first_input: tuple[int, str, dict[str, Any]] | None = None
+    first_input: tuple[int, str, Written] | None = None
     """Start (Unix ns), span id and input of the LLM span that began first."""
-    last_output: tuple[int, str, dict[str, Any]] | None = None
+    last_output: tuple[int, str, Written] | None = None
     """End (Unix ns), span id and output of the LLM span that ended last."""
     thread: tuple[int, str, str] | None = None
     """Start (Unix ns), span id and thread id of the earliest span that named one."""
@@ -68,7 +70,8 @@ class TraceMemory:
 
     def keep(self, key: Hashable, notes: TraceNotes) -> None:
         """Remember `notes`, and forget the oldest traces beyond the bounds."""
-        notes.size = len(json.dumps([notes.first_input, notes.last_output, notes.thread, sorted(notes.tags)]))
+        told = (note[2] for note in (notes.first_input, notes.last_output, notes.thread) if note is not None)
+        notes.size = sum(map(len, (*told, *notes.tags))) + _NOTE_BYTES
         old = self._notes.pop(key, None)
         self._bytes += notes.size - (old.size if old is not None else 0)
         self._notes[key] = notes

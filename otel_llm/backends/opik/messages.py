@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from otel_llm.backends.opik.values import compact_json, parsed, text_of
 
-__all__ = ["as_choices", "as_messages", "finish_reason"]
+__all__ = ["FINISH_REASONS", "as_choices", "as_messages", "finish_reason"]
 
-_FINISH_REASONS: Final = {"tool_call": "tool_calls"}
+FINISH_REASONS: Final = {"tool_call": "tool_calls"}
 """The conventions' word -> the chat format's."""
 
 _AUDIO_FORMATS: Final = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-wav": "wav"}
@@ -56,7 +56,7 @@ def as_choices(messages: list[dict[str, Any]], finish_reasons: Any) -> dict[str,
 
 def finish_reason(reason: str) -> str:
     """A finish reason in the chat format's words."""
-    return _FINISH_REASONS.get(reason, reason)
+    return FINISH_REASONS.get(reason, reason)
 
 
 def _from_message(item: dict[str, Any], default_role: str) -> list[dict[str, Any]] | None:

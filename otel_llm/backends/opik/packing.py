@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
+from otel_llm.backends.opik.written import object_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,8 +67,7 @@ def _halves(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 def _body(kind: str, rows: Sequence[Row]) -> bytes:
     """The request's JSON. Text that UTF-8 cannot hold (a lone surrogate) is sent escaped."""
-    document = {_LIST_NAMES.get(kind, kind): [row.body for row in rows]}
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(document, separators=(",", ":")).encode("ascii")
+    # In JSON such a character can only stand inside a string, where Python's way of writing it is JSON's.
+    return f'{{"{_LIST_NAMES.get(kind, kind)}":[{",".join([object_text(row.body) for row in rows])}]}}'.encode(
+        "utf-8", "backslashreplace"
+    )

@@ -13,7 +13,7 @@ from otel_llm import semconv
 if TYPE_CHECKING:
     from otel_llm.backends.opik.values import Attributes
 
-__all__ = ["CANONICAL", "EXCLUDES_CACHED", "provider_of"]
+__all__ = ["CANONICAL", "CONSULTED", "EXCLUDES_CACHED", "provider_of"]
 
 _AMBIGUOUS_GOOGLE: Final = "google"
 _CLAUDE_ON_VERTEX: Final = "anthropic_vertexai"
@@ -79,6 +79,8 @@ _PROVIDER_ATTRIBUTES: Final = (
     semconv.OI_PROVIDER,
     semconv.OI_SYSTEM,
 )
+CONSULTED: Final = frozenset({*_PROVIDER_ATTRIBUTES, semconv.VERCEL_PROVIDER, semconv.SERVER_ADDRESS})
+"""All attributes that `provider_of` asks."""
 
 
 def provider_of(attributes: Attributes, model: str | None) -> str | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from otel_llm import semconv
 from otel_llm.backends.opik import ids
 from otel_llm.backends.opik.content import CONTENT_EVENTS, content_of
 from otel_llm.backends.opik.failures import error_info_of
+from otel_llm.backends.opik.kinds import CONSULTED as _OF_KIND
 from otel_llm.backends.opik.kinds import LLM, model_of, type_of
+from otel_llm.backends.opik.providers import CONSULTED as _OF_PROVIDER
 from otel_llm.backends.opik.providers import provider_of
 from otel_llm.backends.opik.usage import cost_of, ttft_ms_of, usage_of
 from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of, timestamp
+from otel_llm.backends.opik.written import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +106,7 @@ def map_span(
     place = _place(span, attributes, start_ns, settle_millis)
     destination = _destination(attributes, around, routing)
     end_time = timestamp(span.end_time_unix_nano) if span.end_time_unix_nano else None
-    kind = type_of(attributes)
+    kind, model, provider = _facts(attributes)
     content = content_of(span, attributes, is_llm=kind == LLM)
     row: dict[str, Any] = {
         "id": place.span,
@@ -113,17 +117,21 @@ def map_span(
         "type": kind,
         "start_time": timestamp(start_ns),
         "end_time": end_time,
-        "input": content.input,
-        "output": content.output,
-        "metadata": _metadata(span, attributes, content.used, around),
+        "input": None if content.input is None else written(content.input),
+        "output": None if content.output is None else written(content.output),
+        "metadata": written(_metadata(span, attributes, content.used, around)),
         "tags": _tags(attributes) or None,
         "error_info": error_info_of(span, attributes),
         "environment": around.environment,
         "source": "sdk",
         "last_updated_at": end_time if span.end_time_unix_nano >= start_ns else timestamp(start_ns),
     }
-    if kind == LLM:
-        row.update(_model_call(attributes))
+    if kind == LLM:  # the fields that Opik bills and counts by: on other spans a trace would sum them twice
+        row["model"] = model
+        row["provider"] = provider
+        row["usage"] = usage_of(attributes, provider)
+        row["total_estimated_cost"] = cost_of(attributes)
+        row["ttft"] = ttft_ms_of(attributes)
     return MappedSpan(
         row={key: value for key, value in row.items() if value is not None},
         destination=destination,
@@ -196,17 +204,27 @@ def _trace_id(span: Span, start_ns: int, settle_millis: Callable[[bytes, int], i
     return ids.opik_trace_id(span.trace_id, "", start_ns, settled)
 
 
-def _model_call(attributes: Attributes) -> dict[str, Any]:
-    """The fields that Opik bills and counts by; only model calls have them, or a trace would sum them twice."""
+_NAMED: Final = tuple(_OF_KIND | _OF_PROVIDER)
+_Facts: TypeAlias = "tuple[str, str | None, str | None]"
+
+
+def _facts(attributes: Attributes) -> _Facts:
+    """Type, model and provider of a span: many spans share the few attributes that say so."""
+    said = tuple(map(attributes.get, _NAMED))
+    try:
+        return _known_facts(said)
+    except TypeError:  # a list among them
+        return _facts_of(attributes)
+
+
+@lru_cache(maxsize=1024)
+def _known_facts(said: tuple[Any, ...]) -> _Facts:
+    return _facts_of({name: value for name, value in zip(_NAMED, said, strict=True) if value is not None})
+
+
+def _facts_of(attributes: Attributes) -> _Facts:
     model = model_of(attributes)
-    provider = provider_of(attributes, model)
-    return {
-        "model": model,
-        "provider": provider,
-        "usage": usage_of(attributes, provider),
-        "total_estimated_cost": cost_of(attributes),
-        "ttft": ttft_ms_of(attributes),
-    }
+    return type_of(attributes), model, provider_of(attributes, model)
 
 
 def _tags(attributes: Attributes) -> list[str]:

@@ -54,11 +54,16 @@ _DETAILS: Final = (
 )
 """Opik's key (its SDK's spelling, which its price calculator reads) and the attributes it is taken from."""
 
+_DETAIL_NAMES: Final = frozenset(name for _, names in _DETAILS for name in names)
+_COUNTS: Final = frozenset({*_INPUT, *_OUTPUT, *_TOTAL, *_CACHE_READ, *_CACHE_WRITE}) | _DETAIL_NAMES
+
 _COST_ATTRIBUTES: Final = (semconv.COST, semconv.OI_COST, semconv.LOGFIRE_COST, semconv.LITELLM_TOTAL_COST)
 
 
 def usage_of(attributes: Attributes, provider: str | None) -> dict[str, int] | None:
     """Opik's usage map; None where the span reports no tokens."""
+    if attributes.keys().isdisjoint(_COUNTS):
+        return None
     given, completion = _count(attributes, _INPUT), _count(attributes, _OUTPUT)
     read, written = _count(attributes, _CACHE_READ), _count(attributes, _CACHE_WRITE)
     prompt = given
@@ -73,8 +78,9 @@ def usage_of(attributes: Attributes, provider: str | None) -> dict[str, int] | N
         "total_tokens": total,
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
-        **{key: _count(attributes, names) for key, names in _DETAILS},
     }
+    if not attributes.keys().isdisjoint(_DETAIL_NAMES):
+        usage |= {key: _count(attributes, names) for key, names in _DETAILS}
     kept = {key: count for key, count in usage.items() if count is not None and count <= _INT32_MAX}
     return kept or None
 

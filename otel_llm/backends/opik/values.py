@@ -27,12 +27,14 @@ _LAST_MICROSECOND = (1 << 63) // 1000
 def attributes_of(pairs: Iterable[KeyValue]) -> Attributes:
     """OTLP key-value pairs as a dict; of a repeated key the last one counts."""
     # Most values are text that is not empty; asking for that first saves half the time.
-    return {pair.key: pair.value.string_value or value_of(pair.value) for pair in pairs}
+    return {pair.key: (value := pair.value).string_value or value_of(value) for pair in pairs}
 
 
 def value_of(value: AnyValue) -> Any:
     """An OTLP value as JSON: bytes become base64 text, NaN and infinities their names, an empty value None."""
     kind = value.WhichOneof("value")
+    if kind == "int_value":
+        return value.int_value
     if kind is None:
         return None
     if kind == "array_value":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from otel_llm.backends.opik import json_client
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.contracts import Backend, Batch, CheckStatus, Delivered, Rejected, Retry
 from otel_llm.errors import ConfigError
@@ -58,8 +59,9 @@ def test_batch_arrives_once_however_often_it_is_sent(opik: FakeOpik) -> None:
     assert not opik.violations
 
 
-def test_requests_are_compressed_kept_alive_and_in_order(opik: FakeOpik) -> None:
+def test_requests_are_compressed_kept_alive_and_in_order(opik: FakeOpik, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traces go before spans, over one connection, gzipped; the key goes as it is, with the workspace."""
+    monkeypatch.setattr(json_client, "worth_compressing", lambda _base: True)
     backend = _backend(opik.url, api_key="secret-key", workspace="default")
     for _ in range(3):
         assert backend.send(batch_of(trace_bytes(), spans_each=8), timeout=_SECONDS) == Delivered(8)
@@ -70,6 +72,15 @@ def test_requests_are_compressed_kept_alive_and_in_order(opik: FakeOpik) -> None
     assert all(headers[index]["content-encoding"] == "gzip" for index in (1, 3, 5))
     assert opik.most_in_flight == 1
     assert "secret-key" not in repr(backend._options)
+
+
+@pytest.mark.parametrize(
+    ("base", "worth"),
+    [("http://127.0.0.1:5173/api", False), ("http://localhost", False), ("https://opik.example", True)],
+)
+def test_only_what_leaves_this_machine_is_compressed(base: str, worth: bool) -> None:
+    """Bytes that stay on this machine cost less than compressing them."""
+    assert json_client.worth_compressing(base) is worth
 
 
 def test_large_batches_are_divided_by_number_and_by_bytes(opik: FakeOpik) -> None:
