@@ -14,7 +14,7 @@ import contextlib
 import functools
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from opentelemetry import baggage, propagate
 from opentelemetry import context as otel_context
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVE_CALL_KEY",
     "NOBODY",
+    "IdSource",
     "Identity",
     "active_call",
     "carry",
     "current_identity",
     "headers",
+    "id_source",
     "identity_in",
     "tenant",
+    "with_id_source",
     "with_identity",
 ]
 
@@ -191,3 +194,28 @@ ACTIVE_CALL_KEY = otel_context.create_key("otel_llm.active_call")
 def active_call(context: Context | None = None) -> object | None:
     """The recorded LLM call that `context` (the current one for None) runs inside, or None outside of one."""
     return otel_context.get_value(ACTIVE_CALL_KEY, context)
+
+
+class IdSource(Protocol):
+    """Where ids come from that must be the same when the work is done again."""
+
+    def trace_id(self) -> int:
+        """The next trace id, 128 bits."""
+        ...
+
+    def span_id(self) -> int:
+        """The next span id, 64 bits, not zero."""
+        ...
+
+
+_ID_SOURCE_KEY = otel_context.create_key("otel_llm.id_source")
+
+
+def id_source() -> IdSource | None:
+    """Where the ids of spans that begin now come from; None for the usual random ones."""
+    return otel_context.get_value(_ID_SOURCE_KEY)  # type: ignore[return-value]  # only `with_id_source` writes it
+
+
+def with_id_source(source: IdSource | None, context: Context) -> Context:
+    """A copy of `context` in which spans get their ids from `source`; random ones for None."""
+    return otel_context.set_value(_ID_SOURCE_KEY, source, context)

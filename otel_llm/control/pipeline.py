@@ -37,6 +37,7 @@ from otel_llm.processors.inline_media import InlineMedia
 from otel_llm.processors.limits import SizeLimits
 from otel_llm.processors.overlap import OverlapFilter
 from otel_llm.processors.redaction import Redaction, Redactor
+from otel_llm.processors.replay import ReplayFilter
 from otel_llm.processors.tally import Tally
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _made_provider(config: Config) -> TracerProvider:
 def _processor(
     config: Config, channels: list[Channel], http_filter: HttpScopeFilter, tally: Tally, redaction: Redaction
 ) -> SpanPipeline:
-    overlap = OverlapFilter(is_recording)
+    overlap, replay = OverlapFilter(is_recording), ReplayFilter()
     identity = IdentityStamp(
         default_tenant=config.tenant_default,
         from_baggage=config.tenant_from_baggage,
@@ -178,9 +179,9 @@ def _processor(
     limits = SizeLimits(max_value_bytes=config.max_value_bytes, max_span_bytes=config.max_span_bytes)
     return SpanPipeline(
         _fan_out([channel.processor for channel in channels]),
-        on_start=[identity, overlap.on_start, http_filter.on_start],
+        on_start=[identity, replay.on_start, overlap.on_start, http_filter.on_start],
         # Redaction is the last that changes a span; the tally only counts, and sees no more than a backend does.
-        on_end=[overlap, http_filter, ContentPolicy.of(config), InlineMedia(), limits, redaction, tally],
+        on_end=[replay, overlap, http_filter, ContentPolicy.of(config), InlineMedia(), limits, redaction, tally],
         ledgers=[ledger for channel in channels for ledger in channel.ledgers],
     )
 

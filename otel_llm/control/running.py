@@ -194,6 +194,12 @@ def current_config() -> Config | None:
     return pipeline.config if pipeline is not None else None
 
 
+def current_provider() -> TracerProvider | None:
+    """The tracer provider that this process records on; None where nothing runs."""
+    pipeline = _running.pipeline
+    return pipeline.provider if pipeline is not None else None
+
+
 def status() -> Status:
     """What runs in this process and where its spans are; never waits for a network."""
     pipeline = _running.pipeline

@@ -20,6 +20,8 @@ from typing import Final
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from otel_llm.context import id_source
+
 __all__ = [
     "FOREIGN_STEP_MS",
     "TRACESTATE_KEY",
@@ -97,15 +99,22 @@ class Uuid7IdGenerator(IdGenerator):
     """Makes trace ids that are UUIDv7, and random span ids; every bit comes from the operating system.
 
     A forked child never repeats its parent's ids. The 62 bits after the variant are random,
-    so `TraceIdRatioBased` (which reads the last 56) samples as it should.
+    so `TraceIdRatioBased` (which reads the last 56) samples as it should. Where the context names a source of ids
+    (in a workflow, which is replayed and must then make the same ones), they come from there.
     """
 
     def generate_trace_id(self) -> int:
         """A 128-bit UUIDv7 of this millisecond."""
+        source = id_source()
+        if source is not None:
+            return source.trace_id()
         return int.from_bytes(_uuid7_bytes(time.time_ns() // 1_000_000, _entropy.take()), "big")
 
     def generate_span_id(self) -> int:
         """A random 64-bit number other than zero."""
+        source = id_source()
+        if source is not None:
+            return source.span_id()
         while True:
             span_id = int.from_bytes(_entropy.take()[:8], "big")
             if span_id:

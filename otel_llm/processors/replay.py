@@ -1,0 +1,75 @@
+"""The program's own spans in Temporal workflows: dropped where the workflow is only being replayed.
+
+Workflow code is run again whenever a worker takes a workflow over, and what it records then has been recorded before.
+A workflow task that fails is run again too, not as a replay: its spans have ids that are the same each time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span
+
+    from otel_llm.processors.draft import SpanDraft
+
+__all__ = ["ReplayFilter"]
+
+_CAPACITY: Final = 10_000
+
+
+class ReplayFilter:
+    """End stage: drops spans of workflows that end in a replay, or have ended before (of the last 10,000).
+
+    Start stage `on_start`: gives spans that begin in a replay their time.
+    """
+
+    name = "replay"
+    drop_reason = "replay"
+
+    def __init__(self) -> None:
+        self._ended: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            reset = weakref.WeakMethod(self.reset_after_fork)
+            os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
+
+    def on_start(self, span: Span, parent_context: Context | None) -> None:  # noqa: ARG002  (start stages get both)
+        """A span that begins in a replay and ends after it has begun when its workflow got there first."""
+        workflow = _workflow()
+        if workflow is not None and workflow.unsafe.is_replaying_history_events():
+            span._start_time = min(workflow.time_ns(), span._start_time or workflow.time_ns())  # noqa: SLF001  (no other way)
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft | None:
+        """`draft`, or None where it is not news."""
+        workflow = _workflow()
+        if workflow is None:
+            return draft
+        if workflow.unsafe.is_replaying_history_events():
+            return None
+        return None if self._has_ended((draft.context.trace_id, draft.context.span_id)) else draft
+
+    def reset_after_fork(self) -> None:
+        """Take a lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    def _has_ended(self, ids: tuple[int, int]) -> bool:
+        with self._lock:
+            if ids in self._ended:
+                return True
+            self._ended[ids] = None
+            if len(self._ended) > _CAPACITY:
+                self._ended.popitem(last=False)
+            return False
+
+
+def _workflow() -> Any:
+    """Temporal's workflow module if the program has loaded it and this is workflow code; else None."""
+    workflow = sys.modules.get("temporalio.workflow")
+    return workflow if workflow is not None and workflow.in_workflow() else None
