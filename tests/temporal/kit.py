@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEADLINE = 60.0
 """Seconds after which something that should have happened has not."""
+LONG = 240.0
+"""The same for what imports litellm first, on a machine that has much else to do."""
 
 
 class Seen:
@@ -82,9 +84,9 @@ class Recorded:
         return self.named(name)
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], seconds: float = DEADLINE) -> None:
     """Poll until `condition()` holds; fails the test when the time is up."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.05)

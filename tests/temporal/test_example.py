@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -14,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_llm.testing import FakeProvider
-from tests.e2e.lifecycle_kit import eventually
 from tests.fakes.opik.server import FakeOpik
 from tests.fakes.otlp_receiver import OtlpReceiver
-from tests.temporal.kit import Seen, new_id
+from tests.temporal.kit import LONG, Seen, new_id, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXAMPLE = Path(__file__).parents[2] / "examples/temporal_worker"
-LONGEST = 90
 CALLS = 6
 """Two tenants with three calls each."""
 
@@ -39,7 +38,7 @@ def worker(environ: dict[str, str], directory: Path) -> Iterator[subprocess.Pope
         yield process
     finally:
         process.kill()
-        process.wait(LONGEST)
+        process.wait(LONG)
 
 
 def used(address: str, directory: Path, **settings: str) -> tuple[dict[str, Any], str]:
@@ -57,7 +56,7 @@ def used(address: str, directory: Path, **settings: str) -> tuple[dict[str, Any]
             **settings,
         }
         with worker(environ, directory) as process:
-            eventually(lambda: "health at" in printed.read_text() or process.poll() is not None, "the worker's start")
+            asyncio.run(until(lambda: "health at" in printed.read_text() or process.poll() is not None, LONG))
             assert process.poll() is None, printed.read_text()
             health = printed.read_text().split("health at ")[1].split()[0]
             started = subprocess.run(
@@ -66,7 +65,7 @@ def used(address: str, directory: Path, **settings: str) -> tuple[dict[str, Any]
                 env=environ,
                 capture_output=True,
                 text=True,
-                timeout=LONGEST,
+                timeout=LONG,
                 check=False,
             )
             assert started.returncode == 0, started.stderr + printed.read_text()
@@ -76,23 +75,24 @@ def used(address: str, directory: Path, **settings: str) -> tuple[dict[str, Any]
             def delivered() -> bool:
                 return status(health)["backends"][0]["delivered"] > CALLS
 
-            eventually(delivered, "delivery")
+            asyncio.run(until(delivered))
             found = status(health)
-            with urllib.request.urlopen(f"{health}/readyz", timeout=LONGEST) as answer:
+            with urllib.request.urlopen(f"{health}/readyz", timeout=LONG) as answer:
                 assert answer.status == 200
             process.terminate()
-            assert process.wait(LONGEST) == 0, printed.read_text()
+            assert process.wait(LONG) == 0, printed.read_text()
     return found, printed.read_text()
 
 
 def status(health: str) -> dict[str, Any]:
     """The page /status."""
-    with urllib.request.urlopen(f"{health}/status", timeout=LONGEST) as answer:
+    with urllib.request.urlopen(f"{health}/status", timeout=LONG) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_with_a_sidecar(address: str, tmp_path: Path) -> None:
     """Over OTLP: a trace for each review, with the right tenant and every LLM call below its activity."""
     with OtlpReceiver() as receiver:
@@ -114,6 +114,7 @@ def test_with_a_sidecar(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_with_opik(address: str, tmp_path: Path) -> None:
     """Straight to Opik: the same by another word, and Opik has no objection to any row."""
     with FakeOpik() as opik:

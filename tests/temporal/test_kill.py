@@ -18,14 +18,13 @@ import otel_llm
 from otel_llm.testing import FakeProvider
 from tests.fakes.http_server import Reply, Request
 from tests.fakes.otlp_receiver import OtlpReceiver
-from tests.temporal.kit import Seen, connected, new_id, until
+from tests.temporal.kit import LONG, Seen, connected, new_id, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("killed_worker.py")
-LONGEST = 90
 
 
 class Backend(OtlpReceiver):
@@ -59,10 +58,11 @@ def worker(directory: Path, *arguments: str, **settings: str) -> Iterator[subpro
         yield process
     finally:
         process.kill()
-        process.wait(LONGEST)
+        process.wait(LONG)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_killed_in_mid_activity_with_the_backend_down(address: str, tmp_path: Path) -> None:
     """Every span that ended arrives once: of the killed attempt, of the next one, and of the workflow, as one trace."""
     name, done = new_id("killed"), tmp_path / "in-the-middle"
@@ -72,16 +72,16 @@ async def test_killed_in_mid_activity_with_the_backend_down(address: str, tmp_pa
         with otel_llm.tenant("acme"):
             handle = await client.start_workflow("Answer", id=name, task_queue=name)
         with worker(tmp_path, address, name, **settings) as first:
-            await until(lambda: done.exists() or first.poll() is not None)
+            await until(lambda: done.exists() or first.poll() is not None, LONG)
             assert done.exists(), (tmp_path / "output.txt").read_text()
             first.kill()
-            first.wait(LONGEST)
+            first.wait(LONG)
         assert int(done.read_text()) > 0, "what had ended should have waited on disk"
         with worker(tmp_path, address, name, **settings) as second:
             assert await handle.result() == "first second"
             receiver.down = False
             second.terminate()
-            second.wait(LONGEST)
+            second.wait(LONG)
         assert second.returncode == 0, (tmp_path / "output.txt").read_text()
         deliver_the_rest(tmp_path, settings)
         spans = [Seen(message) for message in receiver.spans]
@@ -114,7 +114,7 @@ def deliver_the_rest(directory: Path, settings: dict[str, str]) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=LONGEST,
+        timeout=LONG,
         check=False,
     )
     assert shipped.returncode == 0, json.dumps([shipped.stdout, shipped.stderr])
