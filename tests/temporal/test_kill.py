@@ -78,7 +78,7 @@ async def test_killed_in_mid_activity_with_the_backend_down(address: str, tmp_pa
             first.wait(LONG)
         assert int(done.read_text()) > 0, "what had ended should have waited on disk"
         with worker(tmp_path, address, name, **settings) as second:
-            assert await handle.result() == "first second"
+            assert await handle.result() == "You said: first You said: second"
             receiver.down = False
             second.terminate()
             second.wait(LONG)
