@@ -106,7 +106,8 @@ class StreamReader:
         usage = _latest(found)
         heard = self._estimate() if cut_short else None
         if heard is not None and (heard.output or 0) > (usage.output or 0):
-            return replace(usage, output=heard.output, estimated=True)
+            # The kinds within the output were counted with the provisional total, and litellm prices by them.
+            return replace(usage, output=heard.output, text_output=None, provider_cost=None, estimated=True)
         return usage
 
     def priceable(self, usage: Usage | None) -> object:
