@@ -151,6 +151,15 @@ DOCTOR: Final = "otel_llm.doctor"
 OPERATION_DETAIL: Final = "otel_llm.litellm.call"
 """The litellm function that was called, for example `acompletion`."""
 
+SAMPLING_RATE: Final = "otel_llm.sampling.rate"
+"""Double, 0 to 1: the probability with which a span like this one is kept. Absent where nothing is sampled."""
+SAMPLING_REASON: Final = "otel_llm.sampling.reason"
+"""Why the span was kept: `ratio`, `error`, `slow`, `expensive`, or `trace` (another span of its trace was)."""
+SAMPLING_CONTENT_LEFT_OUT: Final = "otel_llm.sampling.content_left_out"
+"""True where the span was kept and its content was not."""
+SAMPLING_LEFT_OUT: Final = "otel_llm.sampling.left_out"
+"""On what the local store alone gets of a span that was left out: `sampled` (by us), `not_sampled` (by the program)."""
+
 FEEDBACK_SCOPE: Final = "otel_llm.feedback"
 """Instrumentation scope of the records that `otel_llm.add_feedback` makes."""
 FEEDBACK_OF: Final = "otel_llm.feedback.of"
@@ -216,6 +225,34 @@ EXCEPTION_EVENT: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+
+# --- metrics -------------------------------------------------------------------------------------------------
+METRIC_INFERENCE_DURATION: Final = "gen_ai.client.inference.duration"
+METRIC_INFERENCE_FIRST_CHUNK: Final = "gen_ai.client.inference.time_to_first_chunk"
+METRIC_USAGE_INPUT: Final = "gen_ai.client.inference.usage.input_tokens"
+METRIC_USAGE_OUTPUT: Final = "gen_ai.client.inference.usage.output_tokens"
+METRIC_USAGE_CACHE_READ: Final = "gen_ai.client.inference.usage.cache_read.input_tokens"
+METRIC_USAGE_CACHE_WRITE: Final = "gen_ai.client.inference.usage.cache_write.input_tokens"
+METRIC_USAGE_REASONING: Final = "gen_ai.client.inference.usage.reasoning.output_tokens"
+METRIC_OPERATION_INPUT: Final = "gen_ai.client.inference.operation.input_tokens"
+METRIC_OPERATION_OUTPUT: Final = "gen_ai.client.inference.operation.output_tokens"
+METRIC_OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
+"""gen B; in gen C of operations that are no inference."""
+METRIC_OPERATION_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
+"""gen B."""
+METRIC_TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105  (tokens of a model, none of a key)
+"""gen B; what every library emits in November 2026."""
+METRIC_COST: Final = "otel_llm.cost"
+"""Ours: USD. The conventions have no cost yet."""
+METRIC_COST_SAVED: Final = "otel_llm.cost.saved"
+METRIC_COST_UNKNOWN: Final = "otel_llm.cost.unknown"
+"""Ours: calls whose price is not known."""
+TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105
+TOKEN_MODALITY: Final = "gen_ai.token.modality"  # noqa: S105
+METRIC_OVERFLOW: Final = "otel.metric.overflow"
+
+INFERENCE_OPERATIONS: Final = frozenset({OP_CHAT, OP_TEXT_COMPLETION, OP_GENERATE_CONTENT})
+"""Operations that the conventions' inference metrics are about."""
 
 # --- older names that we read, never write -----------------------------------------------------------------
 OLDER_NAMES: Final[dict[str, str]] = {

@@ -52,6 +52,13 @@ def _otlp_endpoint(values: _Values) -> Computed:
     return Computed(_OTLP_GRPC if values["otlp.protocol"] == "grpc" else _OTLP_HTTP)
 
 
+def _metrics_endpoint(values: _Values) -> Computed:
+    endpoint: str = values["otlp.endpoint"]
+    return Computed(
+        endpoint.removesuffix("/v1/traces") + "/v1/metrics" if endpoint.endswith("/v1/traces") else endpoint
+    )
+
+
 def _opik_url(values: _Values) -> Computed:
     """Opik's keys may carry their server: `key*base64({"baseUrl": ...})`; the API is at `opik/api/` there."""
     base = _base_url_in(values["opik.api_key"] or "")
@@ -85,6 +92,8 @@ COMPUTED: Final[dict[str, Callable[[_Values], Computed]]] = {
     "file_path": lambda values: Computed(values["state_dir"] / "spans.jsonl"),
     "model_aliases": lambda _: Computed(MappingProxyType({})),
     "otlp.endpoint": _otlp_endpoint,
+    "metrics.endpoint": _metrics_endpoint,
+    "sampling.tenants": lambda _: Computed(MappingProxyType({})),
     "otlp.headers": lambda _: Computed(MappingProxyType({})),
     "opik.url": _opik_url,
     "opik.tenants": lambda _: Computed(MappingProxyType({})),

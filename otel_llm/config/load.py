@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.config.aliases import as_bool
 from otel_llm.config.defaults import COMPUTED
-from otel_llm.config.model import Config, OpikSettings, OtlpSettings, SpoolSettings
+from otel_llm.config.model import (
+    Config,
+    MetricsSettings,
+    OpikSettings,
+    OtlpSettings,
+    SamplingSettings,
+    SpoolSettings,
+)
 from otel_llm.config.parse import parse
 from otel_llm.config.problems import USERS_OF, Problems
 from otel_llm.config.settings import SETTINGS
@@ -117,6 +124,8 @@ def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
     top = {name: value for name, value in values.items() if "." not in name}
     return Config(
         **top,
+        sampling=SamplingSettings(**_group(values, "sampling.")),
+        metrics=MetricsSettings(**_group(values, "metrics.")),
         otlp=OtlpSettings(**_group(values, "otlp.")),
         opik=OpikSettings(**_group(values, "opik.")),
         spool=SpoolSettings(**_group(values, "spool.")),

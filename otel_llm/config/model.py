@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Config", "OpikSettings", "OtlpSettings", "SettingValue", "SpoolSettings"]
+__all__ = [
+    "Config",
+    "MetricsSettings",
+    "OpikSettings",
+    "OtlpSettings",
+    "SamplingSettings",
+    "SettingValue",
+    "SpoolSettings",
+]
 
 
 class SettingValue(NamedTuple):
@@ -104,6 +112,45 @@ class SpoolSettings(_Masked):
 
 
 @dataclass(frozen=True, repr=False)
+class SamplingSettings(_Masked):
+    """Which spans are kept."""
+
+    prefix: ClassVar[str] = "sampling."
+
+    ratio: float
+    tenants: Mapping[str, str]
+    """Tenant -> its ratio, written as a number."""
+    errors: bool
+    slow: float | None
+    """Seconds."""
+    expensive: float | None
+    """USD."""
+    content_ratio: float
+
+
+@dataclass(frozen=True, repr=False)
+class MetricsSettings(_Masked):
+    """Which metrics there are, and where they go."""
+
+    prefix: ClassVar[str] = "metrics."
+
+    generation: Literal["both", "new", "old"]
+    export: Literal["program", "otlp"]
+    endpoint: str
+    interval: float
+    """Seconds."""
+    tenants: int
+    models: int
+    estimated_tokens: bool
+
+    @property
+    def metrics_url(self) -> str:
+        """The full address for `http/protobuf`: `/v1/metrics` is added where `endpoint` has no path."""
+        parts = urlsplit(self.endpoint)
+        return self.endpoint if parts.path.strip("/") else parts._replace(path="/v1/metrics").geturl()
+
+
+@dataclass(frozen=True, repr=False)
 class Config(_Masked):
     """All settings; units and meanings stand in `settings.py` and docs/settings.md. Made by `load` only."""
 
@@ -140,6 +187,8 @@ class Config(_Masked):
     content_images: Literal["off", "metadata", "on"]
     redact: tuple[str, ...]
     pseudonym_key: str | None
+    sampling: SamplingSettings
+    metrics: MetricsSettings
     otlp: OtlpSettings
     opik: OpikSettings
     spool: SpoolSettings

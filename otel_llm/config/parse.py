@@ -197,6 +197,8 @@ def _mapping(setting: Setting, raw: object) -> Mapping[str, str]:
         raise _WrongKindError(f"is of type {type(raw).__name__}, not a table of names and values")
     values: dict[str, str] = {}
     for number, (name, value) in enumerate(pairs, start=1):
+        if setting.at_least is not None:
+            value = repr(_float(setting, value))  # noqa: PLW2901  (a mapping to numbers: TOML has them as such)
         if not isinstance(name, str) or not isinstance(value, str) or not name.strip():
             raise ValueError(f"entry {number} is not a name with a text as its value")
         _refuse_control_characters(name + value)

@@ -20,6 +20,7 @@ from otel_llm.config.aliases import (
     resource_attribute,
 )
 from otel_llm.config.setting import Kind, Setting
+from otel_llm.config.settings_sampling import METRICS, SAMPLING
 
 __all__ = [
     "BACKENDS",
@@ -464,6 +465,8 @@ GROUPS: Final = {
     "General": _GENERAL,
     "Batching and limits": _BATCHING,
     "Privacy": _PRIVACY,
+    "Sampling": SAMPLING,
+    "Metrics": METRICS,
     "OTLP": _OTLP,
     "Opik": _OPIK,
     "Spool": _SPOOL,

@@ -85,7 +85,7 @@ def _status() -> Page:
 
 
 def _metrics() -> Page:
-    body = metrics_page(running.status(), running.tally_report(), VERSION)
+    body = metrics_page(running.status(), running.tally_report(), VERSION, running.measures_report())
     return Page(200, CONTENT_TYPE, body.encode())
 
 

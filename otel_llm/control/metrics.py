@@ -12,7 +12,7 @@ the same numbers, so they must not be added up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from otel_llm.control.exposition import Family, render
 from otel_llm.control.health import STATES
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from otel_llm.control.health import BackendStatus
     from otel_llm.control.running import Status
+    from otel_llm.processors.call_metrics import MeasuresReport
     from otel_llm.processors.tally import TallyReport, Usage
 
 __all__ = ["metrics_page"]
@@ -32,12 +33,31 @@ _DROPPED_REASONS: Final = ("queue_full", "spool_full", "memory_full", "expired",
 """Shown as zero before the first loss: Prometheus sees an increase only between two samples of a series."""
 
 
-def metrics_page(status: Status, tally: TallyReport | None, version: str) -> str:
+def metrics_page(
+    status: Status, tally: TallyReport | None, version: str, measures: MeasuresReport | None = None
+) -> str:
     """The whole page in the Prometheus text format."""
     families = [*_process(status, version), *_backends(status.backends)]
     if tally is not None:
         families += [*_usage(tally.usage), _errors(tally.errors)]
-    return render(families)
+    return render([*families, *_measures(measures or {})])
+
+
+def _measures(report: MeasuresReport) -> list[Family]:
+    """The conventions' metrics as a Prometheus exporter would spell them."""
+    families = []
+    for measure, all_series in report.items():
+        base = measure.name.replace(".", "_") + ("_seconds" if measure.unit == "s" else "")
+        kind: Literal["histogram", "counter"] = "histogram" if measure.bounds else "counter"
+        family = Family(base if measure.bounds else f"{base}_total", kind, measure.about)
+        for series in all_series:
+            labels = {name.replace(".", "_"): str(value) for name, value in series.labels}
+            if measure.bounds:
+                family.add_histogram(measure.bounds, series.buckets, series.total, labels)
+            else:
+                family.add(series.total, labels)
+        families.append(family)
+    return families
 
 
 def _process(status: Status, version: str) -> list[Family]:

@@ -1,7 +1,8 @@
 """Assembly: the one place where settings become a working pipeline.
 
-    LLM call -> recorder -> SpanPipeline (identity, overlap, content, limits, redaction) -> queue -> exporter -> backend
-                                                                             \\-> spool -> courier -> backend
+    LLM call -> recorder -> SpanPipeline (identity, overlap, sampling, content, limits, redaction, counting)
+                                  -> queue -> exporter -> backend
+                                       \\-> spool -> courier -> backend
 
 Backends on this machine (local, file, console) are written to directly; backends behind a network get their
 batches through the spool on disk. Each has its own queue, so a slow one never holds up another.
@@ -10,6 +11,7 @@ batches through the spool on disk. Each has its own queue, so a slow one never h
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ from otel_llm import backends, semconv
 from otel_llm.config import NO_BACKEND
 from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel
+from otel_llm.control.metric_export import MetricExport
 from otel_llm.control.version import VERSION
 from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
 from otel_llm.instrumentation.http import HttpInstrumentation
@@ -29,16 +32,21 @@ from otel_llm.instrumentation.litellm.instrumentor import is_recording
 from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.instrumentation.recorder import Recorder
 from otel_llm.pricing import NO_PRICES, load_prices
+from otel_llm.processors.call_metrics import CallMetrics, MeterSink, PageSink
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.content_policy import ContentPolicy
 from otel_llm.processors.http_scope import HttpScopeFilter
 from otel_llm.processors.identity import IdentityStamp
 from otel_llm.processors.inline_media import InlineMedia
+from otel_llm.processors.label_bounds import LabelBounds
 from otel_llm.processors.limits import SizeLimits
+from otel_llm.processors.measures import MeasureRules
 from otel_llm.processors.overlap import OverlapFilter
 from otel_llm.processors.redaction import Redaction, Redactor
 from otel_llm.processors.replay import ReplayFilter
+from otel_llm.processors.sampling import Sampling, SamplingRules
 from otel_llm.processors.tally import Tally
+from otel_llm.processors.waiting_room import WaitingRoom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +65,22 @@ _DIRECT: Final = frozenset({"local", "file", "console"})
 """Backends on this machine: handing a batch over is as durable as spooling it."""
 
 
+_KEEPS_TOTALS: Final = frozenset({"local"})
+"""Backends that add up themselves what the program used, so that they must hear of every call."""
+
+
+class Counting:
+    """The stages that only count: every call, kept or not, and as it looks after redaction."""
+
+    def __init__(self, config: Config, meter_provider: MeterProvider | None) -> None:
+        bounds = LabelBounds(tenants=config.metrics.tenants, models=config.metrics.models)
+        rules = MeasureRules(config.metrics.generation, config.metrics.estimated_tokens)
+        self.export = MetricExport(config, meter_provider)
+        self.tally = Tally(bounds=bounds)
+        self.page = PageSink()
+        self.measuring = CallMetrics([self.page, MeterSink(self.export.provider, rules, VERSION)], rules, bounds)
+
+
 @dataclass
 class Pipeline:
     """Everything that one `configure` built, and how to take it down again."""
@@ -66,8 +90,8 @@ class Pipeline:
     owns_provider: bool
     """True when the provider was made here, because the program had none that spans could join."""
     processor: SpanPipeline | None
-    tally: Tally
-    """Calls, tokens and money of this process, for `/metrics`."""
+    counting: Counting
+    """What calls of this process used, for `/metrics` and for a meter provider."""
     channels: list[Channel] = field(default_factory=list)
     recorder: Recorder | None = None
     http: list[HttpInstrumentation] = field(default_factory=list)
@@ -82,12 +106,15 @@ class Pipeline:
             use_prices(NO_PRICES)
         for instrumentation in self.http:
             instrumentation.end()
+        end = time.monotonic() + timeout
+        self.counting.export.begin_close(timeout)
         for channel in self.channels:
             channel.hurry(timeout)
         if self.processor is not None:
             self.processor.shutdown()
         for channel in self.channels:
             channel.close(timeout)
+        self.counting.export.wait(max(0.0, end - time.monotonic()))
 
 
 def assemble(
@@ -107,10 +134,10 @@ def assemble(
     channels = _channels(config)
     provider, owned = _provider(config, tracer_provider)
     http_filter = HttpScopeFilter()
-    tally = Tally()
-    processor = _processor(config, channels, http_filter, tally, Redaction.of(config, redactors))
+    counting = Counting(config, meter_provider)
+    processor = _processor(config, channels, http_filter, counting, Redaction.of(config, redactors))
     provider.add_span_processor(processor)
-    pipeline = Pipeline(config, provider, owned, processor, tally, channels, redactors=tuple(redactors))
+    pipeline = Pipeline(config, provider, owned, processor, counting, channels, redactors=tuple(redactors))
     _instrument(pipeline, meter_provider, prices)
     return pipeline
 
@@ -168,7 +195,7 @@ def _made_provider(config: Config) -> TracerProvider:
 
 
 def _processor(
-    config: Config, channels: list[Channel], http_filter: HttpScopeFilter, tally: Tally, redaction: Redaction
+    config: Config, channels: list[Channel], http_filter: HttpScopeFilter, counting: Counting, redaction: Redaction
 ) -> SpanPipeline:
     overlap, replay = OverlapFilter(is_recording), ReplayFilter()
     identity = IdentityStamp(
@@ -177,12 +204,31 @@ def _processor(
         baggage_tenant_key=config.tenant_baggage_key,
     )
     limits = SizeLimits(max_value_bytes=config.max_value_bytes, max_span_bytes=config.max_span_bytes)
+    rules = SamplingRules.of(config)
     return SpanPipeline(
         _fan_out([channel.processor for channel in channels]),
         on_start=[identity, replay.on_start, overlap.on_start, http_filter.on_start],
-        # Redaction is the last that changes a span; the tally only counts, and sees no more than a backend does.
-        on_end=[replay, overlap, http_filter, ContentPolicy.of(config), InlineMedia(), limits, redaction, tally],
+        # Redaction is the last that changes a span; the others only count, and see no more than a backend does.
+        on_end=[
+            replay,
+            overlap,
+            http_filter,
+            Sampling(rules),
+            ContentPolicy.of(config),
+            InlineMedia(),
+            limits,
+            redaction,
+            counting.tally,
+            counting.measuring,
+        ],
         ledgers=[ledger for channel in channels for ledger in channel.ledgers],
+        waiting_room=WaitingRoom() if rules.rescues else None,
+        facts_to=[
+            (channel.processor, ledger)
+            for channel in channels
+            for ledger in channel.ledgers
+            if ledger.backend in _KEEPS_TOTALS
+        ],
     )
 
 
@@ -199,7 +245,7 @@ def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices
     config = pipeline.config
     pipeline.recorder = Recorder(
         pipeline.provider,
-        meter_provider,
+        measures=False,
         version=VERSION,
         capture_content=config.captures_content,
         baggage_tenant_key=config.tenant_baggage_key if config.tenant_from_baggage else None,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from otel_llm.config import Config
     from otel_llm.control.channels import ChannelReport
     from otel_llm.control.health_server import HealthServer
+    from otel_llm.processors.call_metrics import MeasuresReport
     from otel_llm.processors.redaction import Redactor
     from otel_llm.processors.tally import TallyReport
 
@@ -46,7 +47,7 @@ class Status:
     backends: tuple[BackendStatus, ...] = ()
     instrumented: tuple[Instrumented, ...] = ()
     dropped_before_queue: dict[str, int] = field(default_factory=dict)
-    """Spans that no backend was meant to get, by reason: duplicates, HTTP requests outside of calls."""
+    """Spans that no backend was meant to get, by reason: duplicates, HTTP requests outside of calls, sampled out."""
     faults: dict[str, int] = field(default_factory=dict)
     """Our own faults by place; each was kept away from the program."""
     health_url: str | None = None
@@ -111,7 +112,7 @@ class _Running:
         self.stopped = ()
         self.monitor = HealthMonitor()
         self.watch = HealthWatch(status)
-        pipeline.tally.on_span = self.watch.span_ended
+        pipeline.counting.tally.on_span = self.watch.span_ended
         if pipeline.config.health_port is not None:
             from otel_llm.control.health_server import HealthServer  # noqa: PLC0415  (loads http.server)
 
@@ -218,7 +219,13 @@ def status() -> Status:
 def tally_report() -> TallyReport | None:
     """Calls, tokens and money of this process since the start; None where nothing runs."""
     pipeline = _running.pipeline
-    return pipeline.tally.report() if pipeline is not None else None
+    return pipeline.counting.tally.report() if pipeline is not None else None
+
+
+def measures_report() -> MeasuresReport:
+    """The conventions' metrics of this process since the start; empty where nothing runs."""
+    pipeline = _running.pipeline
+    return pipeline.counting.page.report() if pipeline is not None else {}
 
 
 def _reports(pipeline: Pipeline) -> list[ChannelReport]:
@@ -234,6 +241,8 @@ def flush(timeout: float = 5.0) -> FlushReport:
     waiting = 0
     for channel in channels:
         waiting += channel.flush(max(0.0, timeout - (time.monotonic() - began)))
+    if pipeline is not None:
+        pipeline.counting.export.flush(max(0.0, timeout - (time.monotonic() - began)))
     ledgers = [report.ledger for channel in channels for report in channel.reports()]
     return FlushReport(
         delivered=sum(ledger.delivered for ledger in ledgers),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.invocation import (
     CLIENT_EMBEDDING_CONTEXT_KEY,
@@ -42,6 +43,7 @@ from otel_llm.context import (
 )
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.failures import error_text, error_type, http_status
+from otel_llm.instrumentation.record_all import counting_everything
 from otel_llm.instrumentation.schema import SchemaTracerProvider
 from otel_llm.instrumentation.scope import Scope
 
@@ -75,7 +77,11 @@ class Call:
 
 
 class Recorder:
-    """Starts recordings against one tracer provider (the global one when None)."""
+    """Starts recordings against one tracer provider (the global one when None).
+
+    With `measures`, upstream's metrics go to `meter_provider` (the global one when None). Without, somebody else
+    measures, by the finished spans: all of them are recorded then, sampled or not.
+    """
 
     def __init__(
         self,
@@ -85,13 +91,14 @@ class Recorder:
         version: str = "",
         capture_content: bool = False,
         baggage_tenant_key: str | None = None,
+        measures: bool = True,
     ) -> None:
         self.capture_content = capture_content
         self._baggage_tenant_key = baggage_tenant_key
-        tracers = SchemaTracerProvider(tracer_provider)
+        tracers = SchemaTracerProvider(tracer_provider if measures else counting_everything(tracer_provider))
         self._handler = TelemetryHandler(
             tracer_provider=tracers,
-            meter_provider=meter_provider,
+            meter_provider=meter_provider if measures else NoOpMeterProvider(),
             instrumentation_scope_name=_SCOPE,
             instrumentation_scope_version=version,
         )

@@ -16,12 +16,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Event, SpanProcessor
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanContext, Status, TraceFlags
 
 from otel_llm import semconv
 from otel_llm.faults import guarded, note_fault
 from otel_llm.processors.content_names import FACTS
 from otel_llm.processors.draft import SpanDraft
+from otel_llm.processors.sampling import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,13 +31,19 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
     from otel_llm.ledger import Ledger
+    from otel_llm.processors.waiting_room import WaitingRoom
 
-__all__ = ["EndStage", "SpanPipeline", "StartStage", "strip_content"]
+__all__ = ["NOT_SAMPLED", "EndStage", "SpanPipeline", "StartStage", "strip_content"]
 
 StartStage: TypeAlias = "Callable[[Span, Context | None], None]"
 """Called with the span that begins and the context that it begins in."""
 EndStage: TypeAlias = "Callable[[SpanDraft], SpanDraft | None]"
 """Called with the draft of a span that ended; None drops it. May carry `name`, `fails_closed`, `drop_reason`."""
+
+
+NOT_SAMPLED = "not_sampled"
+"""Reason under which calls that the program's own sampler left out are counted."""
+_KEPT_IDS = frozenset({semconv.USER_ID, semconv.SESSION_ID, semconv.CONVERSATION_ID})
 
 
 class _Stage(NamedTuple):
@@ -52,8 +59,12 @@ class SpanPipeline(SpanProcessor):
     """Runs stages over every span and hands what is left to `inner`.
 
     `on_start` stages may set attributes on the beginning span; `on_end` stages work on a copy of the finished one,
-    in order. Each span that reaches `inner` is counted as created in every one of `ledgers`. Spans that are not
-    sampled end here, as they would in the SDK's BatchSpanProcessor.
+    in order. Each span that reaches `inner` is counted as created in every one of `ledgers`. Spans that the program's
+    own sampler left out end here, as they would in the SDK's BatchSpanProcessor, but for the calls among them: those
+    go through the stages too, so that they are counted.
+
+    `waiting_room` holds spans that sampling left out until their trace is over. `facts_to` get what is left of a
+    left-out call once its texts are gone, each counted in its ledger: so that totals do not change with sampling.
     """
 
     def __init__(
@@ -63,8 +74,12 @@ class SpanPipeline(SpanProcessor):
         on_start: Iterable[StartStage] = (),
         on_end: Iterable[EndStage] = (),
         ledgers: Iterable[Ledger] = (),
+        waiting_room: WaitingRoom | None = None,
+        facts_to: Iterable[tuple[SpanProcessor, Ledger]] = (),
     ) -> None:
         self._inner = inner
+        self._waiting_room = waiting_room
+        self._facts_to = tuple(facts_to)
         self._on_start = tuple((stage, f"start stage {_name_of(stage)}") for stage in on_start)
         self._on_end = tuple(_described(stage) for stage in on_end)
         self._ledgers = tuple(ledgers)
@@ -95,21 +110,28 @@ class SpanPipeline(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Copy the span, run the end stages, pass it on."""
-        if span.context is None or not span.context.trace_flags.sampled:
+        if span.context is None:
+            return
+        sampled = span.context.trace_flags.sampled
+        if not sampled and (span.attributes or {}).get(semconv.OPERATION_NAME) not in semconv.LLM_OPERATIONS:
             return
         if self._ended:  # a provider keeps its processors, also that of a pipeline which another has replaced
             self._drop("shutdown")
             return
         try:
-            draft = self._staged(SpanDraft(span))
-            if draft is not None:
-                self._pass_on(draft.to_span())
+            draft = SpanDraft(span)
+            draft.left_out = "" if sampled else NOT_SAMPLED
+            staged = self._staged(draft)
+            if staged is not None:
+                self._settle(staged)
         except Exception as error:  # noqa: BLE001  (whatever fails here must not reach the program's call)
             note_fault("span pipeline", error)
             self._drop("pipeline_error")
 
     def shutdown(self) -> None:
         """Shut the inner processor down, which delivers what is queued; spans that end later are dropped."""
+        if self._waiting_room is not None:
+            self._drop(LEFT_OUT, self._waiting_room.clear())
         self._inner.shutdown()
         self._ended = True
 
@@ -137,14 +159,52 @@ class SpanPipeline(SpanProcessor):
             draft = kept
         return draft
 
+    def _settle(self, draft: SpanDraft) -> None:
+        """Pass on what is kept; of what is left out, its facts at once, whatever becomes of the rest later."""
+        if draft.left_out:
+            self._send_facts(draft)
+        if self._waiting_room is not None and draft.left_out != NOT_SAMPLED:
+            kept, left_out = self._waiting_room.settle(draft)
+            for span in kept:
+                self._pass_on(span)
+            self._drop(LEFT_OUT, left_out)
+        elif draft.left_out:
+            self._drop(draft.left_out)
+        else:
+            self._pass_on(draft.to_span())
+
+    def _send_facts(self, draft: SpanDraft) -> None:
+        if self._facts_to and draft.attributes.get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS:
+            span = _facts_of(draft)
+            for processor, ledger in self._facts_to:
+                ledger.created()
+                processor.on_end(span)
+
     def _pass_on(self, span: ReadableSpan) -> None:
         for ledger in self._ledgers:
             ledger.created()
         self._inner.on_end(span)
 
-    def _drop(self, reason: str) -> None:
-        with self._lock:
-            self._dropped[reason] += 1
+    def _drop(self, reason: str, spans: int = 1) -> None:
+        if spans:
+            with self._lock:
+                self._dropped[reason] += spans
+
+
+def _facts_of(draft: SpanDraft) -> ReadableSpan:
+    """A call reduced to what one counts by: names and numbers, and whom it was for."""
+    made = draft.copy()
+    made.attributes = {
+        key: value
+        for key, value in draft.attributes.items()
+        if key in FACTS or key in _KEPT_IDS or isinstance(value, (int, float))
+    }
+    made.attributes[semconv.SAMPLING_LEFT_OUT] = draft.left_out
+    made.events = ()
+    context = draft.context
+    flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)  # or the SDK's queue would turn it away
+    made.context = SpanContext(context.trace_id, context.span_id, context.is_remote, flags, context.trace_state)
+    return made.to_span()
 
 
 def strip_content(draft: SpanDraft) -> None:

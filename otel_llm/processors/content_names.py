@@ -35,6 +35,8 @@ FACTS: Final = frozenset(
         semconv.TENANT_ID,
         semconv.COST_STATUS,
         semconv.STREAM_END,
+        semconv.SAMPLING_REASON,
+        semconv.SAMPLING_LEFT_OUT,
         semconv.OPERATION_DETAIL,
         semconv.REPLACED,
         semconv.TRUNCATED,

@@ -28,6 +28,7 @@ class SpanDraft:
         "context",
         "events",
         "kind",
+        "left_out",
         "name",
         "parent",
         "scope_name",
@@ -44,10 +45,24 @@ class SpanDraft:
         self.context: SpanContext = context
         self.events: Sequence[Event] = span.events
         self.kind = span.kind
+        self.left_out = ""
+        """Why no backend is meant to get the span; empty for one that is kept. Its facts count all the same."""
         self.name = span.name
         self.parent: SpanContext | None = span.parent
         self.scope_name: str = scope.name if scope is not None else ""
         self.status: Status = span.status
+
+    def copy(self) -> SpanDraft:
+        """Another draft of the same span, as it was when it ended but for its name, context, parent and status."""
+        made = SpanDraft(self._original)
+        made.context, made.name, made.parent, made.status = self.context, self.name, self.parent, self.status
+        return made
+
+    @property
+    def seconds(self) -> float:
+        """How long the span took."""
+        start, end = self._original.start_time, self._original.end_time
+        return max(0, end - start) / 1e9 if start is not None and end is not None else 0.0
 
     def to_span(self) -> ReadableSpan:
         """The draft as a span for the SDK; shares `attributes` with the draft, which is done with."""

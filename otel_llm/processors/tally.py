@@ -3,8 +3,7 @@
 The counting rules are those of the local store: calls, errors, cache hits and time to first chunk over logical calls;
 tokens and money over every span of a model operation that carries them, attempts included.
 
-Tenants and models come from outside, so both are bounded: from the `MOST_SERIES`-th pair on, new ones are counted
-under `other`.
+Tenants and models come from outside, so both are bounded (`LabelBounds`); the rest is counted under `other`.
 """
 
 from __future__ import annotations
@@ -20,18 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import StatusCode
 
 from otel_llm import semconv
+from otel_llm.processors.label_bounds import OTHER, LabelBounds
+from otel_llm.processors.measures import is_unpriced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from otel_llm.processors.draft import SpanDraft
 
-__all__ = ["FIRST_CHUNK_BOUNDS", "MOST_SERIES", "OTHER", "Tally", "TallyReport", "Usage"]
+__all__ = ["FIRST_CHUNK_BOUNDS", "OTHER", "Tally", "TallyReport", "Usage"]
 
-MOST_SERIES: Final = 500
-"""Pairs of tenant and model that are counted apart."""
 MOST_ERROR_TYPES: Final = 50
-OTHER: Final = "other"
 NO_MODEL: Final = "unknown"
 _LONGEST_LABEL: Final = 200
 
@@ -71,13 +69,14 @@ class TallyReport:
 class Tally:
     """End stage that changes nothing: adds up what the span says. Belongs after every stage that may change it.
 
-    `on_span` is called with no argument for each span that passes, LLM call or not.
+    `on_span` is called with no argument for each span that passes, LLM call or not. `bounds` are those of the labels.
     """
 
     name = "tally"
 
-    def __init__(self, on_span: Callable[[], object] | None = None) -> None:
+    def __init__(self, on_span: Callable[[], object] | None = None, *, bounds: LabelBounds | None = None) -> None:
         self.on_span = on_span
+        self._bounds = bounds or LabelBounds()
         self.reset_after_fork()
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
@@ -120,13 +119,9 @@ class Tally:
     def _of(self, attributes: Mapping[str, Any]) -> Usage:
         tenant = _label(attributes.get(semconv.TENANT_ID), semconv.UNKNOWN_TENANT)
         model = _label(attributes.get(semconv.REQUEST_MODEL) or attributes.get(semconv.RESPONSE_MODEL), NO_MODEL)
-        key = (tenant, model)
+        key = (self._bounds.tenant(tenant), self._bounds.model(model))
         found = self._usage.get(key)
-        if found is None:
-            if len(self._usage) >= MOST_SERIES:
-                key = (OTHER, OTHER)
-            found = self._usage.setdefault(key, Usage())
-        return found
+        return found if found is not None else self._usage.setdefault(key, Usage())
 
     def _count_error(self, error_type: str) -> None:
         if error_type not in self._errors and len(self._errors) >= MOST_ERROR_TYPES:
@@ -162,8 +157,4 @@ def _add_tokens_and_money(usage: Usage, attributes: Mapping[str, Any], *, failed
     usage.output_tokens += int(_number(attributes.get(semconv.USAGE_OUTPUT)))
     usage.cost_usd += _number(attributes.get(semconv.COST))
     usage.saved_usd += _number(attributes.get(semconv.COST_SAVED))
-    if semconv.COST in attributes or semconv.ATTEMPTS in attributes:
-        return
-    used = semconv.USAGE_INPUT in attributes or semconv.USAGE_OUTPUT in attributes
-    unpriced = attributes.get(semconv.COST_STATUS) == semconv.COST_UNKNOWN and not failed
-    usage.unknown_cost_calls += used or unpriced
+    usage.unknown_cost_calls += is_unpriced(attributes, failed=failed)

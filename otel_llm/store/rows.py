@@ -97,7 +97,8 @@ def _row(span: Span) -> dict[str, Any]:
         **_status_columns(span.status, attributes),
         **_call_columns(attributes),
         **_usage_columns(attributes),
-        "attributes": _json(attributes),
+        # Of a call that sampling left out only the facts are kept: it counts, and there is nothing to look at.
+        "attributes": None if semconv.SAMPLING_LEFT_OUT in attributes else _json(attributes),
         "events": _events(span),
         "links": _links(span),
     }

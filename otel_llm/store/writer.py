@@ -111,7 +111,8 @@ class StoreWriter:
         with _Transaction(self._connection):
             self._connection.executemany("INSERT OR IGNORE INTO resources VALUES (?, ?)", rows.resources.items())
             self._connection.executemany(_UPSERT, rows.spans)
-            self._connection.executemany(_REPLACE_BODY, rows.spans)
+            bodies = [row for row in rows.spans if row["attributes"] is not None]
+            self._connection.executemany(_REPLACE_BODY, bodies)
         self._keep_within_limit(deadline)
 
     def close(self) -> None:

@@ -98,9 +98,10 @@ _entropy: Final = _Entropy()
 class Uuid7IdGenerator(IdGenerator):
     """Makes trace ids that are UUIDv7, and random span ids; every bit comes from the operating system.
 
-    A forked child never repeats its parent's ids. The 62 bits after the variant are random,
-    so `TraceIdRatioBased` (which reads the last 56) samples as it should. Where the context names a source of ids
-    (in a workflow, which is replayed and must then make the same ones), they come from there.
+    A forked child never repeats its parent's ids. The 62 bits after the variant are random, so what samples by the
+    last 56 does so as it should. The SDK's `TraceIdRatioBased` reads the last 64, the variant's fixed two among them,
+    and is helped by `TraceTimeSampler`. Where the context names a source of ids (in a workflow, which is replayed and
+    must then make the same ones), they come from there.
     """
 
     def generate_trace_id(self) -> int:

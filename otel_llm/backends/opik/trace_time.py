@@ -8,10 +8,10 @@ to all descendants, here and downstream.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import TraceState, format_span_id
 
 from otel_llm.backends.opik import ids
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["TraceTimeSampler"]
 
+_LOW_64: Final = (1 << 64) - 1
+
 
 class TraceTimeSampler(Sampler):
     """Samples exactly as `delegate` does, and adds our `tracestate` entry to traces that need one."""
 
     def __init__(self, delegate: Sampler) -> None:
         self._delegate = delegate
+        self._by_ratio = isinstance(getattr(delegate, "_root", delegate), TraceIdRatioBased)
 
     def should_sample(
         self,
@@ -43,9 +46,11 @@ class TraceTimeSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """The delegate's decision; its `trace_state` carries the trace's time where the trace id does not."""
-        result = self._delegate.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
         now_ns = time.time_ns()
-        if ids.own_millis(trace_id.to_bytes(16, "big"), now_ns) is not None:
+        is_own = ids.own_millis(trace_id.to_bytes(16, "big"), now_ns) is not None
+        chosen_by = _evenly(trace_id) if is_own and self._by_ratio else trace_id
+        result = self._delegate.should_sample(parent_context, chosen_by, name, kind, attributes, links, trace_state)
+        if is_own:
             return result
         parent = trace.get_current_span(parent_context).get_span_context()
         state = result.trace_state or (parent.trace_state if parent.is_valid else None) or TraceState()
@@ -57,6 +62,14 @@ class TraceTimeSampler(Sampler):
     def get_description(self) -> str:
         """The delegate's description, marked as ours."""
         return f"TraceTimeSampler({self._delegate.get_description()})"
+
+
+def _evenly(trace_id: int) -> int:
+    """The id with 64 random bits at its end, for the SDK's sampler, which takes them as a number from 0 to 2^64.
+
+    A UUID has the fixed bits 10 there: of such ids a ratio up to a half would take none, and one of three quarters all.
+    """
+    return (trace_id & ~_LOW_64) | ((trace_id << 2) & _LOW_64)
 
 
 def _stamp(parent: SpanContext, now_ns: int) -> ids.Stamp:

@@ -11,7 +11,8 @@ from opentelemetry.trace import Status, StatusCode
 
 from otel_llm import semconv
 from otel_llm.processors.draft import SpanDraft
-from otel_llm.processors.tally import FIRST_CHUNK_BOUNDS, MOST_ERROR_TYPES, MOST_SERIES, OTHER, Tally
+from otel_llm.processors.label_bounds import LabelBounds
+from otel_llm.processors.tally import FIRST_CHUNK_BOUNDS, MOST_ERROR_TYPES, OTHER, Tally
 
 
 def draft(attributes: dict[str, Any], *, failed: bool = False) -> SpanDraft:
@@ -84,14 +85,24 @@ def test_other_spans_are_let_through_uncounted() -> None:
 
 def test_tenants_models_and_errors_without_end_stay_bounded() -> None:
     """Beyond the bound everything new is counted under `other`, and nothing is lost from the sums."""
-    tally = Tally()
-    for number in range(MOST_SERIES + 20):
-        tally._count({semconv.TENANT_ID: f"t{number}", semconv.ERROR_TYPE: f"E{number}"}, failed=True)
+    tally = Tally(bounds=LabelBounds(tenants=3, models=2))
+    for number in range(70):
+        tally._count(
+            {
+                semconv.TENANT_ID: f"t{number}",
+                semconv.REQUEST_MODEL: f"m{number % 4}",
+                semconv.ERROR_TYPE: f"E{number}",
+                semconv.COST: 1.0,
+            },
+            failed=True,
+        )
     report = tally.report()
-    assert len(report.usage) == MOST_SERIES + 1
-    assert report.usage[(OTHER, OTHER)].calls == 20
+    assert {tenant for tenant, _ in report.usage} == {"t0", "t1", "t2", OTHER}
+    assert {model for _, model in report.usage} == {"m0", "m1", OTHER}
+    assert sum(usage.cost_usd for usage in report.usage.values()) == 70
+    assert report.usage[(OTHER, "m0")].calls == 17
     assert len(report.errors) == MOST_ERROR_TYPES + 1
-    assert sum(report.errors.values()) == MOST_SERIES + 20
+    assert sum(report.errors.values()) == 70
 
 
 def test_nonsense_values_are_not_added_up() -> None:

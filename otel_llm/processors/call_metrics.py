@@ -1,0 +1,149 @@
+"""Metrics of calls, taken from every one of them: kept here for `/metrics`, and handed to a meter provider.
+
+OpenTelemetry's instruments cost a few microseconds for each number, and there may be no meter provider at all. So the
+sums of `/metrics` are kept in plain dicts, and the meter is asked only where a provider is there to listen.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+
+from opentelemetry import metrics, trace
+
+from otel_llm import semconv
+from otel_llm.faults import guarded
+from otel_llm.processors.measures import MEASURES, Labels, Measure, Measured, MeasureRules, measured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import SpanContext
+
+    from otel_llm.processors.draft import SpanDraft
+    from otel_llm.processors.label_bounds import LabelBounds
+
+__all__ = ["CallMetrics", "MeasuresReport", "MeterSink", "PageSink", "Series"]
+
+_SCOPE: Final = "otel_llm"
+_MOST_SERIES: Final = 2000
+"""Combinations of labels that one metric has; all further ones are added up in one series."""
+_OVERFLOW: Final[Labels] = ((semconv.METRIC_OVERFLOW, "true"),)
+
+
+class Sink(Protocol):
+    """Whoever takes the numbers of one call."""
+
+    def take(self, numbers: Sequence[Measured], span: SpanContext) -> None:
+        """Take the numbers of one call, whose span has this context."""
+        ...
+
+
+class CallMetrics:
+    """End stage that changes nothing: measures each call and hands the numbers to `sinks`. Belongs after redaction."""
+
+    name = "metrics"
+
+    def __init__(self, sinks: Sequence[Sink], rules: MeasureRules, bounds: LabelBounds) -> None:
+        self._sinks = tuple(sinks)
+        self._rules = rules
+        self._bounds = bounds
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft:
+        """Measure one span."""
+        numbers = tuple(measured(draft, self._rules, self._bounds))
+        if numbers:
+            for sink in self._sinks:
+                guarded("metrics", sink.take, numbers, draft.context)
+        return draft
+
+
+class Series(NamedTuple):
+    """The sums of one metric for one combination of labels."""
+
+    labels: Labels
+    total: float
+    buckets: tuple[int, ...]
+    """Numbers by size, one for each bound of the metric and one for what lies above; empty for a counter."""
+
+
+MeasuresReport: TypeAlias = "dict[Measure, list[Series]]"
+
+
+class PageSink:
+    """Adds up in memory, for `/metrics`."""
+
+    def __init__(self) -> None:
+        self.reset_after_fork()
+        if hasattr(os, "register_at_fork"):
+            reset = weakref.WeakMethod(self.reset_after_fork)
+            os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
+
+    def take(self, numbers: Sequence[Measured], span: SpanContext) -> None:  # noqa: ARG002  (a page has no exemplars)
+        """Add the numbers of one call."""
+        with self._lock:
+            for measure, value, labels in numbers:
+                series = self._sums.setdefault(measure, {})
+                sums = series.get(labels)
+                if sums is None:
+                    sums = self._begun(series, measure, labels)
+                sums[0] += value
+                if measure.bounds:
+                    sums[1 + bisect_left(measure.bounds, value)] += 1
+
+    def report(self) -> MeasuresReport:
+        """A consistent copy of all sums."""
+        with self._lock:
+            return {
+                measure: [Series(labels, sums[0], tuple(map(int, sums[1:]))) for labels, sums in series.items()]
+                for measure, series in self._sums.items()
+            }
+
+    def reset_after_fork(self) -> None:
+        """Start from zero in a child process: what the parent counted stays the parent's."""
+        self._lock = threading.Lock()
+        self._sums: dict[Measure, dict[Labels, list[float]]] = {}
+
+    @staticmethod
+    def _begun(series: dict[Labels, list[float]], measure: Measure, labels: Labels) -> list[float]:
+        if len(series) >= _MOST_SERIES:
+            labels = _OVERFLOW
+        return series.setdefault(labels, [0.0] * (2 + len(measure.bounds) if measure.bounds else 1))
+
+
+class MeterSink:
+    """Hands numbers to instruments of `meter_provider` (None: the program's global one, whenever it sets one).
+
+    `rules` say which instruments there are. The span's context goes along, for exemplars.
+    """
+
+    def __init__(self, meter_provider: MeterProvider | None, rules: MeasureRules, version: str) -> None:
+        meter = metrics.get_meter(_SCOPE, version, meter_provider, schema_url=semconv.SCHEMA_URL)
+        self._record: Mapping[Measure, Any] = {
+            measure: (
+                meter.create_histogram(
+                    measure.name, measure.unit, measure.about, explicit_bucket_boundaries_advisory=list(measure.bounds)
+                ).record
+                if measure.bounds
+                else meter.create_counter(measure.name, measure.unit, measure.about).add
+            )
+            for measure in MEASURES[rules.generation]
+        }
+        self._provider = meter_provider
+
+    def take(self, numbers: Sequence[Measured], span: SpanContext) -> None:
+        """Hand the numbers of one call over."""
+        if self._provider is None and _nobody_listens():
+            return
+        context = trace.set_span_in_context(trace.NonRecordingSpan(span))
+        for measure, value, labels in numbers:
+            self._record[measure](value, dict(labels), context)
+
+
+def _nobody_listens() -> bool:
+    """Whether the program has set no meter provider (so far)."""
+    return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
