@@ -11,6 +11,7 @@ from otel_llm.config.aliases import as_bool
 from otel_llm.config.defaults import COMPUTED
 from otel_llm.config.model import (
     Config,
+    MediaSettings,
     MetricsSettings,
     OpikSettings,
     OtlpSettings,
@@ -126,6 +127,7 @@ def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
         **top,
         sampling=SamplingSettings(**_group(values, "sampling.")),
         metrics=MetricsSettings(**_group(values, "metrics.")),
+        media=MediaSettings(**_group(values, "media.")),
         otlp=OtlpSettings(**_group(values, "otlp.")),
         opik=OpikSettings(**_group(values, "opik.")),
         spool=SpoolSettings(**_group(values, "spool.")),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
+    "MediaSettings",
     "MetricsSettings",
     "OpikSettings",
     "OtlpSettings",
@@ -151,6 +152,17 @@ class MetricsSettings(_Masked):
 
 
 @dataclass(frozen=True, repr=False)
+class MediaSettings(_Masked):
+    """Whether and where media of messages are kept as files."""
+
+    prefix: ClassVar[str] = "media."
+
+    keep: bool
+    path: Path
+    max_bytes: int
+
+
+@dataclass(frozen=True, repr=False)
 class Config(_Masked):
     """All settings; units and meanings stand in `settings.py` and docs/settings.md. Made by `load` only."""
 
@@ -189,6 +201,7 @@ class Config(_Masked):
     pseudonym_key: str | None
     sampling: SamplingSettings
     metrics: MetricsSettings
+    media: MediaSettings
     otlp: OtlpSettings
     opik: OpikSettings
     spool: SpoolSettings

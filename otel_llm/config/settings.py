@@ -20,7 +20,7 @@ from otel_llm.config.aliases import (
     resource_attribute,
 )
 from otel_llm.config.setting import Kind, Setting
-from otel_llm.config.settings_sampling import METRICS, SAMPLING
+from otel_llm.config.settings_sampling import MEDIA, METRICS, SAMPLING
 
 __all__ = [
     "BACKENDS",
@@ -467,6 +467,7 @@ GROUPS: Final = {
     "Privacy": _PRIVACY,
     "Sampling": SAMPLING,
     "Metrics": METRICS,
+    "Media": MEDIA,
     "OTLP": _OTLP,
     "Opik": _OPIK,
     "Spool": _SPOOL,

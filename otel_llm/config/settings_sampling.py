@@ -1,4 +1,4 @@
-"""The rows of the table of settings about what is kept, and what is counted over all of it."""
+"""The rows of the table of settings about what is kept of spans and beside them, and what is counted over all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from otel_llm.config.aliases import Alias
 from otel_llm.config.setting import Kind, Setting
 
-__all__ = ["METRICS", "METRIC_GENERATIONS", "SAMPLING"]
+__all__ = ["MEDIA", "METRICS", "METRIC_GENERATIONS", "SAMPLING"]
 
 METRIC_GENERATIONS: Final = ("both", "new", "old")
 """Every word that `metrics.generation` may be."""
@@ -114,5 +114,29 @@ METRICS: Final = (
         Kind.BOOL,
         default=False,
         about="Counts tokens that no provider reported, but that were estimated, in the token metrics too.",
+    ),
+)
+
+MEDIA: Final = (
+    Setting(
+        "media.keep",
+        Kind.BOOL,
+        default=False,
+        about="Keeps images, audio and documents of recorded messages as files named by hash; needs `content=on`.",
+    ),
+    Setting(
+        "media.path",
+        Kind.PATH,
+        None,
+        "The directory of these files.",
+        default_note="`media` in `state_dir`",
+    ),
+    Setting(
+        "media.max_bytes",
+        Kind.INT,
+        1024 * 1024 * 1024,
+        "The most these files may take; beyond it those used longest ago are deleted.",
+        unit="bytes",
+        at_least=1024,
     ),
 )

@@ -47,6 +47,7 @@ from otel_llm.processors.replay import ReplayFilter
 from otel_llm.processors.sampling import Sampling, SamplingRules
 from otel_llm.processors.tally import Tally
 from otel_llm.processors.waiting_room import WaitingRoom
+from otel_llm.store.media import MediaFiles, use_media
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +98,7 @@ class Pipeline:
     http: list[HttpInstrumentation] = field(default_factory=list)
     redactors: tuple[Redactor, ...] = ()
     """The program's own functions over every text of a span."""
+    media: MediaFiles | None = None
 
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
@@ -115,6 +117,9 @@ class Pipeline:
         for channel in self.channels:
             channel.close(timeout)
         self.counting.export.wait(max(0.0, end - time.monotonic()))
+        use_media(None)
+        if self.media is not None:
+            self.media.flush(max(0.0, end - time.monotonic()))
 
 
 def assemble(
@@ -135,9 +140,11 @@ def assemble(
     provider, owned = _provider(config, tracer_provider)
     http_filter = HttpScopeFilter()
     counting = Counting(config, meter_provider)
-    processor = _processor(config, channels, http_filter, counting, Redaction.of(config, redactors))
+    media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
+    processor = _processor(config, channels, http_filter, counting, Redaction.of(config, redactors), media)
     provider.add_span_processor(processor)
-    pipeline = Pipeline(config, provider, owned, processor, counting, channels, redactors=tuple(redactors))
+    pipeline = Pipeline(config, provider, owned, processor, counting, channels, redactors=tuple(redactors), media=media)
+    use_media(media)
     _instrument(pipeline, meter_provider, prices)
     return pipeline
 
@@ -195,7 +202,12 @@ def _made_provider(config: Config) -> TracerProvider:
 
 
 def _processor(
-    config: Config, channels: list[Channel], http_filter: HttpScopeFilter, counting: Counting, redaction: Redaction
+    config: Config,
+    channels: list[Channel],
+    http_filter: HttpScopeFilter,
+    counting: Counting,
+    redaction: Redaction,
+    media: MediaFiles | None,
 ) -> SpanPipeline:
     overlap, replay = OverlapFilter(is_recording), ReplayFilter()
     identity = IdentityStamp(
@@ -215,7 +227,7 @@ def _processor(
             http_filter,
             Sampling(rules),
             ContentPolicy.of(config),
-            InlineMedia(),
+            InlineMedia(media),
             limits,
             redaction,
             counting.tally,

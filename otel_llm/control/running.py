@@ -243,6 +243,8 @@ def flush(timeout: float = 5.0) -> FlushReport:
         waiting += channel.flush(max(0.0, timeout - (time.monotonic() - began)))
     if pipeline is not None:
         pipeline.counting.export.flush(max(0.0, timeout - (time.monotonic() - began)))
+        if pipeline.media is not None:
+            pipeline.media.flush(max(0.0, timeout - (time.monotonic() - began)))
     ledgers = [report.ledger for channel in channels for report in channel.reports()]
     return FlushReport(
         delivered=sum(ledger.delivered for ledger in ledgers),

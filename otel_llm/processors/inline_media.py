@@ -2,6 +2,8 @@
 
 The recorder of this package never puts them there. A run of base64 of a kilobyte or more is not prose, whatever stands
 around it; inside JSON text, what replaces it needs no escape, so the JSON stays valid.
+
+With the setting `media.keep`, what a span names by hash is also kept as a file.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import Event
 
+from otel_llm import semconv
+
 if TYPE_CHECKING:
     from otel_llm.processors.draft import SpanDraft
+    from otel_llm.store.media import MediaFiles
 
 __all__ = ["InlineMedia"]
 
@@ -30,28 +35,49 @@ _BASE64: Final = re.compile(
 )
 
 
+_NAMED: Final = re.compile(r'"base64_sha256": ?"([0-9a-f]{64})"')
+_MESSAGES: Final = (semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES)
+
+
 class InlineMedia:
-    """End stage: replaces long base64 in the texts of a span and its events."""
+    """End stage: replaces long base64 in the texts of a span and its events. Belongs after the content policy.
+
+    `files` keep what a span that is not left out names by hash: what is replaced here, and what the recorder took out.
+    """
 
     name = "inline media"
 
+    def __init__(self, files: MediaFiles | None = None) -> None:
+        self._files = files
+
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Replace what there is; a span without it costs a few looks into its longer texts."""
-        _replace_in(draft.attributes)
+        files = self._files if not draft.left_out else None
+        if files is not None:
+            _keep_named(draft.attributes, files)
+        _replace_in(draft.attributes, files)
         if any(_is_dense(value) for event in draft.events for value in (event.attributes or {}).values()):
-            draft.events = tuple(_without_media(event) for event in draft.events)
+            draft.events = tuple(_without_media(event, files) for event in draft.events)
         return draft
 
 
-def _replace_in(attributes: dict[str, Any]) -> None:
+def _keep_named(attributes: dict[str, Any], files: MediaFiles) -> None:
+    for key in _MESSAGES:
+        value = attributes.get(key)
+        if isinstance(value, str) and "base64_sha256" in value:
+            for digest in _NAMED.findall(value):
+                files.keep(digest)
+
+
+def _replace_in(attributes: dict[str, Any], files: MediaFiles | None) -> None:
     for key, value in attributes.items():
         if _is_dense(value):
-            attributes[key] = _BASE64.sub(_described, value)
+            attributes[key] = _BASE64.sub(lambda match: _described(match, files), value)
 
 
-def _without_media(event: Event) -> Event:
+def _without_media(event: Event, files: MediaFiles | None) -> Event:
     attributes = dict(event.attributes or {})
-    _replace_in(attributes)
+    _replace_in(attributes, files)
     return Event(event.name, attributes, event.timestamp)
 
 
@@ -63,8 +89,11 @@ def _is_dense(value: Any) -> bool:
     return any(" " not in window and '"' not in window and window.isascii() for window in windows)
 
 
-def _described(match: re.Match[str]) -> str:
+def _described(match: re.Match[str], files: MediaFiles | None) -> str:
     data = match.group("data")
     size = len(data.rstrip("=")) * 3 // 4
-    digest = hashlib.sha256(data.encode()).hexdigest()[:_HASH_DIGITS]
-    return f"<{match.group('type') or 'base64'}, {size} bytes, sha256 of base64 {digest}>"
+    digest = hashlib.sha256(data.encode()).hexdigest()
+    if files is not None and match.group("type"):  # without a type it may be anything: a key, a signature, a vector
+        files.offer(digest, data, match.group("type"))
+        files.keep(digest)
+    return f"<{match.group('type') or 'base64'}, {size} bytes, sha256 of base64 {digest[:_HASH_DIGITS]}>"

@@ -15,6 +15,7 @@ import json
 from typing import Any, Final
 
 from otel_llm.instrumentation.litellm.reading import get, items, path, text
+from otel_llm.store.media import offer
 
 __all__ = [
     "chat_input",
@@ -319,7 +320,9 @@ def _blob(modality: str, mime_type: object, data: object) -> Part:
     encoded = text(data)
     if encoded:
         part["byte_count"] = len(encoded) * 3 // 4 - encoded[-2:].count("=")
-        part["base64_sha256"] = hashlib.sha256(encoded.encode("utf-8", "replace")).hexdigest()
+        digest = hashlib.sha256(encoded.encode("utf-8", "replace")).hexdigest()
+        part["base64_sha256"] = digest
+        offer(digest, encoded, str(part.get("mime_type", "")))
     return part
 
 

@@ -106,8 +106,8 @@ def test_every_setting_can_be_set_by_its_variable(setting: object, place: Place)
     """Each `OTEL_LLM_*` name of the table is read."""
     number = f"{setting.at_least or 1:.16g}"
     text = setting.choices[0] if setting.choices else SAMPLES.get(setting.kind, number)
-    if setting.kind is Kind.MAPPING and setting.choices:
-        text = f"a={text}"
+    if setting.kind is Kind.MAPPING and (setting.choices or setting.at_least is not None):
+        text = f"a={text if setting.choices else number}"
     assert place.load(**{setting.env: text}).source(setting.name) == f"environment {setting.env}"
 
 
@@ -116,6 +116,14 @@ def test_names_of_arguments_may_be_dotted_underscored_or_nested(place: Place) ->
     spellings = [{"otlp.timeout": 3}, {"otlp_timeout": 3}, {"otlp": {"timeout": 3}}]
     assert [place.load(one).otlp.timeout for one in spellings] == [3.0] * 3
     assert "given twice" in place.error({"otlp.timeout": 3, "otlp_timeout": 4})
+
+
+def test_a_mapping_to_numbers_takes_numbers_in_range_only(place: Place) -> None:
+    """`sampling.tenants` as TOML's numbers or as text; what is no ratio is an error that names the range."""
+    place.write("otel-llm.toml", "[sampling.tenants]\nacme = 0.25\nzero = 0\n")
+    assert dict(place.load().sampling.tenants) == {"acme": "0.25", "zero": "0.0"}
+    assert "the most is 1" in place.error(OTEL_LLM_SAMPLING_TENANTS="acme=2")
+    assert "is not a number" in place.error(OTEL_LLM_SAMPLING_TENANTS="acme=half")
 
 
 # --- files ---------------------------------------------------------------------------------------------------
