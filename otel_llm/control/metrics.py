@@ -51,7 +51,7 @@ def _measures(report: MeasuresReport) -> list[Family]:
         kind: Literal["histogram", "counter"] = "histogram" if measure.bounds else "counter"
         family = Family(base if measure.bounds else f"{base}_total", kind, measure.about)
         for series in all_series:
-            labels = {name.replace(".", "_"): str(value) for name, value in series.labels}
+            labels = {name.replace(".", "_"): str(value) for name, value in series.labels.items()}
             if measure.bounds:
                 family.add_histogram(measure.bounds, series.buckets, series.total, labels)
             else:

@@ -1,7 +1,7 @@
 """Metrics of calls, taken from every one of them: kept here for `/metrics`, and handed to a meter provider.
 
-OpenTelemetry's instruments cost a few microseconds for each number, and there may be no meter provider at all. So the
-sums of `/metrics` are kept in plain dicts, and the meter is asked only where a provider is there to listen.
+OpenTelemetry's instruments take tens of microseconds for each number, and there may be no meter provider at all. So the
+sums of `/metrics` are kept in plain dicts, and what is for a meter waits until its provider collects.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import os
 import threading
 import weakref
 from bisect import bisect_left
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry import metrics, trace
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
-from otel_llm.processors.measures import MEASURES, Labels, Measure, Measured, MeasureRules, measured
+from otel_llm.processors.label_sets import LabelSet, LabelSets
+from otel_llm.processors.measures import MEASURES, Measure, Measured, MeasureRules, measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import SpanContext
 
     from otel_llm.processors.draft import SpanDraft
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["CallMetrics", "MeasuresReport", "MeterSink", "PageSink", "Series"]
 
 _SCOPE: Final = "otel_llm"
-_MOST_SERIES: Final = 2000
-"""Combinations of labels that one metric has; all further ones are added up in one series."""
-_OVERFLOW: Final[Labels] = ((semconv.METRIC_OVERFLOW, "true"),)
+_COLLECTING: Final = "otel_llm.metrics.collecting"
+"""Name of an instrument without numbers, by which we hear that a provider collects."""
+_MOST_WAITING: Final = 2048
+"""Calls whose numbers wait for the next collection; those of further ones are handed over at once."""
 
 
 class Sink(Protocol):
@@ -49,13 +52,13 @@ class CallMetrics:
     name = "metrics"
 
     def __init__(self, sinks: Sequence[Sink], rules: MeasureRules, bounds: LabelBounds) -> None:
+        self._sets = LabelSets(bounds)
         self._sinks = tuple(sinks)
         self._rules = rules
-        self._bounds = bounds
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Measure one span."""
-        numbers = tuple(measured(draft, self._rules, self._bounds))
+        numbers = tuple(measured(draft, self._rules, self._sets))
         if numbers:
             for sink in self._sinks:
                 guarded("metrics", sink.take, numbers, draft.context)
@@ -65,7 +68,7 @@ class CallMetrics:
 class Series(NamedTuple):
     """The sums of one metric for one combination of labels."""
 
-    labels: Labels
+    labels: Mapping[str, str | int]
     total: float
     buckets: tuple[int, ...]
     """Numbers by size, one for each bound of the metric and one for what lies above; empty for a counter."""
@@ -87,10 +90,10 @@ class PageSink:
         """Add the numbers of one call."""
         with self._lock:
             for measure, value, labels in numbers:
-                series = self._sums.setdefault(measure, {})
+                series = self._sums[measure]
                 sums = series.get(labels)
                 if sums is None:
-                    sums = self._begun(series, measure, labels)
+                    sums = series[labels] = [0.0] * (2 + len(measure.bounds) if measure.bounds else 1)
                 sums[0] += value
                 if measure.bounds:
                     sums[1 + bisect_left(measure.bounds, value)] += 1
@@ -99,26 +102,21 @@ class PageSink:
         """A consistent copy of all sums."""
         with self._lock:
             return {
-                measure: [Series(labels, sums[0], tuple(map(int, sums[1:]))) for labels, sums in series.items()]
+                measure: [Series(labels.as_dict, sums[0], tuple(map(int, sums[1:]))) for labels, sums in series.items()]
                 for measure, series in self._sums.items()
             }
 
     def reset_after_fork(self) -> None:
         """Start from zero in a child process: what the parent counted stays the parent's."""
         self._lock = threading.Lock()
-        self._sums: dict[Measure, dict[Labels, list[float]]] = {}
-
-    @staticmethod
-    def _begun(series: dict[Labels, list[float]], measure: Measure, labels: Labels) -> list[float]:
-        if len(series) >= _MOST_SERIES:
-            labels = _OVERFLOW
-        return series.setdefault(labels, [0.0] * (2 + len(measure.bounds) if measure.bounds else 1))
+        self._sums: dict[Measure, dict[LabelSet, list[float]]] = defaultdict(dict)
 
 
 class MeterSink:
     """Hands numbers to instruments of `meter_provider` (None: the program's global one, whenever it sets one).
 
-    `rules` say which instruments there are. The span's context goes along, for exemplars.
+    That happens when the provider collects, on its thread and not on the call's. `rules` say which instruments there
+    are. The span's context goes along, for exemplars.
     """
 
     def __init__(self, meter_provider: MeterProvider | None, rules: MeasureRules, version: str) -> None:
@@ -133,15 +131,40 @@ class MeterSink:
             )
             for measure in MEASURES[rules.generation]
         }
+        meter.create_observable_gauge(_COLLECTING, [_on_collect])
         self._provider = meter_provider
 
     def take(self, numbers: Sequence[Measured], span: SpanContext) -> None:
-        """Hand the numbers of one call over."""
+        """Take the numbers of one call."""
         if self._provider is None and _nobody_listens():
             return
+        if len(_waiting) < _MOST_WAITING:
+            _waiting.append((self, numbers, span))
+        else:
+            self.hand_over(numbers, span)
+
+    def hand_over(self, numbers: Sequence[Measured], span: SpanContext) -> None:
+        """Give the numbers of one call to the instruments."""
         context = trace.set_span_in_context(trace.NonRecordingSpan(span))
         for measure, value, labels in numbers:
-            self._record[measure](value, dict(labels), context)
+            self._record[measure](value, labels.as_dict, context)
+
+
+_waiting: deque[tuple[MeterSink, Sequence[Measured], SpanContext]] = deque()
+"""Of all sinks of this process: a meter knows the first callback of a name only, whoever is configured later."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_waiting.clear)  # the parent's
+
+
+def _on_collect(_: CallbackOptions) -> list[Observation]:
+    """Called first thing in every collection: hand over what waits. There is nothing to observe."""
+    while True:
+        try:
+            sink, numbers, span = _waiting.popleft()
+        except IndexError:
+            return []
+        guarded("metrics", sink.hand_over, numbers, span)
 
 
 def _nobody_listens() -> bool:

@@ -15,19 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from opentelemetry.trace import StatusCode
 
 from otel_llm import semconv
-from otel_llm.processors.label_bounds import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from otel_llm.processors.draft import SpanDraft
-    from otel_llm.processors.label_bounds import LabelBounds
+    from otel_llm.processors.label_sets import LabelSet, LabelSets
 
-__all__ = ["MEASURES", "Generation", "Labels", "Measure", "MeasureRules", "Measured", "is_unpriced", "measured"]
+__all__ = ["MEASURES", "Generation", "Measure", "MeasureRules", "Measured", "is_unpriced", "measured"]
 
 Generation: TypeAlias = Literal["both", "new", "old"]
-Labels: TypeAlias = "tuple[tuple[str, str | int], ...]"
-"""Attribute name -> value, as something that can be a key."""
 
 _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS: Final = tuple(float(4**power) for power in range(14))
@@ -93,12 +90,6 @@ MEASURES: Final[dict[Generation, tuple[Measure, ...]]] = {
 }
 """Generation -> its instruments."""
 
-_TEXT_LABELS: Final = (
-    (semconv.PROVIDER_NAME, "provider"),
-    (semconv.REQUEST_MODEL, "model"),
-    (semconv.RESPONSE_MODEL, "model"),
-    (semconv.SERVER_ADDRESS, "server"),
-)
 _MODALITIES: Final = {
     _USAGE_INPUT: (
         (semconv.USAGE_TEXT_INPUT, "text"),
@@ -130,7 +121,7 @@ class Measured(NamedTuple):
 
     measure: Measure
     value: float
-    labels: Labels
+    labels: LabelSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +132,19 @@ class MeasureRules:
     estimated_tokens: bool = False
 
 
-def measured(draft: SpanDraft, rules: MeasureRules, bounds: LabelBounds) -> Iterator[Measured]:
+def measured(draft: SpanDraft, rules: MeasureRules, sets: LabelSets) -> Iterator[Measured]:
     """Everything that a finished span adds to metrics; nothing for what is no call to a model."""
     facts = draft.attributes
     operation = facts.get(semconv.OPERATION_NAME)
     if operation not in semconv.LLM_OPERATIONS:
         return
     failed = draft.status.status_code is StatusCode.ERROR or semconv.ERROR_TYPE in facts
-    labels = _labels(str(operation), facts, bounds)
+    labels = sets.of(facts)
     of_outcome = labels
     if failed:
         error = facts.get(semconv.ERROR_TYPE)
-        name = bounds.bounded("error", error) if isinstance(error, str) and error else "_OTHER"
-        of_outcome = (*labels, (semconv.ERROR_TYPE, name))
+        name = sets.bounds.bounded("error", error) if isinstance(error, str) and error else "_OTHER"
+        of_outcome = labels.plus(semconv.ERROR_TYPE, name)
     inference = operation in semconv.INFERENCE_OPERATIONS
     new, old = rules.generation != "old" and inference, rules.generation != "new"
     if semconv.ATTEMPT not in facts:
@@ -168,23 +159,7 @@ def measured(draft: SpanDraft, rules: MeasureRules, bounds: LabelBounds) -> Iter
     yield from _money(facts, labels, failed=failed)
 
 
-def _labels(operation: str, facts: Mapping[str, Any], bounds: LabelBounds) -> Labels:
-    tenant = facts.get(semconv.TENANT_ID)
-    made: list[tuple[str, str | int]] = [(semconv.OPERATION_NAME, operation)]
-    for name, kind in _TEXT_LABELS:
-        value = facts.get(name)
-        if isinstance(value, str) and value:
-            made.append((name, bounds.bounded(kind, value)))
-        elif name == semconv.PROVIDER_NAME:
-            made.append((name, "unknown"))  # required by the conventions
-    port = facts.get(semconv.SERVER_PORT)
-    if isinstance(port, int) and (semconv.SERVER_ADDRESS, OTHER) not in made:
-        made.append((semconv.SERVER_PORT, port))
-    made.append((semconv.TENANT_ID, bounds.tenant(tenant if isinstance(tenant, str) and tenant else "unknown")))
-    return tuple(made)
-
-
-def _times(draft: SpanDraft, labels: Labels, of_outcome: Labels, *, new: bool, old: bool) -> Iterator[Measured]:
+def _times(draft: SpanDraft, labels: LabelSet, of_outcome: LabelSet, *, new: bool, old: bool) -> Iterator[Measured]:
     if new:
         yield Measured(_INFERENCE_DURATION, draft.seconds, of_outcome)
     if old:
@@ -198,7 +173,7 @@ def _times(draft: SpanDraft, labels: Labels, of_outcome: Labels, *, new: bool, o
 
 
 def _new_tokens(
-    facts: Mapping[str, Any], labels: Labels, of_outcome: Labels, *, counts: bool, failed: bool
+    facts: Mapping[str, Any], labels: LabelSet, of_outcome: LabelSet, *, counts: bool, failed: bool
 ) -> Iterator[Measured]:
     for measure, name in _TOTALS:
         total = _count(facts.get(name)) if counts else None
@@ -208,9 +183,9 @@ def _new_tokens(
             known = min(_count(facts.get(part)) or 0, total)
             if known:
                 total -= known
-                yield Measured(measure, known, (*labels, (semconv.TOKEN_MODALITY, modality)))
+                yield Measured(measure, known, labels.plus(semconv.TOKEN_MODALITY, modality))
         if total:
-            yield Measured(measure, total, (*labels, (semconv.TOKEN_MODALITY, "unknown")))
+            yield Measured(measure, total, labels.plus(semconv.TOKEN_MODALITY, "unknown"))
     for measure, name in ((_OPERATION_INPUT, semconv.USAGE_INPUT), (_OPERATION_OUTPUT, semconv.USAGE_OUTPUT)):
         total = _count(facts.get(name)) if counts else None
         if total is None and failed and semconv.ATTEMPT not in facts:
@@ -219,14 +194,14 @@ def _new_tokens(
             yield Measured(measure, total, of_outcome)
 
 
-def _old_tokens(facts: Mapping[str, Any], labels: Labels) -> Iterator[Measured]:
+def _old_tokens(facts: Mapping[str, Any], labels: LabelSet) -> Iterator[Measured]:
     for name, kind in ((semconv.USAGE_INPUT, "input"), (semconv.USAGE_OUTPUT, "output")):
         total = _count(facts.get(name))
         if total is not None:
-            yield Measured(_TOKEN_USAGE, total, (*labels, (semconv.TOKEN_TYPE, kind)))
+            yield Measured(_TOKEN_USAGE, total, labels.plus(semconv.TOKEN_TYPE, kind))
 
 
-def _money(facts: Mapping[str, Any], labels: Labels, *, failed: bool) -> Iterator[Measured]:
+def _money(facts: Mapping[str, Any], labels: LabelSet, *, failed: bool) -> Iterator[Measured]:
     for measure, name in ((_COST, semconv.COST), (_SAVED, semconv.COST_SAVED)):
         amount = facts.get(name)
         if isinstance(amount, (int, float)) and 0 < amount < float("inf"):
