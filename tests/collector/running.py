@@ -12,11 +12,14 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import grpc
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 TOKEN: Final = "token-of-the-test"
+_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
 
@@ -148,3 +151,23 @@ class Sidecar:
             lines = answer.read().decode().splitlines()
         series = (line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
         return sum(float(value) for key, value in series if key.partition("{")[0].removesuffix("_total") == name)
+
+
+class Gateway(Sidecar):
+    """A Collector of a tier, which takes OTLP over gRPC."""
+
+    def takes_spans(self) -> bool:
+        """Whether it answers a program; an AssertionError if it has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        return self.export(b"")
+
+    def export(self, request: bytes) -> bool:
+        """Send a request over gRPC; whether it was acknowledged."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
+            call = channel.unary_unary(_EXPORT)
+            try:
+                call(request, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=60)
+            except grpc.RpcError:
+                return False
+        return True

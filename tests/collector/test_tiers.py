@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 import yaml
 
 from tests.collector.conftest import ROOT, go_command
 from tests.collector.requests import names_in, numbered, request_of
-from tests.collector.running import TOKEN, Sidecar, wait_for
+from tests.collector.running import Gateway, Sidecar, wait_for
 from tests.fakes.opik import FakeOpik, needs_openapi
 
 if TYPE_CHECKING:
@@ -23,34 +22,10 @@ if TYPE_CHECKING:
 pytestmark = [needs_openapi, pytest.mark.timeout(1800), pytest.mark.slow]
 
 _PROFILES = ROOT / "collector/profiles"
-_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _SPANS_EACH = 5
 
 
-class _Gateway(Sidecar):
-    """A Collector of a tier, which takes OTLP over gRPC."""
-
-    def start(self) -> None:
-        """Run it, and wait until it takes spans."""
-        self.launch()
-        assert wait_for(self.takes_spans, 60), self.log.read_text()
-
-    def takes_spans(self) -> bool:
-        """Whether it answers a program."""
-        return self.export(b"")
-
-    def export(self, request: bytes) -> bool:
-        """Send a request over gRPC; whether it was acknowledged."""
-        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
-            call = channel.unary_unary(_EXPORT)
-            try:
-                call(request, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=60)
-            except grpc.RpcError:
-                return False
-        return True
-
-
-def _balancer_config(samplers: list[_Gateway], into: Path) -> Path:
+def _balancer_config(samplers: list[Gateway], into: Path) -> Path:
     """gateway-lb.yaml with the samplers named one by one, for here they have no DNS name."""
     config: dict[str, Any] = yaml.safe_load((_PROFILES / "gateway-lb.yaml").read_text())
     hosts = [f"127.0.0.1:{sampler.grpc_port}" for sampler in samplers]
@@ -65,7 +40,7 @@ def _directory(base: Path, name: str) -> Path:
 
 
 @pytest.fixture
-def samplers(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[list[_Gateway]]:
+def samplers(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[list[Gateway]]:
     """Three samplers that decide only when they are told to end, so that a test knows what is in their memory."""
     never = (
         "processors.tail_sampling.decision_wait=1h",
@@ -73,7 +48,7 @@ def samplers(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[list[_
     )
     config = _PROFILES / "gateway-sampler.yaml"
     three = [
-        _Gateway(collector, _directory(tmp_path, f"sampler{number}"), opik.url, config=config, settings=never)
+        Gateway(collector, _directory(tmp_path, f"sampler{number}"), opik.url, config=config, settings=never)
         for number in range(3)
     ]
     for each in three:
@@ -84,7 +59,7 @@ def samplers(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[list[_
 
 
 @pytest.fixture
-def balancers(collector: Path, tmp_path: Path, samplers: list[_Gateway]) -> Iterator[list[_Gateway]]:
+def balancers(collector: Path, tmp_path: Path, samplers: list[Gateway]) -> Iterator[list[Gateway]]:
     """Two balancers before them."""
     config = _balancer_config(samplers, tmp_path / "balancer.yaml")
     retries = (
@@ -92,7 +67,7 @@ def balancers(collector: Path, tmp_path: Path, samplers: list[_Gateway]) -> Iter
         "exporters.load_balancing.retry_on_failure.max_interval=500ms",
     )
     two = [
-        _Gateway(collector, _directory(tmp_path, f"balancer{number}"), "", config=config, settings=retries)
+        Gateway(collector, _directory(tmp_path, f"balancer{number}"), "", config=config, settings=retries)
         for number in range(2)
     ]
     for each in two:
@@ -102,19 +77,19 @@ def balancers(collector: Path, tmp_path: Path, samplers: list[_Gateway]) -> Iter
         each.kill()
 
 
-def _send(balancers: list[_Gateway], first: int, traces: int) -> None:
+def _send(balancers: list[Gateway], first: int, traces: int) -> None:
     """Send traces of five spans, to the balancers in turn, until each is acknowledged."""
     for number in range(traces):
         request = request_of(first + number * _SPANS_EACH, _SPANS_EACH, tenant__id="acme")
         assert wait_for(lambda sent=request, to=balancers[number % 2]: to.export(sent))  # type: ignore[misc]
 
 
-def _accepted(gateways: list[_Gateway]) -> int:
+def _accepted(gateways: list[Gateway]) -> int:
     return int(sum(each.metric("otelcol_receiver_accepted_spans") for each in gateways))
 
 
 def test_two_balancers_three_samplers_one_killed(
-    balancers: list[_Gateway], samplers: list[_Gateway], opik: FakeOpik, fault_table: FaultTable
+    balancers: list[Gateway], samplers: list[Gateway], opik: FakeOpik, fault_table: FaultTable
 ) -> None:
     """A sampler killed by -9 costs the undecided spans in its memory, to the last one counted, and nothing else."""
     _send(balancers, 0, 60)

@@ -1,0 +1,1 @@
+"""How much the Collector carries: `python -m benchmarks.collector`."""
