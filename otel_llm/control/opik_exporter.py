@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.config import load
-from otel_llm.delivery.exporter import DeliveryExporter
-from otel_llm.ledger import Ledger
+from otel_llm.control.redacted_exporter import RedactedExporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +25,8 @@ __all__ = ["OpikSpanExporter", "opik_options"]
 _DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 
 
-class OpikSpanExporter(DeliveryExporter):
-    """Sends finished spans to Opik over its REST API.
+class OpikSpanExporter(RedactedExporter):
+    """Sends finished spans to Opik over its REST API, with keys and whatever else `redact` names taken out.
 
     What is not given comes from the environment (`OPIK_URL_OVERRIDE`, `OPIK_API_KEY`, `OPIK_WORKSPACE`,
     `OPIK_PROJECT_NAME`, `OPIK_CHECK_TLS_CERTIFICATE`), then from `~/.opik.config`.
@@ -64,9 +63,9 @@ class OpikSpanExporter(DeliveryExporter):
             "opik_tenants": tenants,
             "opik_check_tls": check_tls,
         }
-        backend = OpikBackend(opik_options(load(given)))
+        config = load(given)
         # the backend logs its own changes of state
-        super().__init__(backend, Ledger(backend.name), timeout=timeout, counts_created=True, announce=False)
+        super().__init__(OpikBackend(opik_options(config)), config, timeout=timeout, announce=False)
 
 
 def opik_options(config: Config) -> OpikOptions:

@@ -1,7 +1,7 @@
 """Backends on this machine as exporters of the OpenTelemetry SDK (`OTEL_TRACES_EXPORTER=otel_llm_file` and its like).
 
-Each is made without arguments and reads the settings as everything else does. Spans come as the SDK hands them over:
-identity, limits and the rest of our pipeline belong to `otel_llm.configure`.
+Each is made without arguments and reads the settings as everything else does. Spans are redacted, and
+otherwise come as the SDK hands them over: identity, content policy and limits belong to `otel_llm.configure`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from typing import ClassVar
 
 from otel_llm import backends
 from otel_llm.config import load
-from otel_llm.delivery.exporter import DeliveryExporter
-from otel_llm.ledger import Ledger
+from otel_llm.control.redacted_exporter import RedactedExporter
 
 __all__ = ["ConsoleSpanExporter", "FileSpanExporter", "LocalSpanExporter"]
 
 
-class _ConfiguredExporter(DeliveryExporter):
+class _ConfiguredExporter(RedactedExporter):
     """An exporter over the backend of this name. Raises `ConfigError` or `BackendError`."""
 
     backend_name: ClassVar[str]
 
     def __init__(self) -> None:
         config = load()
-        backend = backends.build(self.backend_name, config)
-        super().__init__(backend, Ledger(backend.name), timeout=config.export_timeout, counts_created=True)
+        super().__init__(backends.build(self.backend_name, config), config, timeout=config.export_timeout)
 
 
 class ConsoleSpanExporter(_ConfiguredExporter):

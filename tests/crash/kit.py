@@ -99,7 +99,7 @@ class Sink:
         self.closed = True
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     """Poll until `condition()` is true; False if it is not by then."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -79,12 +79,13 @@ def test_the_disk_is_full_before_we_begin(small_disk: Path, verdict: Verdict, ca
         for span_id in ids:
             assert spool.append(batch_of([span_id], size=5000)) is Appended.MEMORY
             courier.notify()
-    assert len(caplog.records) == 1
+    # the courier has a line of its own on the backend that is down, sooner or later
+    assert [record.name for record in caplog.records].count("otel_llm.delivery.spool") == 1
     assert "full" in spool.report().degraded or "No space" in spool.report().degraded
     ballast.unlink()
     assert wait_until(lambda: not spool.report().degraded and not spool.report().memory_bytes)
     sink.down = None
-    assert courier.flush(10.0).complete
+    assert courier.flush(60.0).complete
     shown(verdict, "ENOSPC before the start, then room", ids, sink, spool)
     courier.shutdown(1.0)
 
@@ -106,7 +107,7 @@ def test_the_disk_fills_up_while_we_write(small_disk: Path, verdict: Verdict) ->
     dropped = sum(report.backends["sink"].ledger.dropped.values())
     sink.down = None
     (small_disk / "half").unlink()
-    assert courier.flush(20.0).complete
+    assert courier.flush(60.0).complete
     created, delivered, waiting, _, drops = counts(spool.report())
     verdict(
         "ENOSPC while writing in an outage",
@@ -133,7 +134,7 @@ def test_the_disk_is_full_when_a_delivery_is_recorded(small_disk: Path, verdict:
     courier.notify()
     assert wait_until(lambda: set(sink.ids) == set(ids))
     ballast.unlink()
-    assert courier.flush(10.0).complete
+    assert courier.flush(60.0).complete
     shown(verdict, "ENOSPC while settling", ids, sink, spool)
     courier.shutdown(1.0)
 
@@ -150,16 +151,16 @@ def test_a_read_only_disk(tmp_path: Path, verdict: Verdict, caplog: pytest.LogCa
             for span_id in ids[:5]:
                 assert spool.append(batch_of([span_id])) is Appended.MEMORY
                 courier.notify()
-            assert courier.flush(10.0).complete
+            assert courier.flush(60.0).complete
         assert sink.ids == ids[:5]
-        assert len(caplog.records) == 1
+        assert [record.name for record in caplog.records].count("otel_llm.delivery.spool") == 1
         assert "Read-only" in spool.report().degraded
         subprocess.run(["mount", "-o", "remount,rw", str(tmp_path / "disk")], check=True)
         spool._retry_at = float("-inf")
         for span_id in ids[5:]:
             assert spool.append(batch_of([span_id])) is Appended.DISK
         assert spool.report().degraded == ""
-        assert courier.flush(10.0).complete
+        assert courier.flush(60.0).complete
         shown(verdict, "EROFS, then writable", ids, sink, spool)
         courier.shutdown(1.0)
     finally:
@@ -181,7 +182,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, verdict: Verdict) -> None:
                 spool.append(batch_of([span_id], size=20_000))
                 courier.notify()
             sink.down = None
-            complete = courier.flush(20.0).complete
+            complete = courier.flush(60.0).complete
             created, delivered, waiting, _, dropped = counts(spool.report())
             told = [complete, created, delivered, waiting, len(dropped), len(set(sink.ids)), len(sink.ids)]
             os.write(writer, " ".join(str(int(number)) for number in told).encode())
@@ -214,7 +215,7 @@ def test_memory_is_bounded_when_neither_disk_nor_backend_work(tmp_path: Path, ve
         courier.notify()
     assert spool.report().memory_bytes <= 1_000_000 + 6000
     sink.down = None
-    assert courier.flush(10.0).complete
+    assert courier.flush(60.0).complete
     created, delivered, waiting, _, dropped = counts(spool.report())
     verdict(
         "no disk, no backend, memory full",
@@ -257,7 +258,7 @@ def test_a_backend_that_takes_and_does_not_say_so(
         for start in range(0, 30, 3):
             spool.append(batch_of(ids[start : start + 3]))
             courier.notify()
-        assert courier.flush(20.0).complete
+        assert courier.flush(60.0).complete
         lost = set(ids) - set(receiver.times)
         verdict(
             injected,
@@ -283,7 +284,7 @@ def test_a_directory_full_of_foreign_files(tmp_path: Path, verdict: Verdict) -> 
     ids = new_ids(10)
     spool.append(batch_of(ids))
     courier.notify()
-    assert courier.flush(10.0).complete
+    assert courier.flush(60.0).complete
     shown(verdict, "10,000 foreign files", ids, sink, spool)
     courier.shutdown(1.0)
     assert sum(path.suffix == ".txt" for path in directory.iterdir()) == 10_000
@@ -329,7 +330,7 @@ def test_the_file_is_harmed_while_in_use(
         spool.append(batch_of([span_id]))
         courier.notify()
     sink.down = None
-    assert courier.flush(20.0).complete
+    assert courier.flush(60.0).complete
     lost = set(before + after) - set(sink.ids)
     verdict(
         injected,
@@ -360,7 +361,7 @@ def test_another_program_holds_the_lock_for_long(tmp_path: Path, verdict: Verdic
     stranger.execute("ROLLBACK")
     stranger.close()
     sink.down = None
-    assert courier.flush(20.0).complete
+    assert courier.flush(60.0).complete
     shown(verdict, "write lock held by another program", ids, sink, spool)
     assert sink.ids == ids
     courier.shutdown(1.0)

@@ -15,6 +15,8 @@ import pytest
 
 from otel_llm.testing import FakeProvider
 
+pytestmark = pytest.mark.timeout(300)  # importing litellm may take more than a minute on a busy machine
+
 PROGRAM = """
 import os
 from litellm import completion as ask
@@ -37,7 +39,7 @@ def environment(tmp_path: Path, provider: FakeProvider, **more: str) -> dict[str
 
 def execute(command: list[str], tmp_path: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a command in `tmp_path` to its end."""
-    return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=250, check=False)
 
 
 def usage(environ: dict[str, str], tmp_path: Path) -> dict[str, Any]:

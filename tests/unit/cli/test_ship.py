@@ -115,9 +115,9 @@ def test_ship_watch_delivers_what_comes_until_it_is_stopped(receiver: OtlpReceiv
     command = [sys.executable, "-c", "from otel_llm.cli import main; raise SystemExit(main())", "ship", "--watch"]
     watcher = subprocess.Popen(command)
     try:
-        assert wait_until(lambda: len(receiver.spans) == 4, 20)
+        assert wait_until(lambda: len(receiver.spans) == 4, 60)
         leave("otlp", spans=3)
-        assert wait_until(lambda: len(receiver.spans) == 7, 20)
+        assert wait_until(lambda: len(receiver.spans) == 7, 60)
         watcher.send_signal(signal.SIGTERM)
         assert watcher.wait(20) == 0
     finally:

@@ -105,8 +105,8 @@ def test_every_span_is_somewhere_whatever_happens(
             assert wait_until(lambda: rig.status().created == rig.ended), "a batch between queue and spool stays there"
         rig.sink.down = None
         rig.sink.answers.clear()
-        rig.channel.flush(5)
-        assert wait_until(lambda: rig.status().waiting == 0, 10)
+        rig.channel.flush(60)
+        assert wait_until(lambda: rig.status().waiting == 0, 60)
         status = rig.status()
         assert accounted(status) == status.created == rig.ended
         assert status.delivered == len(rig.sink.ids)

@@ -67,7 +67,7 @@ def test_an_unwritable_store_is_said_and_the_program_runs_on(provider: TracerPro
         tracer_provider=provider, backend="local", store_path=tmp_path / "file" / "store.db", export_timeout=1
     )
     provider.get_tracer("app").start_span("work").end()
-    report = otel_llm.flush(5)
+    report = otel_llm.flush(30)
     assert not report
     (backend,) = otel_llm.status().backends
     assert backend.state == "failing"

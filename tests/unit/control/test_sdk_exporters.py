@@ -15,6 +15,8 @@ from otel_llm.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from opentelemetry.sdk.trace.export import SpanExporter
+
     from otel_llm.delivery.exporter import DeliveryExporter
 
 
@@ -48,6 +50,50 @@ def test_console_exporter_prints_to_standard_error(capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     assert "through the sdk" in captured.err
     assert captured.out == ""
+
+
+KEY = "sk-proj-abcdefghijklmnopqrstuvwx1234567890ABCD"
+
+
+def _span_with_a_key(exporter: SpanExporter) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    with provider.get_tracer("t").start_as_current_span("call", record_exception=True) as span:
+        span.set_attribute("input.value", f"my key is {KEY}, keep it")
+        span.record_exception(ValueError(f"refused: {KEY}"))
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("name", ["file", "local", "console"])
+def test_keys_do_not_get_through(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What other instrumentations recorded is kept, but for the keys in it."""
+    monkeypatch.setenv("OTEL_LLM_FILE_PATH", str(tmp_path / "s.jsonl"))
+    monkeypatch.setenv("OTEL_LLM_STORE_PATH", str(tmp_path / "store" / "s.db"))
+    exporters = {"file": FileSpanExporter, "local": LocalSpanExporter, "console": ConsoleSpanExporter}
+    _span_with_a_key(exporters[name]())
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    written += capsys.readouterr().err.encode()
+    assert KEY.encode() not in written
+    if name != "console":  # which shows names and numbers only
+        assert b"keep it" in written
+
+
+def test_a_span_that_cannot_be_searched_loses_its_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redaction that fails costs the span what could hold a key; the span itself arrives."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("oops")
+
+    monkeypatch.setenv("OTEL_LLM_FILE_PATH", str(tmp_path / "s.jsonl"))
+    exporter = FileSpanExporter()
+    monkeypatch.setattr(exporter, "_redaction", broken)
+    _span_with_a_key(exporter)
+    written = (tmp_path / "s.jsonl").read_text()
+    assert exporter.report.delivered == 1
+    assert KEY not in written
+    assert "keep it" not in written
 
 
 def test_wrong_setting_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

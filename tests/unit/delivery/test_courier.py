@@ -80,7 +80,7 @@ def test_delivers_everything_once_and_in_order(rig: Callable[..., Rig]) -> None:
     one = rig()
     groups = [new_ids(3) for _ in range(50)]
     one.append(*groups)
-    report = one.courier.flush(10.0)
+    report = one.courier.flush(60.0)
     assert report.complete
     assert one.sink.ids == [i for group in groups for i in group]
     assert one.counts() == (150, 150, 0, {}, {})
@@ -102,7 +102,7 @@ def test_retries_until_the_backend_takes_it(rig: Callable[..., Rig], quick_backo
     ids = new_ids(2)
     one.append(ids)
     assert wait_until(lambda: one.sink.ids)
-    assert one.courier.flush(5.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.sink.ids == ids
     assert one.sink.sends == 5
 
@@ -124,7 +124,7 @@ def test_a_failure_shows_in_reports_and_is_logged_once(
     with caplog.at_level(logging.WARNING, logger="otel_llm"):
         one.append(new_ids(1))
         assert wait_until(lambda: one.sink.sends >= 5)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records if record.name == courier_lane.__name__] == [
         "sink does not take spans now, they stay in the spool: The key is wrong. Set OPIK_API_KEY."
     ]
     failure = one.courier.report()["sink"].failure
@@ -132,7 +132,7 @@ def test_a_failure_shows_in_reports_and_is_logged_once(
     assert (failure.reason, failure.needs_action) == ("unauthorized", True)
     assert one.spool.report().backends["sink"].failure is not None
     one.sink.down = None
-    assert one.courier.flush(5.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.courier.report()["sink"].failure is None
     assert one.spool.report().backends["sink"].failure is None
 
@@ -146,7 +146,7 @@ def test_flush_cuts_back_off_short(rig: Callable[..., Rig]) -> None:
     retry_in = one.courier.report()["sink"].retry_in
     assert retry_in is not None
     assert retry_in > 100
-    assert one.courier.flush(5.0).complete
+    assert one.courier.flush(60.0).complete
 
 
 def test_new_batches_do_not_cut_back_off_short(rig: Callable[..., Rig]) -> None:
@@ -165,7 +165,7 @@ def test_a_bad_span_is_found_and_the_rest_delivered(rig: Callable[..., Rig]) -> 
     ids = new_ids(100)
     one.sink.bad = {ids[37]}
     one.append(ids)
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.sink.ids == ids[:37] + ids[38:]
     assert one.sink.sends <= 2 * 7 + 1
     assert one.counts() == (100, 99, 0, {"invalid": 1}, {})
@@ -181,7 +181,7 @@ def test_a_retry_in_the_middle_of_the_search_resends_nothing(rig: Callable[..., 
     one.sink.bad = {ids[9]}
     one.sink.answers = [Rejected("bad"), Delivered(8), REFUSED, REFUSED]
     one.append(ids)
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.sink.ids == ids[:9] + ids[10:]
 
 
@@ -191,7 +191,7 @@ def test_spans_rejected_one_by_one(rig: Callable[..., Rig]) -> None:
     ids = new_ids(5)
     one.sink.refused = {ids[0], ids[3]}
     one.append(ids)
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.sink.sends == 1
     assert one.counts() == (5, 3, 0, {"too_old": 2}, {})
     assert {entry.detail for entry in one.spool.quarantined()} == {"the id is too old"}
@@ -203,7 +203,7 @@ def test_a_backend_that_rejects_everything_is_not_asked_span_by_span(rig: Callab
     ids = new_ids(512)
     one.sink.bad = set(ids)
     one.append(ids)
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.sink.sends < 60
     assert one.counts() == (512, 0, 0, {"invalid": 512}, {})
     assert sum(entry.span_count for entry in one.spool.quarantined()) == 512
@@ -220,7 +220,7 @@ def test_bytes_that_are_no_otlp_are_rejected_whole(rig: Callable[..., Rig]) -> N
     one = rig(Picky("picky"))
     one.spool.append(Batch(b"\xff\xff rubbish", 3))
     one.courier.notify()
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.counts("picky") == (3, 0, 0, {"invalid": 3}, {})
 
 
@@ -258,7 +258,7 @@ def test_an_outage_with_server_errors_loses_no_batch(rig: Callable[..., Rig], qu
     one.append(*groups)
     assert wait_until(lambda: one.sink.sends > 12)
     one.sink.down = None
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert sorted(one.sink.ids) == sorted(i for group in groups for i in group)
 
 
@@ -271,7 +271,7 @@ def test_in_the_end_a_choking_batch_goes_to_quarantine(
     groups = [new_ids(1) for _ in range(3)]
     one.sink.choking = set(groups[0])
     one.append(*groups)
-    assert one.courier.flush(10.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.counts() == (3, 2, 0, {"gave_up": 1}, {})
     assert [entry.reason for entry in one.spool.quarantined()] == ["gave_up"]
 
@@ -346,7 +346,7 @@ def test_our_own_requests_are_not_traced(rig: Callable[..., Rig]) -> None:
 
     one = rig(Looking("looking"))
     one.append(new_ids(1))
-    assert one.courier.flush(5.0).complete
+    assert one.courier.flush(60.0).complete
     assert seen == [False]
     assert is_instrumentation_enabled()
     assert otel_context.get_current() == {}
@@ -359,7 +359,7 @@ def test_memory_is_delivered_when_the_disk_cannot_be_used(rig: Callable[..., Rig
     ids = new_ids(3)
     assert one.spool.append(batch_of(ids)) is Appended.MEMORY
     one.courier.notify()
-    assert one.courier.flush(5.0).complete
+    assert one.courier.flush(60.0).complete
     assert one.sink.ids == ids
     assert one.counts() == (3, 3, 0, {}, {})
 
@@ -371,7 +371,7 @@ def test_memory_modes_deliver(rig: Callable[..., Rig], mode: str, quick_backoff:
     one.sink.answers = [Delivered(1), REFUSED, REFUSED]
     groups = [new_ids(2) for _ in range(10)]
     one.append(*groups)
-    assert one.courier.flush(5.0).complete
+    assert one.courier.flush(60.0).complete
     assert sorted(one.sink.ids) == sorted(i for group in groups for i in group)
     assert one.counts() == (20, 20, 0, {}, {})
 
@@ -420,7 +420,7 @@ def test_another_process_takes_over_from_a_killed_one(rig: Callable[..., Rig], t
         one.append(new_ids(3))
         assert not wait_until(lambda: one.sink.ids, 0.7)
         holder.kill()
-        assert wait_until(lambda: len(one.sink.ids) == 5, 10.0)
+        assert wait_until(lambda: len(one.sink.ids) == 5, 60.0)
         assert one.counts() == (5, 5, 0, {}, {})
     finally:
         holder.kill()

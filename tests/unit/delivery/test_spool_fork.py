@@ -155,12 +155,12 @@ def test_parent_and_child_deliver_everything_once(tmp_path: Path) -> None:
         for span_id in share:
             spool.append(batch_of([span_id]))
             courier.notify()
-        assert courier.flush(20.0).complete
+        assert courier.flush(60.0).complete
         courier.shutdown(5.0)
 
     for number in (1, 2, 3):
         in_child(lambda number=number: child(ids[number * 10 : number * 10 + 10]))
-    assert courier.flush(20.0).complete
+    assert courier.flush(60.0).complete
     courier.shutdown(5.0)
     os.close(writer)
     with os.fdopen(reader) as pipe:

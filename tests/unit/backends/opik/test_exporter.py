@@ -83,6 +83,19 @@ def test_ordinary_program_with_random_ids_loses_and_doubles_nothing() -> None:
         assert exporter.report.delivered == exporter.report.created == 35
 
 
+def test_keys_do_not_get_through() -> None:
+    """A key in what another instrumentation recorded does not leave the process; the words around it do."""
+    key = "sk-proj-abcdefghijklmnopqrstuvwx1234567890ABCD"
+    with FakeOpik() as opik:
+        provider = _provider(id_generator=Uuid7IdGenerator())
+        provider.add_span_processor(BatchSpanProcessor(OpikSpanExporter(opik.url, project="p")))
+        provider.get_tracer("demo").start_span("call", attributes={"input.value": f"my key is {key}, keep it"}).end()
+        provider.shutdown()
+        (span,) = opik.spans("p")
+    assert key not in json.dumps(span)
+    assert "keep it" in json.dumps(span)
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables that people have are enough; an argument beats them."""
     with FakeOpik(api_keys={"key": ["team"]}) as opik:
