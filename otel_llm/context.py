@@ -209,13 +209,19 @@ class IdSource(Protocol):
 
 
 _ID_SOURCE_KEY = otel_context.create_key("otel_llm.id_source")
+_id_sources: list[bool] = []
+"""Not empty once there was a source in this process: most programs never have one, and need not look."""
 
 
 def id_source() -> IdSource | None:
     """Where the ids of spans that begin now come from; None for the usual random ones."""
+    if not _id_sources:
+        return None
     return otel_context.get_value(_ID_SOURCE_KEY)  # type: ignore[return-value]  # only `with_id_source` writes it
 
 
 def with_id_source(source: IdSource | None, context: Context) -> Context:
     """A copy of `context` in which spans get their ids from `source`; random ones for None."""
+    if not _id_sources:
+        _id_sources.append(True)
     return otel_context.set_value(_ID_SOURCE_KEY, source, context)
