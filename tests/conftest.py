@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.collector.fault_table import pytest_terminal_summary
+from tests.collector import fault_table
+from tests.e2e import prefork_table
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["pytest_terminal_summary"]
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("OPIK_SENTRY_ENABLE", "false")
@@ -23,6 +22,12 @@ if hasattr(os, "register_at_fork"):
     # what earlier tests left behind (gRPC channels, event loops) must not be taken apart in a child, whose threads
     # are gone: it could wait for them for ever
     os.register_at_fork(after_in_child=gc.disable)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the tables that tests filled in."""
+    fault_table.pytest_terminal_summary(terminalreporter)
+    prefork_table.write_table(terminalreporter)
 
 
 @pytest.fixture(autouse=True)

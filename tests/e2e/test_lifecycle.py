@@ -16,6 +16,7 @@ import pytest
 
 from otel_llm.testing import FakeProvider
 from tests.e2e.lifecycle_kit import BIN, DEADLINE, Program, calls, eventually, names
+from tests.e2e.prefork_table import tell
 from tests.fakes.http_server import HttpServer, Reply, closed_port
 from tests.fakes.otlp_receiver import OtlpReceiver
 
@@ -355,7 +356,9 @@ def app(environ, start_response):
 
 
 @pytest.mark.parametrize("options", [("--preload",), ()], ids=["preload", "no preload"])
-def test_gunicorn(options: tuple[str, ...], program: Program, receiver: OtlpReceiver) -> None:
+def test_gunicorn(
+    options: tuple[str, ...], program: Program, receiver: OtlpReceiver, record_property: pytest.RecordProperty
+) -> None:
     """Four workers, forked before or after `configure`: each request's span once, also the last one's."""
     pytest.importorskip("gunicorn")
     program.write("app.py", WSGI)
@@ -365,6 +368,8 @@ def test_gunicorn(options: tuple[str, ...], program: Program, receiver: OtlpRece
     command = ("gunicorn", "-w", "4", "--bind", bind, "--no-control-socket", "--timeout", "0", *options, "app:app")
     _serve_and_stop(program, port, sys.executable, "-m", *command)
     program.ship()
+    title = f"gunicorn -w 4 {' '.join(options)}".strip()
+    tell(record_property, title, "SIGTERM", _expected(), names(receiver))
     assert names(receiver) == _expected(), program.output
 
 
@@ -391,7 +396,9 @@ async def app(scope, receive, send):
 
 @pytest.mark.parametrize("end", ["shutdown in the lifespan", "nothing"])
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "two workers"])
-def test_uvicorn(end: str, workers: tuple[str, ...], program: Program, receiver: OtlpReceiver) -> None:
+def test_uvicorn(
+    end: str, workers: tuple[str, ...], program: Program, receiver: OtlpReceiver, record_property: pytest.RecordProperty
+) -> None:
     """Configured by the application, with its help at the end or without: each request's span once, the last one's too.
 
     uvicorn imports an application when its own SIGTERM handler is in place, and ends by sending itself the signal
@@ -404,6 +411,8 @@ def test_uvicorn(end: str, workers: tuple[str, ...], program: Program, receiver:
     port = _free_port()
     _serve_and_stop(program, port, sys.executable, "-m", "uvicorn", *workers, "--port", str(port), "app:app")
     program.ship()
+    title = f"uvicorn {' '.join(workers)}".strip()
+    tell(record_property, f"{title} ({end})", "SIGTERM", _expected(), names(receiver))
     assert names(receiver) == _expected(), program.output
 
 
@@ -464,7 +473,9 @@ def test_a_server_of_strangers_under_otel_llm_run(server: str, program: Program,
     assert calls(receiver) == requests, program.output
 
 
-def test_celery_with_a_new_child_for_each_task(program: Program, receiver: OtlpReceiver) -> None:
+def test_celery_with_a_new_child_for_each_task(
+    program: Program, receiver: OtlpReceiver, record_property: pytest.RecordProperty
+) -> None:
     """Prefork children that end after one task, by `os._exit`: each task's span once."""
     pytest.importorskip("celery")
     (program.directory / "queue").mkdir()
@@ -494,4 +505,6 @@ def test_celery_with_a_new_child_for_each_task(program: Program, receiver: OtlpR
         worker.send_signal(signal.SIGTERM)
         worker.wait(DEADLINE)
     program.ship()
-    assert names(receiver) == Counter(f"task {number}" for number in range(6)), program.output
+    expected = Counter(f"task {number}" for number in range(6))
+    tell(record_property, "celery -P prefork -c 2, a child per task", "SIGTERM", expected, names(receiver))
+    assert names(receiver) == expected, program.output
