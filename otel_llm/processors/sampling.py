@@ -98,6 +98,8 @@ class Sampling:
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Decide about one span."""
+        if draft.scope_name == semconv.FEEDBACK_SCOPE:  # what somebody took the trouble to say is kept
+            return draft
         if draft.left_out:
             return self._without_content(draft)
         if self._idle:

@@ -125,6 +125,20 @@ def test_the_local_store_shows_feedback(tmp_path: Path) -> None:
     assert calls == (0,)
 
 
+def test_sampling_leaves_feedback_alone(tmp_path: Path) -> None:
+    """With nothing of the spans kept, a score is."""
+    store = tmp_path / "store.db"
+    started(backend="local", store_path=store, sampling_ratio=0.0)
+    with otel_llm.span("answer") as answer:
+        pass
+    assert otel_llm.add_feedback(answer, "thumbs", 1)
+    wait_for_flush()
+    otel_llm.shutdown()
+    connection = sqlite3.connect(store)
+    assert connection.execute("SELECT count(*) FROM feedback").fetchone() == (1,)
+    connection.close()
+
+
 @pytest.mark.parametrize(
     ("trace_id", "name", "value", "why"),
     [
