@@ -223,9 +223,7 @@ def main() -> None:
         speeds += [_two_tiers(url, base, 2_000, told.spans, *tiers) for tiers in ((1, 1), (2, 3))]
         waits = ((2_000, told.spans // 2), (2_000, told.spans * 2), (20_000, told.spans // 4))
         waiting = [_queued(base, *each) for each in waits]
-    sys.stdout.write(
-        _table("setup | content per span | spans/s | CPU us per span | spans per core and second", speeds)
-    )
+    sys.stdout.write(_table("setup | content per span | spans/s | CPU us per span | spans per core and second", speeds))
     sys.stdout.write(_table("content per span | spans that wait | memory grew by, MB | disk per span", waiting))
     if told.json:
         told.json.write_text(json.dumps({"speed": [asdict(x) for x in speeds], "queued": [asdict(x) for x in waiting]}))
