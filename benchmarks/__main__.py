@@ -20,13 +20,15 @@ from typing import Any
 from benchmarks.driver import REPOSITORY, Bench, make_environment, serving
 from benchmarks.peers import PEERS
 from benchmarks.report import as_markdown, put_into, save
-from benchmarks.scenes import SCENES, Options, Result
+from benchmarks.scenes import SCENES, WAYS, Options, Result
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, keep."""
     asked = _parser().parse_args(arguments)
-    options = Options(rounds=asked.rounds, peers=tuple(asked.peers), spans=asked.spans, pairs=asked.pairs)
+    options = Options(
+        rounds=asked.rounds, peers=tuple(asked.peers), spans=asked.spans, pairs=asked.pairs, ways=tuple(asked.ways)
+    )
     work = Path(asked.work)
     work.mkdir(parents=True, exist_ok=True)
     python = make_environment(work, "otel_llm")
@@ -51,10 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
             machine["finished"] = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
             if asked.json:
                 save(Path(asked.json), results, machine)
-    text = as_markdown(results, machine)
-    print(text)
-    if asked.docs:
-        put_into(REPOSITORY / "docs" / "performance.md", text)
+            if asked.docs:  # after each scene, so that a run that is cut short leaves what it has
+                put_into(REPOSITORY / "docs" / "performance.md", as_markdown(results, machine))
+    print(as_markdown(results, machine))
     return 0
 
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenes", nargs="+", choices=list(SCENES), default=list(SCENES))
     known = [name for name in PEERS if name != "bare"]
     parser.add_argument("--peers", nargs="+", choices=known, default=list(Options().peers))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="of raw spans")
     parser.add_argument("--rounds", type=int, default=Options().rounds)
     parser.add_argument("--pairs", type=int, default=Options().pairs)
     parser.add_argument("--spans", type=int, default=Options().spans)

@@ -126,7 +126,8 @@ class Bench:
             "sink_url": sink_url or self.sink.url,
             "provider_url": f"{self.provider.url}/v1",
         }
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "OPIK_"))}
+        unwanted = ("OTEL_", "OPIK_", "PYTHONDONTWRITEBYTECODE")  # the last would have every start compile
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
         load = os.getloadavg()[0]
         process = subprocess.Popen(
             [str(python), "-u", str(HERE / "workload.py"), json.dumps(whole)],

@@ -1,4 +1,4 @@
-"""Raw spans of 2.8 kB, as a model call leaves them, through a whole pipeline: ours and the SDK's own.
+"""Raw spans of 2.8 kB, as model calls leave them, through a whole pipeline: ours and the SDK's own.
 
 `producer(name, ...)` answers a function that makes one span, one that has everything delivered, and one that tells how
 many spans wait for export.
@@ -16,7 +16,8 @@ Producer = tuple[Callable[[int], None], Callable[[], object], Callable[[], int]]
 _VARIANTS = 64
 
 
-def _span_maker(tracer: Any) -> Callable[[int], None]:
+def span_maker(tracer: Any) -> Callable[[int], None]:
+    """A function that makes one span of 2.8 kB, as a model call leaves it."""
     from opentelemetry.trace import SpanKind
 
     from benchmarks.conversation import SYSTEM_BYTES, answer, prose, question
@@ -62,9 +63,9 @@ def _ours(sink: str, backend: str, *, whole: bool, compressed: bool = False, **m
     from benchmarks.peers import configure_ours
 
     if compressed:  # as to a server elsewhere; to one on this machine it would not
-        from otel_llm.backends.opik import http
+        from otel_llm.backends.opik import json_client
 
-        http.worth_compressing = lambda _base: True  # type: ignore[assignment]
+        json_client.worth_compressing = lambda _base: True  # type: ignore[assignment]
     ours = configure_ours(sink, backend, instrument=(), **more)
     from otel_llm.control.running import _running
 
@@ -85,7 +86,7 @@ def _ours(sink: str, backend: str, *, whole: bool, compressed: bool = False, **m
             pass
         assert report.waiting <= 0, report
 
-    return _span_maker(provider.get_tracer("bench")), flush, lambda: queue.queued
+    return span_maker(provider.get_tracer("bench")), flush, lambda: queue.queued
 
 
 def _stock(exporter: Any) -> Producer:
@@ -94,11 +95,11 @@ def _stock(exporter: Any) -> Producer:
 
     provider = TracerProvider()
     if exporter is None:
-        return _span_maker(provider.get_tracer("bench")), lambda: None, lambda: 0
+        return span_maker(provider.get_tracer("bench")), lambda: None, lambda: 0
     processor = BatchSpanProcessor(exporter)
     provider.add_span_processor(processor)
     waiting = processor._batch_processor._queue  # noqa: SLF001
-    return _span_maker(provider.get_tracer("bench")), lambda: provider.force_flush(120_000), lambda: len(waiting)
+    return span_maker(provider.get_tracer("bench")), lambda: provider.force_flush(120_000), lambda: len(waiting)
 
 
 def _stock_http(sink: str, *, compressed: bool) -> Producer:

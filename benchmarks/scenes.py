@@ -25,6 +25,20 @@ CLOSED = "http://127.0.0.1:9"
 """Nobody listens on the discard port: connections are refused."""
 
 
+WAYS = (
+    "sdk_alone",
+    "stock_http",
+    "stock_http_gzip",
+    "ours_opik",
+    "ours_opik_gzip",
+    "ours_opik_memory",
+    "ours_opik_pipeline",
+    "ours_otlp",
+    "opik_sdk",
+)
+"""Ways for raw spans, see `raw.py`."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How much is measured."""
@@ -35,6 +49,7 @@ class Options:
     block: int = 40
     spans: int = 20_000
     outage_spans: int = 100_000
+    ways: tuple[str, ...] = WAYS
 
 
 @dataclass(frozen=True)
@@ -154,28 +169,16 @@ def _call_budgets(result: Result, runs: dict[str, list[dict[str, Any]]], options
         result.budgets.append(Budget("CPU added on the caller's thread, median", 150, statistics.median(ours), "us"))
 
 
-RAW = (
-    "sdk_alone",
-    "stock_http",
-    "stock_http_gzip",
-    "ours_opik",
-    "ours_opik_gzip",
-    "ours_opik_memory",
-    "ours_opik_pipeline",
-    "ours_otlp",
-    "opik_sdk",
-)
-
-
 def raw_spans(bench: Bench, options: Options) -> Result:
     """Raw spans, all the way into the backend."""
     jobs = {
-        name: {"scene": "raw", "peer": name, "count": 2_000 if name == "opik_sdk" else options.spans} for name in RAW
+        name: {"scene": "raw", "peer": name, "count": 1_000 if name == "opik_sdk" else options.spans}
+        for name in options.ways
     }
     runs = bench.rounds(jobs, options.rounds)
     columns = ("way", "CPU per span (us)", "of it creating", "way / stock_http", "arrived", "bytes per span, wire")
     result = Result("Raw spans of 2.8 kB, each a trace of its own, created, kept and delivered", columns, raw=runs)
-    for name in RAW:
+    for name in options.ways:
         good = _good(runs[name])
         if not good:
             result.rows.append((name, "failed", "", "", "", ""))

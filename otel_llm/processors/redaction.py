@@ -187,7 +187,11 @@ def _texts(draft: SpanDraft) -> Iterator[str]:
     """Every text of a draft, for one search over all of them."""
     yield draft.name
     for value in draft.attributes.values():
-        yield from _texts_in(value)
+        kind = type(value)
+        if kind is str:
+            yield value
+        elif kind is not int and kind is not float and kind is not bool:
+            yield from _texts_in(value)
     for event in draft.events:
         for value in (event.attributes or {}).values():
             yield from _texts_in(value)
