@@ -21,6 +21,7 @@ from tests.crash.kit import Sink, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from otel_llm.control.channels import Channel
     from otel_llm.control.health import BackendStatus
@@ -150,5 +151,23 @@ def test_counts_seen_from_another_thread_never_go_back(kind: str, tmp_path_facto
         for before, after in itertools.pairwise(seen):
             assert after.created >= before.created
             assert after.delivered >= before.delivered
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize("kind", ["direct", "spooled"])
+def test_the_spools_size_is_reported_where_there_is_one(kind: str, tmp_path: Path) -> None:
+    """What waits on disk shows in bytes beside the cap; a backend without a spool reports neither."""
+    rig = Rig(kind, tmp_path)
+    rig.sink.down = Retry("Connection refused.", "refused")
+    try:
+        rig.spans(8)
+        assert wait_until(lambda: rig.status().created == 8)
+        status = rig.status()
+        if kind == "direct":
+            assert (status.spool_bytes, status.spool_capacity) == (None, None)
+        else:
+            assert wait_until(lambda: (rig.status().spool_bytes or 0) > 0)
+            assert (status.spool_capacity or 0) > (status.spool_bytes or 0)
     finally:
         rig.close()
