@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from otel_llm.client.llm_client import LLMClient
     from otel_llm.context import Identity, carry, headers, tenant
     from otel_llm.control.current import current
     from otel_llm.control.feedback import add_feedback
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsgiMiddleware",
     "Identity",
+    "LLMClient",
     "WsgiMiddleware",
     "__version__",
     "add_feedback",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LLMClient": ("otel_llm.client.llm_client", "LLMClient"),
     "AsgiMiddleware": ("otel_llm.servers.asgi", "AsgiMiddleware"),
     "Identity": ("otel_llm.context", "Identity"),
     "WsgiMiddleware": ("otel_llm.servers.wsgi", "WsgiMiddleware"),

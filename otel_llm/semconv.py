@@ -173,6 +173,11 @@ EVALUATION_SCORE: Final = "gen_ai.evaluation.score.value"
 EVALUATION_LABEL: Final = "gen_ai.evaluation.score.label"
 EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 
+CLIENT_MODEL: Final = "otel_llm.client.model"
+"""On the span of `LLMClient.generate`: the model as the program names it."""
+CLIENT_WAITED: Final = "otel_llm.client.wait.duration"
+"""Seconds that the call waited for its tenant's rate limit."""
+
 COST_PRICED: Final = "priced"
 COST_OVERRIDDEN: Final = "overridden"
 COST_FREE: Final = "free"

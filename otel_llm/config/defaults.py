@@ -97,6 +97,11 @@ COMPUTED: Final[dict[str, Callable[[_Values], Computed]]] = {
     "sampling.tenants": lambda _: Computed(MappingProxyType({})),
     "otlp.headers": lambda _: Computed(MappingProxyType({})),
     "opik.url": _opik_url,
+    "client.models": lambda _: Computed(MappingProxyType({})),
+    "client.fallbacks": lambda _: Computed(MappingProxyType({})),
+    "client.tenant_requests": lambda _: Computed(MappingProxyType({})),
+    "client.tenant_tokens": lambda _: Computed(MappingProxyType({})),
+    "client.tenant_budgets": lambda _: Computed(MappingProxyType({})),
     "opik.tenants": lambda _: Computed(MappingProxyType({})),
 }
 """Setting -> its default, given the values of all other settings; worked out in this order."""

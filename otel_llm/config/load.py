@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.config.aliases import as_bool
 from otel_llm.config.defaults import COMPUTED
 from otel_llm.config.model import (
+    ClientSettings,
     Config,
     MediaSettings,
     MetricsSettings,
@@ -131,6 +132,7 @@ def _built(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
         otlp=OtlpSettings(**_group(values, "otlp.")),
         opik=OpikSettings(**_group(values, "opik.")),
         spool=SpoolSettings(**_group(values, "spool.")),
+        client=ClientSettings(**_group(values, "client.")),
         sources=MappingProxyType(dict(sources)),
     )
 

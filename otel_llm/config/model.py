@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "ClientSettings",
     "Config",
     "MediaSettings",
     "MetricsSettings",
@@ -163,6 +164,38 @@ class MediaSettings(_Masked):
 
 
 @dataclass(frozen=True, repr=False)
+class ClientSettings(_Masked):
+    """What `LLMClient` calls, and what it allows."""
+
+    prefix: ClassVar[str] = "client."
+
+    models: Mapping[str, str]
+    """Name -> litellm's model."""
+    fallbacks: Mapping[str, str]
+    """Model -> the models after it, separated by spaces."""
+    retries: int
+    timeout: float
+    """Seconds."""
+    cache: Literal["none", "memory", "disk", "redis"]
+    cache_ttl: float
+    """Seconds."""
+    cache_shared: bool
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    tenant_requests: Mapping[str, str]
+    """`tenant` or `tenant/model` -> a number."""
+    tenant_tokens: Mapping[str, str]
+    on_limit: Literal["wait", "refuse"]
+    max_wait: float
+    """Seconds."""
+    budget: float | None
+    """USD a day."""
+    tenant_budgets: Mapping[str, str]
+    """Tenant -> USD a day, written as a number."""
+    on_budget: Literal["warn", "refuse"]
+
+
+@dataclass(frozen=True, repr=False)
 class Config(_Masked):
     """All settings; units and meanings stand in `settings.py` and docs/settings.md. Made by `load` only."""
 
@@ -205,6 +238,7 @@ class Config(_Masked):
     otlp: OtlpSettings
     opik: OpikSettings
     spool: SpoolSettings
+    client: ClientSettings
     sources: Mapping[str, str] = field(repr=False, compare=False)
     """Setting name -> where its value came from."""
 

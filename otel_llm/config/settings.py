@@ -20,6 +20,7 @@ from otel_llm.config.aliases import (
     resource_attribute,
 )
 from otel_llm.config.setting import Kind, Setting
+from otel_llm.config.settings_client import CLIENT
 from otel_llm.config.settings_sampling import MEDIA, METRICS, SAMPLING
 
 __all__ = [
@@ -471,6 +472,7 @@ GROUPS: Final = {
     "OTLP": _OTLP,
     "Opik": _OPIK,
     "Spool": _SPOOL,
+    "Client": CLIENT,
 }
 """Heading on the reference page -> its settings."""
 

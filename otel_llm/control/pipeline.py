@@ -47,6 +47,7 @@ from otel_llm.processors.replay import ReplayFilter
 from otel_llm.processors.sampling import Sampling, SamplingRules
 from otel_llm.processors.tally import Tally
 from otel_llm.processors.waiting_room import WaitingRoom
+from otel_llm.processors.watch import CallWatch
 from otel_llm.store.media import MediaFiles, use_media
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Pipeline:
     processor: SpanPipeline | None
     counting: Counting
     """What calls of this process used, for `/metrics` and for a meter provider."""
+    watch: CallWatch
+    """Who wants to see the facts of every LLM span."""
     channels: list[Channel] = field(default_factory=list)
     recorder: Recorder | None = None
     http: list[HttpInstrumentation] = field(default_factory=list)
@@ -139,11 +142,13 @@ def assemble(
     channels = _channels(config)
     provider, owned = _provider(config, tracer_provider)
     http_filter = HttpScopeFilter()
-    counting = Counting(config, meter_provider)
+    counting, watch = Counting(config, meter_provider), CallWatch()
     media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
-    processor = _processor(config, channels, http_filter, counting, Redaction.of(config, redactors), media)
+    processor = _processor(config, channels, http_filter, watch, counting, Redaction.of(config, redactors), media)
     provider.add_span_processor(processor)
-    pipeline = Pipeline(config, provider, owned, processor, counting, channels, redactors=tuple(redactors), media=media)
+    pipeline = Pipeline(
+        config, provider, owned, processor, counting, watch, channels, redactors=tuple(redactors), media=media
+    )
     use_media(media)
     _instrument(pipeline, meter_provider, prices)
     return pipeline
@@ -205,6 +210,7 @@ def _processor(
     config: Config,
     channels: list[Channel],
     http_filter: HttpScopeFilter,
+    watch: CallWatch,
     counting: Counting,
     redaction: Redaction,
     media: MediaFiles | None,
@@ -225,6 +231,7 @@ def _processor(
             replay,
             overlap,
             http_filter,
+            watch,
             Sampling(rules),
             ContentPolicy.of(config),
             InlineMedia(media),

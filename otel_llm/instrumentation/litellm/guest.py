@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-__all__ = ["PROVIDER_NAMES", "guest", "locate", "provider_name", "resolve", "vendor_model"]
+from otel_llm.errors import InstrumentationError
+
+__all__ = ["PROVIDER_NAMES", "guest", "load_guest", "locate", "provider_name", "resolve", "vendor_model"]
 
 PROVIDER_NAMES: Final = {
     "azure": "azure.ai.openai",
@@ -38,6 +41,17 @@ _BEDROCK_ROUTES: Final = frozenset({"invoke", "converse", "converse_like", "asyn
 def guest() -> Any:
     """The loaded litellm module; None before the program has imported it."""
     return sys.modules.get("litellm")
+
+
+def load_guest() -> Any:
+    """Load litellm, for a client that stands on it. Raises InstrumentationError where it is missing."""
+    try:
+        return importlib.import_module("litellm")
+    except ImportError as error:
+        raise InstrumentationError(
+            f"litellm cannot be imported ({error}), and LLMClient stands on it. Most likely it is not installed: "
+            "pip install 'otel-llm[litellm]'."
+        ) from error
 
 
 def provider_name(provider: str | None) -> str | None:
