@@ -83,16 +83,17 @@ class Spending:
                 "CREATE TABLE IF NOT EXISTS spending"
                 " (day TEXT, tenant TEXT, nano_usd INTEGER, PRIMARY KEY (day, tenant))"
             )
-            if unsaved:
-                file.execute("BEGIN IMMEDIATE")
-                file.executemany(
-                    "INSERT INTO spending VALUES (?, ?, ?)"
-                    " ON CONFLICT DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd",
-                    [(when, who, nano) for (when, who), nano in unsaved.items()],
-                )
-                file.execute("DELETE FROM spending WHERE day < ?", (_day(self._clock() - _DAYS_KEPT * 86_400),))
-                file.execute("COMMIT")
+            # One transaction for both: what was committed must never be taken for unsaved because reading failed.
+            file.execute("BEGIN IMMEDIATE" if unsaved else "BEGIN")
+            file.executemany(
+                "INSERT INTO spending VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd",
+                [(when, who, nano) for (when, who), nano in unsaved.items()],
+            )
             found = file.execute("SELECT nano_usd FROM spending WHERE day = ? AND tenant = ?", (day, tenant)).fetchone()
+            if unsaved:
+                file.execute("DELETE FROM spending WHERE day < ?", (_day(self._clock() - _DAYS_KEPT * 86_400),))
+            file.execute("COMMIT")
         return int(found[0]) if found else 0
 
     def _today(self) -> str:
