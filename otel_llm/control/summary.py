@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from otel_llm.config import mask_url
 from otel_llm.instrumentation.litellm.instrumentor import is_installed, is_recording
+from otel_llm.processors.sampling import SamplingRules
 
 if TYPE_CHECKING:
     from otel_llm.config import Config
@@ -42,8 +43,16 @@ def start_line(config: Config, pipeline: Pipeline) -> str:
     targets = ", ".join(_target(name, config) for name in config.backend)
     return (
         f"otel_llm {VERSION}: backend {targets}; recording {libraries or 'nothing'}; content {config.content}; "
-        f"service {config.service_name}"
+        f"{_sampled(config)}service {config.service_name}"
     )
+
+
+def _sampled(config: Config) -> str:
+    """Said only where something is left out: nobody should have to wonder where spans are."""
+    rules = SamplingRules.of(config)
+    ratio = "" if rules.keeps_everything else f"sampling {config.sampling.ratio:g}"
+    tenants = f" and {len(rules.tenants)} tenants' own" if ratio and rules.tenants else ""
+    return f"{ratio}{tenants}; " if ratio else ""
 
 
 def _target(name: str, config: Config) -> str:

@@ -244,3 +244,15 @@ def test_without_settings_nothing_is_sampled_or_marked(provider: TracerProvider,
     connection = sqlite3.connect(store)
     assert connection.execute("SELECT count(*) FROM span_bodies").fetchone() == (3,)
     connection.close()
+
+
+def test_the_start_line_says_that_spans_are_left_out(
+    provider: TracerProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever misses spans finds the reason in the first line of the log; without sampling it says nothing."""
+    with caplog.at_level("INFO", "otel_llm"):
+        otel_llm.configure(tracer_provider=provider, state_dir=tmp_path, sampling_ratio=0.1)
+        assert "; sampling 0.1; service" in caplog.text
+        caplog.clear()
+        otel_llm.configure(tracer_provider=provider, state_dir=tmp_path)
+        assert "content off; service" in caplog.text
