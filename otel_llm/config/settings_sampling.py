@@ -6,6 +6,7 @@ from typing import Final
 
 from otel_llm.config.aliases import Alias
 from otel_llm.config.setting import Kind, Setting
+from otel_llm.config.stability import GEN_AI_LATEST, VARIABLE, newest_only
 
 __all__ = ["MEDIA", "METRICS", "METRIC_GENERATIONS", "SAMPLING"]
 
@@ -69,6 +70,7 @@ METRICS: Final = (
         "both",
         "Whose names the metrics have: the newest conventions', the older ones' that today's dashboards read, or both.",
         choices=METRIC_GENERATIONS,
+        aliases=(Alias(VARIABLE, newest_only, f"`{GEN_AI_LATEST}` in it means `new`, all else says nothing"),),
     ),
     Setting(
         "metrics.export",

@@ -1,8 +1,8 @@
 """`OTEL_SEMCONV_STABILITY_OPT_IN`: which generation of the conventions a program asks its instrumentations for.
 
 A list with commas that all instrumentations of a process share; each reads the words of its own domain. Ours is
-`gen_ai_latest_experimental`: the newest state of the GenAI conventions and no names of before v1.37. We write that
-state whether it is asked for or not (docs/decisions/0060), so the only thing left to be wrong is the word itself.
+`gen_ai_latest_experimental`: the newest state of the GenAI conventions and no names of before v1.37. Spans
+are of that state whether it is asked for or not (docs/decisions/0060); metrics have older names too until it is.
 The HTTP spans below ours follow `http` and `http/dup`, through OpenTelemetry's instrumentations of httpx and aiohttp.
 Source: semantic conventions v1.41.1, `docs/gen-ai/README.md`, and `docs/non-normative/http-migration.md`.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["GEN_AI_LATEST", "VARIABLE", "asks_for_latest", "misspelt_opt_ins"]
+__all__ = ["GEN_AI_LATEST", "VARIABLE", "misspelt_opt_ins", "newest_only"]
 
 VARIABLE: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 GEN_AI_LATEST: Final = "gen_ai_latest_experimental"
@@ -22,9 +22,9 @@ _STEMS: Final = ("gen_ai", "genai", "gen-ai", "llm")
 """What words about our domain begin with; words about others are none of our business."""
 
 
-def asks_for_latest(environ: Mapping[str, str]) -> bool:
-    """Whether the program asks for the newest GenAI names and no older ones."""
-    return GEN_AI_LATEST in _words(environ)
+def newest_only(text: str) -> str | None:
+    """The setting `metrics.generation` that the variable's text asks for: `new`, or nothing."""
+    return "new" if GEN_AI_LATEST in _words({VARIABLE: text}) else None
 
 
 def misspelt_opt_ins(environ: Mapping[str, str]) -> list[str]:
