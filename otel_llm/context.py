@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from opentelemetry import baggage, propagate
 from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 
 from otel_llm import semconv
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
     from types import TracebackType
-
-    from opentelemetry.context import Context
 
 __all__ = [
     "ACTIVE_CALL_KEY",
@@ -39,6 +38,7 @@ __all__ = [
     "headers",
     "id_source",
     "identity_in",
+    "outside_calls",
     "tenant",
     "with_id_source",
     "with_identity",
@@ -189,6 +189,17 @@ def _text(value: object) -> str | None:
 
 ACTIVE_CALL_KEY = otel_context.create_key("otel_llm.active_call")
 """OTel context key under which the recorder keeps the LLM call that is running."""
+
+
+OUTER_CONTEXT_KEY = otel_context.create_key("otel_llm.outer_context")
+"""OTel context key under which a call's context keeps the one that its caller was in."""
+
+
+def outside_calls(context: Context | None = None) -> Context:
+    """`context` (the current one for None) as it was before the recorded LLM call that it runs inside, if it does."""
+    here = otel_context.get_current() if context is None else context
+    outer = otel_context.get_value(OUTER_CONTEXT_KEY, here)
+    return outer if isinstance(outer, Context) else here
 
 
 def active_call(context: Context | None = None) -> object | None:

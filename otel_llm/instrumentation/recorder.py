@@ -35,10 +35,12 @@ from otel_llm import semconv
 from otel_llm.context import (
     ACTIVE_CALL_KEY,
     NOBODY,
+    OUTER_CONTEXT_KEY,
     Identity,
     active_call,
     identity_from_baggage,
     identity_in,
+    outside_calls,
     with_identity,
 )
 from otel_llm.faults import guarded
@@ -122,7 +124,7 @@ class Recorder:
         context = _outside_invocations(parent) if active_call(parent) is not None else parent
         # The identity goes on in the context; baggage does not, or the HTTP client would send it to the provider.
         context = baggage.clear(otel_context.set_value(ACTIVE_CALL_KEY, owner, context))
-        context = with_identity(identity, context)
+        context = with_identity(identity, otel_context.set_value(OUTER_CONTEXT_KEY, outside_calls(parent), context))
         return Recording(self._invocation(call, context), parent)
 
     def start_attempt(self, call: Call, owner: object, number: int) -> Recording:

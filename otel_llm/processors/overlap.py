@@ -20,7 +20,8 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, get_current_span
 
 from otel_llm.context import active_call
 
@@ -117,12 +118,21 @@ class OverlapFilter:
         _renew_after_fork(self)
 
     def on_start(self, span: Span, parent_context: Context | None) -> None:
-        """Remember `span` if it is another instrumentation's record of a call of ours."""
-        scope = span.instrumentation_scope
-        if scope is None or not self._is_duplicate(scope.name, span.kind, parent_context):
+        """Remember `span` if it is another instrumentation's record of a call of ours, and its parent if that is one.
+
+        The parent may be of a tracer provider that we are no part of: our backends will never have it.
+        """
+        parent = get_current_span(parent_context)
+        if isinstance(parent, ReadableSpan):
+            self._note(parent, parent_context)
+        self._note(span, parent_context)
+
+    def _note(self, span: ReadableSpan, parent_context: Context | None) -> None:
+        scope, context = span.instrumentation_scope, span.get_span_context()
+        if scope is None or context is None or not self._is_duplicate(scope.name, span.kind, parent_context):
             return
         with self._lock:
-            self._parents[_key(span.get_span_context())] = span.parent
+            self._parents[_key(context)] = span.parent
             if len(self._parents) > _CAPACITY:
                 self._parents.popitem(last=False)
 

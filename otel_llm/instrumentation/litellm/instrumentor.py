@@ -14,6 +14,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from otel_llm.faults import note_fault
 from otel_llm.instrumentation.divert import Diversion, divert
+from otel_llm.instrumentation.litellm import callbacks
 from otel_llm.instrumentation.litellm.entry import Entry
 from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS, ROUTER_METHODS
 from otel_llm.instrumentation.litellm.streams import release
@@ -66,6 +67,7 @@ class _Installation:
         self._entry: Entry | None = None
         self._diversions: list[Diversion] = []
         self._waiting = False
+        self._waiting_for_callbacks = False
 
     @property
     def active(self) -> bool:
@@ -98,12 +100,13 @@ class _Installation:
                 self._divert_forms(library, self._entry)
                 self._divert_retries(library, self._entry)
                 self._divert_router(library, self._entry)
+                self._wait_for_callbacks()
             except Exception as error:  # noqa: BLE001  (runs inside the program's own `import litellm`)
                 note_fault("instrumenting litellm", error)
 
     def _divert_forms(self, library: ModuleType, entry: Entry) -> None:
         for form in FORMS.values():
-            function = getattr(library, form.name, None)
+            function = _genuine(library, form.name)
             if function is None:
                 continue
             inner = _inner(function)
@@ -114,7 +117,7 @@ class _Installation:
 
     def _divert_retries(self, library: ModuleType, entry: Entry) -> None:
         for name in RETRY_DRIVERS:
-            function = getattr(library, name, None)
+            function = _genuine(library, name)
             if function is not None:
                 self._divert(function, entry.retry_handler())
         helper = sys.modules.get(f"{_LIBRARY}.litellm_core_utils.asyncify")
@@ -127,6 +130,21 @@ class _Installation:
             function = getattr(router, name, None)
             if function is not None:
                 self._divert(function, entry.router_handler(asynchronous=inspect.iscoroutinefunction(function)))
+
+    def _wait_for_callbacks(self) -> None:
+        """Wait for modules that litellm imports when a program names a callback, which may be never."""
+        for name in callbacks.MODULES:
+            if name in sys.modules:
+                self._divert_callbacks(sys.modules[name])
+            elif not self._waiting_for_callbacks:
+                wrapt.register_post_import_hook(self._divert_callbacks, name)
+        self._waiting_for_callbacks = True
+
+    def _divert_callbacks(self, module: ModuleType) -> None:
+        with self._lock:
+            if self._entry is not None:
+                for function, handler in callbacks.diversions(module):
+                    self._divert(function, handler)
 
     def _divert(self, function: object, handler: Callable[..., Any]) -> None:
         try:
@@ -155,6 +173,33 @@ def _loaded(library: ModuleType) -> bool:
     """Whether the import of litellm is complete; configured from within it, we wait for its end."""
     spec = getattr(library, "__spec__", None)
     return not getattr(spec, "_initializing", False)
+
+
+def _genuine(library: ModuleType, name: str) -> Any:
+    """The library's own function of that name, also where another instrumentation has put a wrapper in its place."""
+    found = getattr(library, name, None)
+    for _ in range(_MOST_WRAPPERS):
+        if found is None or _is_of(library, found):
+            break
+        found = getattr(found, "__wrapped__", None)
+    if found is not None or not hasattr(library, name):
+        return found
+    # The wrapper does not say what it wraps (OpenInference's does not); the module that defines it still has it.
+    prefix = f"{library.__name__}."
+    defined = [vars(module).get(name) for key, module in list(sys.modules.items()) if key.startswith(prefix) and module]
+    own = [function for function in defined if _is_of(library, function) and getattr(function, "__name__", "") == name]
+    return next((function for function in own if _inner(function) is not None), own[0] if own else None)
+
+
+_MOST_WRAPPERS = 20
+
+
+def _is_of(library: ModuleType, function: object) -> bool:
+    """Whether it is a plain function whose code is the library's; `__module__` would be what a wrapper copied."""
+    if not inspect.isfunction(function):
+        return False
+    home = function.__globals__.get("__name__", "")
+    return isinstance(home, str) and home.partition(".")[0] == library.__name__
 
 
 def _inner(function: Any) -> Any:

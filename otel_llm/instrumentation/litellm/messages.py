@@ -14,7 +14,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from otel_llm.instrumentation.litellm.reading import get, items, path, text
+from otel_llm.instrumentation.litellm.reading import get, items, path, readable, text
 from otel_llm.store.media import offer
 
 __all__ = [
@@ -187,13 +187,18 @@ def _tool_call_part(call: object) -> Part:
 
 
 def _tool_response_part(call_id: object, response: object) -> Part:
-    if isinstance(response, (list, tuple)):
-        response = [_content_part(part) for part in response]
+    if readable(response) and isinstance(response, (list, tuple)):
+        response = [_content_part(part) if _is_part(part) else part for part in response]
     part: Part = {"type": "tool_call_response", "response": response}
     identifier = text(call_id)
     if identifier:
         part["id"] = identifier
     return part
+
+
+def _is_part(value: object) -> bool:
+    """Whether an entry of a tool's answer is a content part, and not data of the tool's own."""
+    return readable(value) and (isinstance(value, str) or text(get(value, "type")) is not None)
 
 
 def _arguments(value: object) -> object:

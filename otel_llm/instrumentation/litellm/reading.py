@@ -10,7 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["get", "items", "number", "path", "text", "tokens"]
+__all__ = ["get", "items", "number", "path", "readable", "text", "tokens"]
+
+
+def readable(value: object) -> bool:
+    """Whether `value` can be asked for its class, as `isinstance` does; one whose every attribute raises cannot."""
+    try:
+        value.__class__  # noqa: B018  (asking is the point)
+    except Exception:  # noqa: BLE001  (the program's own class raised: that is the answer)
+        return False
+    return True
 
 
 def get(source: object, name: str) -> Any:

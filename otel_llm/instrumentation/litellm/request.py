@@ -9,7 +9,7 @@ from otel_llm import semconv
 from otel_llm.context import Identity
 from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
-from otel_llm.instrumentation.litellm.reading import get, items, number, path, text, tokens
+from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
 from otel_llm.instrumentation.recorder import Call
 from otel_llm.values import to_attribute, to_json
 
@@ -32,7 +32,8 @@ class Request:
 
     def __init__(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.form = form
-        self.arguments: dict[str, Any] = {**dict(zip(form.parameters, args, strict=False)), **kwargs}
+        said = {**dict(zip(form.parameters, args, strict=False)), **kwargs}
+        self.arguments: dict[str, Any] = {name: value for name, value in said.items() if readable(value)}
         named = self.arguments.get("model")
         self.requested = named if isinstance(named, str) and named else None
         self.model: str | None
@@ -190,7 +191,9 @@ def _fill_metadata(recording: Recording, metadata: object) -> None:
     if tags:
         recording.set({semconv.TAGS: tags})
     for key, value in metadata.items():
-        if isinstance(key, str) and isinstance(value, (str, bool, int, float)) and not _litellms_own(key):
+        if not isinstance(key, str) or _litellms_own(key) or not readable(value):
+            continue
+        if isinstance(value, (str, bool, int, float)):
             attribute, _ = to_attribute(value)
             recording.set({semconv.METADATA_PREFIX + key: attribute})
 
@@ -221,6 +224,8 @@ def _one(value: str | None) -> list[str] | None:
 
 
 def _name(value: object) -> str | None:
+    if not readable(value):
+        return None
     if isinstance(value, str):
         return value or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

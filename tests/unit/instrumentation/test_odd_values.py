@@ -100,9 +100,15 @@ def test_odd_metadata(odd: str, provider: FakeProvider) -> None:
     assert fault_counts() == {}
 
 
-@pytest.mark.parametrize("odd", ODD)
-@pytest.mark.parametrize("place", ["user", "temperature", "stop", "seed", "n", "tools", "dimensions", "metadata"])
-def test_odd_arguments(odd: str, place: str, provider: FakeProvider) -> None:
+PLACES = ("user", "temperature", "stop", "seed", "n", "tools", "dimensions", "metadata")
+FOR_EVER = [("n", "huge integer")]
+"""litellm's mock makes as many choices as it is asked for."""
+
+
+@pytest.mark.parametrize(
+    ("place", "odd"), [(place, odd) for place in PLACES for odd in ODD if (place, odd) not in FOR_EVER]
+)
+def test_odd_arguments(place: str, odd: str, provider: FakeProvider) -> None:
     """An odd value for any argument fails or works as it does without us, and leaves one span."""
     call = arguments(CALLS["completion"], provider, mock_response="ok", **{place: ODD[odd]})
     recorded, spans = _recorded(call)
