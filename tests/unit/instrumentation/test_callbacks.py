@@ -134,7 +134,7 @@ class CallableObject:
 def test_a_function_that_another_tool_wrapped_first_is_recorded(
     name: str, kind: type, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stands in the place of litellm's function when we begin, the call goes through it and is recorded once."""
+    """Whatever stands in the place of litellm's function when we begin, the call is recorded once."""
     form = CALLS[name]
     other = kind(getattr(litellm, name))
     call, asynchronous = arguments(form, provider), form.asynchronous
