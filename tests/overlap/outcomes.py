@@ -26,6 +26,8 @@ class Case:
     ours_first: bool = True
     """Whether otel_llm begins before the tools do."""
 
+    patience: float = 60.0
+    """Seconds to wait for the tools' records."""
     ours: bool = True
     """Whether otel_llm is active at all; without it a case shows what the tools do on their own."""
 

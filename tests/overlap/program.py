@@ -29,7 +29,6 @@ from tests.overlap.outcomes import MODELS, Case
 from tests.overlap.tools import TOOLS, Begun, logging_is_done
 
 MESSAGES = [{"role": "user", "content": "How far is the moon?"}]
-PATIENCE = float(os.environ.get("OVERLAP_PATIENCE", "60"))
 
 
 class Program:
@@ -94,7 +93,7 @@ class Program:
         """Callbacks run after the call, in threads and tasks: wait for what each tool is known to record."""
         import asyncio
 
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.case.patience
         while not all(self._complete(name) for name in self.begun) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await logging_is_done()
