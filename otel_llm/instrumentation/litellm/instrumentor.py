@@ -186,12 +186,17 @@ def _genuine(library: ModuleType, name: str) -> Any:
         return found
     # The wrapper does not say what it wraps (OpenInference's does not); the module that defines it still has it.
     prefix = f"{library.__name__}."
-    defined = [vars(module).get(name) for key, module in list(sys.modules.items()) if key.startswith(prefix) and module]
+    homes = [key for key in list(sys.modules) if key.startswith(prefix) and key.rpartition(".")[2] in _DEFINING]
+    defined = [
+        vars(sys.modules[key]).get(name) for key in homes if not key.startswith((f"{prefix}llms.", f"{prefix}proxy."))
+    ]
     own = [function for function in defined if _is_of(library, function) and getattr(function, "__name__", "") == name]
     return next((function for function in own if _inner(function) is not None), own[0] if own else None)
 
 
 _MOST_WRAPPERS = 20
+_DEFINING = ("main", "dispatch")
+"""Last names of the modules in which litellm defines its call forms; providers have functions of the same names."""
 
 
 def _is_of(library: ModuleType, function: object) -> bool:
