@@ -13,15 +13,14 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 
-from otel_llm.context import active_call, leave, outside_calls
+from otel_llm.context import leave
+from otel_llm.faults import guarded
+from otel_llm.instrumentation.litellm.callback_context import context_outside, may_write_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
-
-    from opentelemetry.context import Context
 
 __all__ = ["MODULES", "diversions"]
 
@@ -32,7 +31,6 @@ MODULES: Final = (_HANDLERS, _OPENTELEMETRY)
 """Where callbacks are run from, and where the one is that looks for a span; imported with litellm or later."""
 
 _RUN_CALLBACKS: Final = ("success_handler", "async_success_handler", "failure_handler", "async_failure_handler")
-_IN_CALLBACK: Final = otel_context.create_key("otel_llm.in_callback")
 
 
 def diversions(module: ModuleType) -> Iterator[tuple[object, Callable[..., Any]]]:
@@ -48,14 +46,11 @@ def diversions(module: ModuleType) -> Iterator[tuple[object, Callable[..., Any]]
             yield function, _run_outside_async if inspect.iscoroutinefunction(function) else _run_outside
 
 
-def _outside() -> Context:
-    return otel_context.set_value(_IN_CALLBACK, True, outside_calls())  # noqa: FBT003  (a value, not a switch)
-
-
 def _run_outside(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if active_call() is None:
+    context = guarded("a callback's context", context_outside)
+    if context is None:
         return original(*args, **kwargs)
-    token = otel_context.attach(_outside())
+    token = otel_context.attach(context)
     try:
         return original(*args, **kwargs)
     finally:
@@ -63,9 +58,10 @@ def _run_outside(original: Callable[..., Any], args: tuple[Any, ...], kwargs: di
 
 
 async def _run_outside_async(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if active_call() is None:
+    context = guarded("a callback's context", context_outside)
+    if context is None:
         return await original(*args, **kwargs)
-    token = otel_context.attach(_outside())
+    token = otel_context.attach(context)
     try:
         return await original(*args, **kwargs)
     finally:
@@ -73,9 +69,5 @@ async def _run_outside_async(original: Callable[..., Any], args: tuple[Any, ...]
 
 
 def _find_parent(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What `original` finds: a context, and no span to write on but one that was named to it."""
     found = original(*args, **kwargs)
-    if not otel_context.get_value(_IN_CALLBACK) or not isinstance(found, tuple) or len(found) != 2:
-        return found
-    context, span = found
-    return (context, None) if span is trace.get_current_span() else found  # the caller's span is no record of a call
+    return found if guarded("a callback's parent", may_write_on, found) in (True, None) else (found[0], None)

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["SHELL", "Sabotage", "hooks", "observed", "sabotaged"]
 
-SHELL = {f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "unasked")}
+SHELL = {f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "callbacks", "unasked")}
 """Modules that a call must pass through: they call the original, guard all else, and stand on nothing of ours."""
 
 _NOT_PART_OF_A_CALL = {"otel_llm.instrumentation.divert", "otel_llm.instrumentation.http", *SHELL}
 """What runs when recording is turned on and off, and the shell itself."""
+
+_DECORATOR = f"{instrumentation.__name__}.functions"
+"""`@otel_llm.trace`: a call to a model does not pass through it, and it has tests of its own."""
 
 
 class Sabotage(RuntimeError):
@@ -43,6 +46,8 @@ def hooks() -> dict[str, FunctionType]:
 
 def _modules() -> Iterator[Any]:
     for info in pkgutil.walk_packages(instrumentation.__path__, f"{instrumentation.__name__}."):
+        if info.name.startswith(_DECORATOR):
+            continue
         if info.name not in _NOT_PART_OF_A_CALL and not info.name.endswith(".instrumentor"):
             yield importlib.import_module(info.name)
 
