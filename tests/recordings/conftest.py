@@ -50,7 +50,7 @@ def own_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-_AROUND_THE_CALL = ("otel_llm.instrumentation.litellm.around", "otel_llm.instrumentation.litellm.unasked")
+_AROUND_THE_CALL = tuple(f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "callbacks", "unasked"))
 """Modules whose frames stand around litellm's own work."""
 
 

@@ -103,7 +103,8 @@ async def test_killed_in_mid_activity_with_the_backend_down(address: str, tmp_pa
     assert len(attempts) >= 1
     ids = {span.id for span in spans}
     orphans = [span.name for span in spans if span.parent and span.parent not in ids]
-    assert orphans == ["chat gpt-4o-mini"]
+    # The workflow's parent is the client's span, where the process that started it records too.
+    assert [name for name in orphans if name != "RunWorkflow:Answer"] == ["chat gpt-4o-mini"]
 
 
 def deliver_the_rest(directory: Path, settings: dict[str, str]) -> None:

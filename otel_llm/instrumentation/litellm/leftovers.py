@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from otel_llm.faults import guarded
 
-__all__ = ["Stoppable", "open_streams", "settle", "unwatch", "watch"]
+__all__ = ["Stoppable", "open_streams", "settle", "unwatch", "was_collected", "watch"]
 
 
 class Stoppable(Protocol):
@@ -43,6 +43,12 @@ def watch(stream: object, recording: Stoppable) -> None:
         finalizer.atexit = False
         _open[recording] = finalizer
         _start_worker()
+
+
+def was_collected(recording: Stoppable) -> bool:
+    """Whether the stream of `recording` is being collected now: a generator runs its `finally` then, as if closed."""
+    finalizer = _open.get(recording)
+    return finalizer is not None and not finalizer.alive
 
 
 def unwatch(recording: Stoppable) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from otel_llm import semconv
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.around import aread_around, read_around
-from otel_llm.instrumentation.litellm.leftovers import open_streams, unwatch, watch
+from otel_llm.instrumentation.litellm.leftovers import open_streams, unwatch, was_collected, watch
 from otel_llm.instrumentation.scope import Scope
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _close(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, *args, **kwargs)
         finally:
             if recording is not None:
-                guarded("ending a closed stream", recording.stop, "closed")
+                guarded("ending a closed stream", _end_of_generator, recording)
 
     return close
 
@@ -204,7 +204,7 @@ def _aclose(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, *args, **kwargs)
         finally:
             if recording is not None:
-                guarded("ending a closed stream", recording.stop, "closed")
+                guarded("ending a closed stream", _end_of_generator, recording)
 
     return aclose
 
@@ -227,7 +227,7 @@ def _generator(stream: Iterator[Any], recording: StreamRecording) -> Iterator[An
                 yield chunk
         finally:
             stream.close()  # type: ignore[attr-defined]
-            guarded("ending a closed stream", recording.stop, "closed")
+            guarded("ending a closed stream", _end_of_generator, recording)
 
     return _with_last_resort(following(), recording)
 
@@ -243,9 +243,13 @@ def _async_generator(stream: AsyncIterator[Any], recording: StreamRecording) -> 
                 yield chunk
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
-            guarded("ending a closed stream", recording.stop, "closed")
+            guarded("ending a closed stream", _end_of_generator, recording)
 
     return _with_last_resort(following(), recording)
+
+
+def _end_of_generator(recording: StreamRecording) -> None:
+    recording.stop("abandoned" if was_collected(recording) else "closed")
 
 
 def _with_last_resort(generator: Generator, recording: StreamRecording) -> Generator:

@@ -44,16 +44,19 @@ def _streamed(provider: FakeProvider) -> http.client.HTTPResponse:
     return _post(provider, {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hello"}]})
 
 
-def _provider_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "otel-llm-fake-provider"]
+def _provider_threads(besides: list[threading.Thread]) -> list[threading.Thread]:
+    """Threads of providers, those left out that other tests of this process keep running."""
+    found = [thread for thread in threading.enumerate() if thread.name == "otel-llm-fake-provider"]
+    return [thread for thread in found if thread not in besides]
 
 
 def test_it_listens_on_loopback_only_while_it_is_used() -> None:
     """The port is open inside the `with` block and closed behind it, and its thread is gone."""
+    before = _provider_threads([])
     with FakeProvider() as provider:
         _connect(provider).close()
-        assert len(_provider_threads()) == 1
-    assert _provider_threads() == []
+        assert len(_provider_threads(before)) == 1
+    assert _provider_threads(before) == []
     with pytest.raises(ConnectionRefusedError):
         _connect(provider)
 
@@ -199,10 +202,11 @@ def test_a_client_that_walks_away_from_a_stream_is_noticed() -> None:
 
 def test_many_requests_at_once_are_all_answered_by_one_thread() -> None:
     """Thirty slow answers overlap; the server needs no thread for each."""
+    before = _provider_threads([])
     with FakeProvider(latency=0.1) as provider, ThreadPoolExecutor(30) as pool:
         answers = list(pool.map(lambda _: _post(provider).status, range(30)))
         assert answers == [200] * 30
-        assert len(_provider_threads()) == 1
+        assert len(_provider_threads(before)) == 1
         assert len(provider.wait_for_requests(30)) == 30
 
 
