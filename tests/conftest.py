@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.collector import fault_table
+from tests.conformance.plugin import register
 from tests.e2e import prefork_table
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the tables that tests filled in."""
     fault_table.pytest_terminal_summary(terminalreporter)
     prefork_table.write_table(terminalreporter)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hold the spans of all tests to the conventions."""
+    register(config)
 
 
 @pytest.fixture(autouse=True)

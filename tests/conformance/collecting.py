@@ -9,8 +9,7 @@ from opentelemetry.trace import StatusCode
 
 from otel_llm.conformance import SpanFacts, check, read, spans_of
 from otel_llm.conformance.deviations import OWN_SCOPE
-from otel_llm.control import opik_exporter
-from otel_llm.delivery import exporter, intake
+from otel_llm.delivery import codec, exporter, intake
 from otel_llm.errors import StoreError
 from otel_llm.wire import decode
 
@@ -37,6 +36,8 @@ class Collected:
         self.checked = 0
         self.shown: set[int] = set()
         """Positions in `DEVIATIONS` that some span has shown."""
+        self.advice: set[str] = set()
+        """Undeclared advice: what the conventions only recommend, or say of names that are no longer theirs."""
 
     def add(self, spans: Iterable[SpanFacts]) -> None:
         """Keep spans of ours for the check; called on any thread."""
@@ -51,7 +52,7 @@ class Collected:
                 continue
 
     def deviations(self) -> list[str]:
-        """Check what was kept, forget it, and say what no entry of `DEVIATIONS` covers."""
+        """Check what was kept, forget it, and name the violations that no entry of `DEVIATIONS` covers."""
         from otel_llm.conformance import DEVIATIONS
 
         spans, self._spans = self._spans, []
@@ -59,10 +60,12 @@ class Collected:
         for span in spans:
             self.checked += 1
             for finding in check(span) or ():
-                if finding.declared is None:
+                if finding.declared is not None:
+                    self.shown.add(DEVIATIONS.index(finding.declared))
+                elif finding.counts:
                     undeclared[_in_words(finding)] = None
                 else:
-                    self.shown.add(DEVIATIONS.index(finding.declared))
+                    self.advice.add(_in_words(finding))
         return list(undeclared)
 
 
@@ -79,8 +82,11 @@ def collect(into: Collected) -> None:
         return in_memory(self, spans)
 
     InMemorySpanExporter.export = export  # type: ignore[method-assign]
-    for module in (exporter, intake, opik_exporter):
-        module.encode = _listening(module.encode, into)  # type: ignore[attr-defined]
+    told = _listening(codec.encode, into)
+    # Modules that have imported the function already, and, through the last of them, those that will.
+    for module in (exporter, intake, codec):
+        assert hasattr(module, "encode"), f"{module.__name__} encodes spans no more: listen where they are encoded now"
+        module.encode = told  # type: ignore[attr-defined]
 
 
 def _listening(encode: Any, into: Collected) -> Any:

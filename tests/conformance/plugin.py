@@ -1,11 +1,12 @@
-"""Fails a test whose spans differ from the conventions, and a complete run in which a declared deviation is gone.
+"""Fails a test whose spans break the conventions, and a complete run in which a declared deviation is gone.
 
-Hooks for `tests/conftest.py`. Under xdist each worker checks its own tests; the controller adds up what they saw.
+Registered by `tests/conftest.py`. Under xdist each worker checks its own tests; the controller adds up what they saw.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,7 @@ from tests.conformance.collecting import Collected, collect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "conforming_spans",
-    "pytest_configure",
-    "pytest_sessionfinish",
-    "pytest_terminal_summary",
-    "pytest_testnodedown",
-]
+__all__ = ["register"]
 
 _OUTPUT = "otel_llm_conformance"
 _TOLD = pytest.StashKey["_Told"]()
@@ -39,14 +34,16 @@ class _Told:
         self.collected = collected
         self.checked = 0
         self.shown: set[int] = set()
+        self.advice: set[str] = set()
         self.lost_worker = False
         self.verdict = ""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin to listen to exporters."""
+def register(config: pytest.Config) -> None:
+    """Take part in this session, and begin to listen to exporters."""
     told = config.stash[_TOLD] = _Told(Collected())
     collect(told.collected)
+    config.pluginmanager.register(sys.modules[__name__], "otel_llm-conformance")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +56,7 @@ def conforming_spans(request: pytest.FixtureRequest, _clean_environment: None) -
         collected.add_stores(Path(name) for name in names if name is not None)
     if wrong := collected.deviations():
         pytest.fail(
-            "Spans differ from the GenAI conventions. Mend the recorder, or declare it with its reason in "
+            "Spans break the GenAI conventions. Mend the recorder, or declare it with its reason in "
             "otel_llm/conformance/deviations.py:\n" + "\n".join(wrong),
             pytrace=False,
         )
@@ -70,8 +67,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     told = session.config.stash[_TOLD]
     told.checked += told.collected.checked
     told.shown |= told.collected.shown
+    told.advice |= told.collected.advice
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_OUTPUT] = {"checked": told.checked, "shown": sorted(told.shown)}
+        session.config.workeroutput[_OUTPUT] = {
+            "checked": told.checked,
+            "shown": sorted(told.shown),
+            "advice": sorted(told.advice),
+        }
         return
     if exitstatus != pytest.ExitCode.OK or not _is_complete(session.config, told):
         return
@@ -95,13 +97,16 @@ def pytest_testnodedown(node: Any, error: object) -> None:
         return
     told.checked += output["checked"]
     told.shown |= set(output["shown"])
+    told.advice |= set(output["advice"])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say how many spans were checked, and what is wrong with the list of deviations."""
+    """Say how many spans were checked, what advice there is, and what is wrong with the list of deviations."""
     told = config.stash[_TOLD]
     if told.checked:
         terminalreporter.write_line(f"conventions: {told.checked} spans of otel_llm checked")
+    for sentence in sorted(told.advice):
+        terminalreporter.write_line(f"conventions, advice: {sentence}")
     if told.verdict:
         terminalreporter.section("conventions", red=True, bold=True)
         terminalreporter.write_line(told.verdict)
