@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,11 @@ from otel_llm.instrumentation.functions.block import span
 from otel_llm.instrumentation.litellm.guest import load_guest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
     from otel_llm.client.limiter import Reservation
-    from otel_llm.config import Config
     from otel_llm.config.model import ClientSettings
     from otel_llm.control.pipeline import Pipeline
     from otel_llm.instrumentation.functions.handle import Handle
@@ -88,7 +88,13 @@ class LLMClient:
         self._refused = meter.create_counter(
             "otel_llm.client.refused", "{call}", "Calls that were not made, by reason: rate limit or budget."
         )
-        self._watch(config)
+        if not self._watch():
+            running.configure()
+            if not self._watch() and (allowed.budget is not None or self._budgets):
+                raise ConfigError(
+                    "Budgets are set, but recording is off, and what is spent is counted on what is recorded. Turn the "
+                    "setting `enabled` on, or take `client.budget` and `client.tenant_budgets` out."
+                )
 
     # --- calling ---------------------------------------------------------------------------------------------
 
@@ -113,16 +119,13 @@ class LLMClient:
         name = self._named(model)
         with tenant(tenant_id, user=user_id, session=session_id), self._recorded(name) as handle:
             who = self._who()
-            await self._check_budget_later(who)
-            reservation = self._reserve(who, name, messages, parameters)
-            try:
+            if self._budget_of(who) is not None:
+                await asyncio.to_thread(self._check_budget, who)
+            with self._reserved(who, name, messages, parameters) as reservation:
                 await asyncio.sleep(reservation.wait)
                 self._note_wait(handle, reservation)
                 arguments = self._arguments(name, messages, who, parameters, stream=stream)
                 answer = await self._router.acompletion(**arguments)
-            except BaseException:
-                self._limiter.cancel(reservation)
-                raise
             self._settle(reservation, answer, stream=stream)
             return answer
 
@@ -142,14 +145,10 @@ class LLMClient:
         with tenant(tenant_id, user=user_id, session=session_id), self._recorded(name) as handle:
             who = self._who()
             self._check_budget(who)
-            reservation = self._reserve(who, name, messages, parameters)
-            try:
+            with self._reserved(who, name, messages, parameters) as reservation:
                 time.sleep(reservation.wait)
                 self._note_wait(handle, reservation)
                 answer = self._router.completion(**self._arguments(name, messages, who, parameters, stream=stream))
-            except BaseException:
-                self._limiter.cancel(reservation)
-                raise
             self._settle(reservation, answer, stream=stream)
             return answer
 
@@ -200,33 +199,22 @@ class LLMClient:
         return current_identity().tenant or self._tenant_default
 
     def _recorded(self, model: str) -> span:
-        self._watch(None)
+        self._watch()
         return span("LLMClient.generate", attributes={semconv.CLIENT_MODEL: model})
 
-    def _watch(self, config: Config | None) -> None:
-        """Count what the pipeline that runs now records; one is started where none runs."""
+    def _watch(self) -> bool:
+        """Count what the pipeline that runs now records; False where none runs."""
         found = running.current_pipeline()
-        if found is None and config is not None:
-            running.configure()
-            found = running.current_pipeline()
         if found is not None and found is not self._watched:
             found.watch.watchers = (*found.watch.watchers, self._spending.note)
             self._watched = found
-        if found is None and config is not None and (config.client.budget is not None or self._budgets):
-            raise ConfigError(
-                "Budgets are set, but recording is off, and what is spent is counted on what is recorded. Turn the "
-                "setting `enabled` on, or take `client.budget` and `client.tenant_budgets` out."
-            )
+        return found is not None
 
     def _budget_of(self, who: str) -> Decimal | None:
         own = self._budgets.get(who)
         if own is not None or self._settings.budget is None:
             return own
         return Decimal(str(self._settings.budget))
-
-    async def _check_budget_later(self, who: str) -> None:
-        if self._budget_of(who) is not None:
-            await asyncio.to_thread(self._check_budget, who)
 
     def _check_budget(self, who: str) -> None:
         budget = self._budget_of(who)
@@ -244,13 +232,20 @@ class LLMClient:
             self._warned.add(who)
             _logger.warning("%s", error)
 
-    def _reserve(
+    @contextmanager
+    def _reserved(
         self, who: str, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
-    ) -> Reservation:
+    ) -> Iterator[Reservation]:
+        """What the call in the block may use; given back where the block raises."""
         try:
-            return self._limiter.reserve(who, model, estimated_tokens(messages, parameters))
+            reservation = self._limiter.reserve(who, model, estimated_tokens(messages, parameters))
         except LimitExceededError:
             self._refused.add(1, {"reason": "rate_limit"})
+            raise
+        try:
+            yield reservation
+        except BaseException:
+            self._limiter.cancel(reservation)
             raise
 
     def _note_wait(self, handle: Handle, reservation: Reservation) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests import tables
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,14 +55,4 @@ class FaultTable:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the rows of all fault tests that ran."""
-    rows = [
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == _PROPERTY
-    ]
-    if rows:
-        terminalreporter.section("what became of spans behind the Collector")
-        for line in (*_HEADER, *sorted(set(rows))):
-            terminalreporter.write_line(line)
+    tables.write_table(terminalreporter, "what became of spans behind the Collector", _HEADER, _PROPERTY)

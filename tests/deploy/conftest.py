@@ -1,30 +1,13 @@
-"""What the tests of deployment share: the files, and tools that may be missing on a user's machine."""
+"""What the tests of deployment share: where the files are, and the Collector."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from tests.collector.conftest import collector, go_command
 
-__all__ = ["DEPLOY", "ROOT", "collector", "go_command", "tool"]
+__all__ = ["DEPLOY", "ROOT", "collector", "go_command"]
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
-
-
-def tool(name: str, package: str) -> str:
-    """The path of a command; where it is missing, CI fails and everybody else skips with a line that says so."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
-        message = f"{name} is missing: install {package}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found

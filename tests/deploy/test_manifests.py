@@ -17,7 +17,8 @@ import yaml
 from botocore.validate import ParamValidator
 
 from otel_llm.config.settings import SETTINGS
-from tests.deploy.conftest import DEPLOY, ROOT, go_command, tool
+from tests.deploy.conftest import DEPLOY, ROOT, go_command
+from tests.tools import tool
 
 KUBERNETES = ("1.29", "1.35")
 COMPOSE_GO = "github.com/compose-spec/compose-go/v2@v2.16.2"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.collector.running import free_port, wait_for
-from tests.deploy.conftest import DEPLOY, ROOT, collector, go_command, tool
+from tests.deploy.conftest import DEPLOY, ROOT, collector, go_command
+from tests.tools import tool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from tests import tables
+
 if TYPE_CHECKING:
     from collections import Counter
 
@@ -30,14 +32,4 @@ def tell(
 
 def write_table(terminalreporter: Any) -> None:
     """Print the rows of all tests that ran."""
-    rows = {
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == _PROPERTY
-    }
-    if rows:
-        terminalreporter.section("spans of prefork servers")
-        for line in (*_HEADER, *sorted(rows)):
-            terminalreporter.write_line(line)
+    tables.write_table(terminalreporter, "spans of prefork servers", _HEADER, _PROPERTY)

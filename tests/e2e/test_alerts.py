@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -19,6 +18,7 @@ import yaml
 
 from tests.fakes.http_server import Reply, closed_port
 from tests.fakes.otlp_receiver import OtlpReceiver
+from tests.tools import tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,15 +72,9 @@ PROGRAM = """
 """
 
 
-def needed(tool: str) -> str:
+def needed(name: str) -> str:
     """The path of a program of Prometheus; without it the test is skipped, in CI it fails."""
-    found = shutil.which(tool)
-    if found is None:
-        message = f"{tool} is not installed (Debian: apt-get install prometheus)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return tool(name, "prometheus (Debian: apt-get install prometheus)")
 
 
 def test_prometheus_takes_the_rules() -> None:
