@@ -360,6 +360,17 @@ OI_TOKENS_AUDIO_OUTPUT: Final = "llm.token_count.completion_details.audio"
 OI_TOKENS_REASONING: Final = "llm.token_count.completion_details.reasoning"
 OI_COST: Final = "llm.cost.total"
 OI_TAGS: Final = "tag.tags"
+OI_REQUEST_MODEL: Final = "llm.request.model_name"
+OI_RESPONSE_MODEL: Final = "llm.response.model_name"
+OI_FINISH_REASON: Final = "llm.finish_reason"
+OI_PARAMETERS: Final = "llm.invocation_parameters"
+OI_EMBEDDING_PARAMETERS: Final = "embedding.invocation_parameters"
+OI_EMBEDDINGS: Final = "embedding.embeddings"
+OI_PROMPTS: Final = "llm.prompts"
+OI_CHOICES: Final = "llm.choices"
+OI_TOOL_NAME: Final = "tool.name"
+OI_AGENT_NAME: Final = "agent.name"
+OI_FIRST_TOKEN_EVENT: Final = "First Token Stream Event"  # noqa: S105  (tokens of a model)
 
 # --- OpenLLMetry (Traceloop), read only ------------------------------------------------------------------------
 TRACELOOP_SPAN_KIND: Final = "traceloop.span.kind"
@@ -369,6 +380,14 @@ TRACELOOP_SESSION: Final = "traceloop.association.properties.session_id"
 TRACELOOP_REQUEST_TYPE: Final = "llm.request.type"
 TRACELOOP_FUNCTIONS: Final = "llm.request.functions"
 TRACELOOP_TOTAL_TOKENS: Final = "llm.usage.total_tokens"
+TRACELOOP_USER: Final = "traceloop.association.properties.user_id"
+TRACELOOP_ENTITY: Final = "traceloop.entity.name"
+TRACELOOP_STREAMING: Final = ("gen_ai.is_streaming", "llm.is_streaming")
+TRACELOOP_REASONING_LEVEL: Final = "gen_ai.request.reasoning_effort"
+TRACELOOP_FINGERPRINT: Final = "gen_ai.openai.response.system_fingerprint"
+TRACELOOP_API_BASE: Final = "gen_ai.openai.api_base"
+TRACELOOP_CHUNK_EVENT: Final = "gen_ai.content.completion.chunk"
+"""One per chunk of a stream, without any attribute: the first says when the answer began."""
 
 # --- Logfire and Pydantic AI, read only --------------------------------------------------------------------------
 LOGFIRE_REQUEST: Final = "request_data"
@@ -400,65 +419,7 @@ VERCEL_TOKENS_CACHED: Final = "ai.usage.cachedInputTokens"
 VERCEL_TOKENS_REASONING: Final = "ai.usage.reasoningTokens"
 VERCEL_TIME_TO_FIRST_CHUNK_MS: Final = "ai.response.msToFirstChunk"
 
-# --- content under other names, which the content policy holds back --------------------------------------------
-FOREIGN_CONTENT: Final = frozenset(
-    {
-        GEN_A_PROMPT,
-        GEN_A_COMPLETION,
-        GEN_A_PROMPT_EVENT,
-        GEN_A_COMPLETION_EVENT,
-        PLAIN_INPUT,
-        PLAIN_OUTPUT,
-        LOGFIRE_REQUEST,
-        LOGFIRE_RESPONSE,
-        PYDANTIC_AI_MESSAGES,
-        PYDANTIC_AI_RESULT,
-        "all_messages_events",
-        "events",
-        "llm.function_call",
-        "llm.invocation_parameters",
-        "llm.request.functions",
-        "model_request_parameters",
-        "reranker.query",
-        "traceloop.prompt.template",
-    }
-)
-"""Attributes of other instrumentations that hold prompts or answers, wholly or among other things."""
-FOREIGN_CONTENT_PREFIXES: Final = (
-    "gen_ai.prompt.",
-    "gen_ai.completion.",
-    "ai.prompt",
-    "ai.response.object",
-    "ai.response.reasoning",
-    "ai.response.text",
-    "ai.response.toolCalls",
-    "ai.value",
-    "embedding.embeddings",
-    "embedding.text",
-    "input.value",
-    "langfuse.observation.input",
-    "langfuse.observation.output",
-    "langfuse.trace.input",
-    "langfuse.trace.output",
-    "llm.choices",
-    "llm.completions",
-    "llm.input_messages",
-    "llm.output_messages",
-    "llm.prompt_template",
-    "llm.prompts",
-    "llm.request.functions.",
-    "message.content",
-    "mlflow.spanInputs",
-    "mlflow.spanOutputs",
-    "output.value",
-    "reranker.input_documents",
-    "reranker.output_documents",
-    "retrieval.documents",
-    "traceloop.entity.input",
-    "traceloop.entity.output",
-    "traceloop.prompt.template_variables",
-)
-"""Beginnings of such attributes where they are numbered or have variants."""
+# --- content under other names, which the content policy holds back (more of it: semconv_content.py) -----------
 PROMPT_NAME: Final = "gen_ai.prompt.name"
 """The name of a prompt template, which is none of its words."""
 TOOL_CONTENT: Final = frozenset(

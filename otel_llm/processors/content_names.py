@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from otel_llm import semconv
+from otel_llm.semconv_content import FOREIGN_CONTENT, FOREIGN_CONTENT_PREFIXES
 
 __all__ = ["FACTS", "ContentKind", "content_kind", "is_content_event"]
 
@@ -82,9 +83,9 @@ def content_kind(name: str) -> ContentKind | None:
         return None
     if name in semconv.CONTENT_ATTRIBUTES:
         return ContentKind.TEXT
-    if name in semconv.FOREIGN_CONTENT:
+    if name in FOREIGN_CONTENT:
         return ContentKind.MIXED
-    return ContentKind.MIXED if name.startswith(semconv.FOREIGN_CONTENT_PREFIXES) else None
+    return ContentKind.MIXED if name.startswith(FOREIGN_CONTENT_PREFIXES) else None
 
 
 def is_content_event(name: str) -> bool:
