@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from otel_llm.config.instrumentations import CLIENT_LIBRARIES, INSTRUMENTATIONS
 from otel_llm.config.load import load
 from otel_llm.config.masking import mask_url
 from otel_llm.config.model import Config, OpikSettings, OtlpSettings, SettingValue, SpoolSettings
-from otel_llm.config.settings import BACKENDS, INSTRUMENTATIONS, NO_BACKEND, SETTINGS, Setting
+from otel_llm.config.settings import BACKENDS, NO_BACKEND, SETTINGS, Setting
 
 __all__ = [
     "BACKENDS",
+    "CLIENT_LIBRARIES",
     "INSTRUMENTATIONS",
     "NO_BACKEND",
     "SETTINGS",

@@ -126,6 +126,7 @@ def _choice(setting: Setting, raw: object) -> str:
 
 def _known(setting: Setting, word: str) -> str:
     value = word.strip().lower()
+    value = setting.spellings.get(value, value)
     if value not in setting.choices:
         hint = nearest(value, setting.choices) or "."
         raise ValueError(f"{_shown(word)} is not known{hint} Known: {', '.join(setting.choices)}")

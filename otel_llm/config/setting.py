@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from otel_llm.config.aliases import Alias
 
 __all__ = ["Kind", "Setting"]
@@ -41,6 +43,8 @@ class Setting:
     unit: str = ""
     aliases: tuple[Alias, ...] = ()
     choices: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Other words for some of `choices`, in lower case."""
     at_least: float | None = None
     at_most: float | None = None
     default_note: str = ""

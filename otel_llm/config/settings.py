@@ -19,6 +19,7 @@ from otel_llm.config.aliases import (
     opik_when_true,
     resource_attribute,
 )
+from otel_llm.config.instrumentations import INSTRUMENTATIONS, RECORDED_BY_DEFAULT, SPELLINGS
 from otel_llm.config.setting import Kind, Setting
 from otel_llm.config.settings_client import CLIENT
 from otel_llm.config.settings_sampling import MEDIA, METRICS, SAMPLING
@@ -28,7 +29,6 @@ __all__ = [
     "CONTENT_MODES",
     "DETECTORS",
     "GROUPS",
-    "INSTRUMENTATIONS",
     "NO_BACKEND",
     "SETTINGS",
     "Kind",
@@ -38,8 +38,6 @@ __all__ = [
 NO_BACKEND: Final = "none"
 BACKENDS: Final = ("local", "console", "file", "otlp", "opik", "opik-otlp", NO_BACKEND)
 """Every name that `backend` may hold."""
-INSTRUMENTATIONS: Final = ("litellm", "httpx", "aiohttp")
-"""Every name that `instrument` may hold."""
 CONTENT_MODES: Final = ("off", "metadata", "on")
 """How much of the content is recorded, from nothing to everything."""
 DETECTORS: Final = ("keys", "jwt", "email", "phone", "card", "iban", "ip")
@@ -111,9 +109,10 @@ _GENERAL: Final = (
     Setting(
         "instrument",
         Kind.LIST,
-        INSTRUMENTATIONS,
-        "The libraries that are recorded when the program imports them; `none` for none.",
+        RECORDED_BY_DEFAULT,
+        "The libraries that are recorded when the program imports them; `none` for none (see clients.md).",
         choices=INSTRUMENTATIONS,
+        spellings=SPELLINGS,
     ),
     Setting(
         "http_spans",

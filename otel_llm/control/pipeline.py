@@ -20,7 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
 from otel_llm import backends, semconv
-from otel_llm.config import NO_BACKEND
+from otel_llm.config import CLIENT_LIBRARIES, NO_BACKEND
 from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel
 from otel_llm.control.metric_export import MetricExport
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from otel_llm.config import Config
     from otel_llm.control.channels import Channel
+    from otel_llm.instrumentation.clients import ClientInstrumentation
     from otel_llm.pricing import PriceBook
 
 __all__ = ["Pipeline", "assemble"]
@@ -99,6 +100,8 @@ class Pipeline:
     channels: list[Channel] = field(default_factory=list)
     recorder: Recorder | None = None
     http: list[HttpInstrumentation] = field(default_factory=list)
+    clients: list[ClientInstrumentation] = field(default_factory=list)
+    """Libraries that instrumentations of others record for us."""
     redactors: tuple[Redactor, ...] = ()
     """The program's own functions over every text of a span."""
     media: MediaFiles | None = None
@@ -109,6 +112,8 @@ class Pipeline:
         if "litellm" in self.config.instrument:
             LitellmInstrumentor().uninstrument()
             use_prices(NO_PRICES)
+        for client in self.clients:
+            client.end()
         for instrumentation in self.http:
             instrumentation.end()
         end = time.monotonic() + timeout
@@ -274,6 +279,7 @@ def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices
     if "litellm" in config.instrument:
         use_prices(prices)
         LitellmInstrumentor().instrument(recorder=pipeline.recorder, tenant_key=config.tenant_metadata_key)
+    _instrument_clients(pipeline)
     if not config.http_spans:
         return
     for name in ("httpx", "aiohttp"):
@@ -281,3 +287,15 @@ def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices
             instrumentation = HttpInstrumentation(name, pipeline.provider, meter_provider)
             instrumentation.begin()
             pipeline.http.append(instrumentation)
+
+
+def _instrument_clients(pipeline: Pipeline) -> None:
+    names = [name for name in CLIENT_LIBRARIES if name in pipeline.config.instrument]
+    if not names:
+        return
+    from otel_llm.instrumentation.clients import ClientInstrumentation  # noqa: PLC0415  (few programs name any)
+
+    for name in names:
+        client = ClientInstrumentation(name, pipeline.provider, captures_content=pipeline.config.captures_content)
+        client.begin()
+        pipeline.clients.append(client)

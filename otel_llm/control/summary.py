@@ -24,27 +24,31 @@ class Instrumented:
     state: str
     """`on`, `waiting` (will be on as soon as the program imports it), `off` or `missing`."""
     why: str = ""
+    by: str = ""
+    """The package of somebody else's that records it; empty where we do ourselves."""
 
 
 def instrumented(pipeline: Pipeline) -> list[Instrumented]:
     """The state of every library that settings can name."""
-    return [_litellm(pipeline.config), *_http(pipeline)]
+    return [_litellm(pipeline.config), *_http(pipeline), *_clients(pipeline)]
 
 
 def start_line(config: Config, pipeline: Pipeline) -> str:
     """One line: version, backends with their targets, what is recorded, content on or off."""
     from otel_llm.control.version import VERSION  # noqa: PLC0415  (read once per start)
 
-    libraries = ", ".join(
-        entry.library + ("" if entry.state in {"on", "waiting"} else f" ({entry.state}: {entry.why})")
-        for entry in instrumented(pipeline)
-        if entry.state != "off"
-    )
+    libraries = ", ".join(_shown(entry) for entry in instrumented(pipeline) if entry.state != "off")
     targets = ", ".join(_target(name, config) for name in config.backend)
     return (
         f"otel_llm {VERSION}: backend {targets}; recording {libraries or 'nothing'}; content {config.content}; "
         f"{_sampled(config)}service {config.service_name}"
     )
+
+
+def _shown(entry: Instrumented) -> str:
+    if entry.state not in {"on", "waiting"}:
+        return f"{entry.library} ({entry.state}: {entry.why})"
+    return f"{entry.library} (by {entry.by})" if entry.by else entry.library
 
 
 def _sampled(config: Config) -> str:
@@ -90,4 +94,16 @@ def _http(pipeline: Pipeline) -> list[Instrumented]:
             found.append(Instrumented(client.name, "missing", client.missing))
         else:
             found.append(Instrumented(client.name, "waiting", "the program has not imported it yet"))
+    return found
+
+
+def _clients(pipeline: Pipeline) -> list[Instrumented]:
+    found = []
+    for client in pipeline.clients:
+        if client.active:
+            found.append(Instrumented(client.name, "on", by=client.by))
+        elif client.problem is not None:
+            found.append(Instrumented(client.name, "missing", client.remedy))
+        else:
+            found.append(Instrumented(client.name, "waiting", "the program has not imported it yet", by=client.by))
     return found

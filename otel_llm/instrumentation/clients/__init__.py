@@ -1,0 +1,5 @@
+"""Turns on the best kept instrumentation that is installed for each client library that a program names."""
+
+from otel_llm.instrumentation.clients.switch import ClientInstrumentation
+
+__all__ = ["ClientInstrumentation"]
