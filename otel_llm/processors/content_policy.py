@@ -12,10 +12,19 @@ from opentelemetry.sdk.trace import Event
 
 from otel_llm import semconv
 from otel_llm.processors.content_names import ContentKind, content_kind, is_content_event
-from otel_llm.processors.message_parts import Detail, PartLimits, reduced_messages, reduced_parts, reduced_tools
+from otel_llm.processors.message_parts import (
+    Detail,
+    PartLimits,
+    in_words,
+    reduced_documents,
+    reduced_messages,
+    reduced_parts,
+    reduced_tools,
+    reduced_value,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from otel_llm.config import Config
     from otel_llm.processors.draft import SpanDraft
@@ -24,6 +33,12 @@ __all__ = ["ContentPolicy"]
 
 _WHOLE: Final = PartLimits()
 _ROLE_ENDINGS: Final = (".role", ".finish_reason")
+_LISTS: Final[dict[str, Callable[[Any], Any]]] = {
+    semconv.TOOL_DEFINITIONS: reduced_tools,
+    semconv.RETRIEVAL_DOCUMENTS: reduced_documents,
+}
+_OBJECTS: Final = frozenset({semconv.TOOL_CALL_ARGUMENTS, semconv.TOOL_CALL_RESULT})
+"""With the lists, what the conventions have a schema for: lengths take its shape."""
 _dump: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -112,9 +127,13 @@ def _reduced(key: str, value: Any, limits: PartLimits) -> Any:
         return value
     if allowed is Detail.OFF:
         return None
-    if key == semconv.TOOL_DEFINITIONS:
-        return _reduced_tree(value, reduced_tools)
-    return value if key.endswith(_ROLE_ENDINGS) else _lengths(value)
+    if key in _LISTS:
+        return _reduced_tree(value, _LISTS[key])
+    if key in _OBJECTS:
+        return _dump(reduced_value(value))
+    if key.endswith(_ROLE_ENDINGS):
+        return value
+    return in_words(value) if isinstance(value, str) else None
 
 
 def _reduced_tree(value: Any, reduce: Any) -> str | None:
@@ -125,10 +144,6 @@ def _reduced_tree(value: Any, reduce: Any) -> str | None:
         return None
     kept = reduce(tree)
     return _dump(kept) if kept else None
-
-
-def _lengths(value: Any) -> str | None:
-    return f"<{len(value)} characters>" if isinstance(value, str) else None
 
 
 def _reduced_events(events: Sequence[Event], limits: PartLimits) -> tuple[Event, ...]:

@@ -51,6 +51,8 @@ _STAND_INS: Final = {
     semconv.RETRIEVAL_DOCUMENTS: "[]",
 }
 """What takes the place of JSON content whose structure alone is too large: valid for its attribute's schema."""
+_ANY_STAND_IN: Final = {"{": f'{{"truncated":"{MARKER}"}}', "[": f'["{MARKER}"]'}
+"""The same for other JSON, such as a tool's arguments, by how it begins."""
 
 
 class SizeLimits:
@@ -160,11 +162,12 @@ def _shortened(key: str, value: Any, limit: int) -> Any:
     if not isinstance(value, str):
         copied = to_plain(value, max_items=_MOST_ITEMS, max_bytes=_MOST_JSON_READ).value
         return copied if shrink_tree(copied, limit) else [MARKER]
-    if key not in _STAND_INS:
+    stand_in = _STAND_INS.get(key) or _ANY_STAND_IN.get(value[:1])
+    if stand_in is None:
         return shrink_text(value, limit)
     if len(value) > _MOST_JSON_READ:
-        return _STAND_INS[key]
+        return stand_in
     try:
-        return shrink_json(value, limit) or _STAND_INS[key]
+        return shrink_json(value, limit) or stand_in
     except ValueError:
         return shrink_text(value, limit)

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
-__all__ = ["Detail", "PartLimits", "reduced_messages", "reduced_parts", "reduced_tools"]
+__all__ = [
+    "Detail",
+    "PartLimits",
+    "in_words",
+    "reduced_documents",
+    "reduced_messages",
+    "reduced_parts",
+    "reduced_tools",
+    "reduced_value",
+]
 
 
 class Detail(IntEnum):
@@ -46,6 +55,16 @@ _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _MEDIA: Final = frozenset({"blob", "uri", "file", "image", "image_url", "audio", "input_audio", "document", "video"})
 _KEPT_OF_PART: Final = ("type", "modality", "mime_type", "byte_count")
 _KEPT_OF_MESSAGE: Final = ("role", "finish_reason")
+_NEEDED: Final = {
+    "text": "content",
+    "reasoning": "content",
+    "blob": "content",
+    "uri": "uri",
+    "file": "file_id",
+    "tool_call_response": "response",
+}
+"""What a part of a type has to have by the conventions' schemas: a length in words stands in its place."""
+_SERVER_TOOL: Final = ("server_tool_call", "server_tool_call_response")
 
 
 def reduced_messages(messages: Any, limits: PartLimits) -> list[Any]:
@@ -101,7 +120,41 @@ def _outline(part: dict[str, Any]) -> dict[str, Any]:
     length = sum(_length(value) for value in said)
     if length:
         made["length"] = length
+    _fill_needed(part, made)
     return made
+
+
+def _fill_needed(part: dict[str, Any], made: dict[str, Any]) -> None:
+    """Keep an outline valid for its type's schema: what must be there is there, without its words."""
+    kind = str(part.get("type"))
+    needed = _NEEDED.get(kind)
+    if needed in part:
+        made[needed] = in_words(part[needed]) if part[needed] else ""
+    inner = part.get(kind) if kind in _SERVER_TOOL else None
+    if isinstance(inner, dict) and isinstance(inner.get("type"), str):
+        made[kind] = {"type": inner["type"]}
+
+
+def in_words(value: object) -> str:
+    """The length of something, as text that stands where it stood."""
+    return f"<{_length(value)} characters>"
+
+
+def reduced_documents(documents: Any) -> list[Any]:
+    """Retrieved documents as scores and lengths."""
+    return [
+        {
+            **{key: found[key] for key in ("score",) if isinstance(found.get(key), (int, float))},
+            "length": _length(found),
+        }
+        for found in (documents if isinstance(documents, list) else ())
+        if isinstance(found, dict)
+    ]
+
+
+def reduced_value(value: Any) -> dict[str, int]:
+    """What a tool was given or answered, as its length."""
+    return {"length": _length(value)}
 
 
 def reduced_tools(tools: Any) -> list[Any]:

@@ -122,7 +122,10 @@ def _query(arguments: Mapping[str, Any]) -> str | None:
 def _document(found: Any) -> dict[str, Any]:
     """A document in the shape of the conventions' schema: an object, with `id` and `score` where they are known."""
     if isinstance(found, dict):
-        return found
+        made = dict(found)
+        if isinstance(made.get("id"), int):  # numbers are ids to many; the schema says text
+            made["id"] = str(made["id"])
+        return made
     if isinstance(found, list) and len(found) == 2 and isinstance(found[1], (int, float)):  # (document, score)
         return {**_document(found[0]), "score": found[1]}
     return {"content": found}

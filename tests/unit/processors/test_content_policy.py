@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import Event
 
 from otel_llm import semconv
 from otel_llm.config import load
+from otel_llm.conformance.messages import problem_with
 from otel_llm.processors.content_policy import ContentPolicy
 from otel_llm.processors.draft import SpanDraft
 from tests.fakes.spans import make_span
@@ -76,15 +77,58 @@ def test_metadata_leaves_roles_names_and_lengths() -> None:
     draft = after(content="metadata")
     assert "canary" not in repr((draft.attributes, [event.attributes for event in draft.events]))
     assert json.loads(draft.attributes[semconv.INPUT_MESSAGES]) == [
-        {"role": "system", "parts": [{"type": "text", "length": 13}]},
-        {"role": "user", "parts": [{"type": "text", "length": 6}, {"type": "uri", "modality": "image"}]},
+        {"role": "system", "parts": [{"type": "text", "length": 13, "content": "<13 characters>"}]},
+        {
+            "role": "user",
+            "parts": [
+                {"type": "text", "length": 6, "content": "<6 characters>"},
+                {"type": "uri", "modality": "image", "uri": "<14 characters>"},
+            ],
+        },
         {"role": "assistant", "parts": [{"type": "tool_call", "name": "find", "length": 15}]},
-        {"role": "tool", "parts": [{"type": "tool_call_response", "length": 6}]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "length": 6, "response": "<6 characters>"}]},
     ]
-    assert json.loads(draft.attributes[semconv.SYSTEM_INSTRUCTIONS]) == [{"type": "text", "length": 6}]
+    (instruction,) = json.loads(draft.attributes[semconv.SYSTEM_INSTRUCTIONS])
+    assert instruction == {"type": "text", "length": 6, "content": "<6 characters>"}
     (tool,) = json.loads(draft.attributes[semconv.TOOL_DEFINITIONS])
     assert (tool["name"], set(tool)) == ("find", {"type", "name", "length"})
     assert draft.attributes["input.value"] == "<6 characters>"
+
+
+EVERY_PART = [
+    {"type": "text", "content": "canary"},
+    {"type": "reasoning", "content": "canary"},
+    {"type": "blob", "modality": "image", "content": "", "byte_count": 9, "base64_sha256": "canary"},
+    {"type": "uri", "modality": "video", "uri": "https://x/canary"},
+    {"type": "file", "modality": "document", "file_id": "canary"},
+    {"type": "tool_call", "name": "find", "id": "1", "arguments": {"word": "canary"}},
+    {"type": "tool_call_response", "id": "1", "response": {"word": "canary"}},
+    {"type": "server_tool_call", "name": "search", "server_tool_call": {"type": "search", "query": "canary"}},
+    {"type": "server_tool_call_response", "server_tool_call_response": {"type": "search", "found": "canary"}},
+    {"type": "compaction", "content": "canary"},
+    {"type": "of_the_future", "said": "canary"},
+]
+SCHEMATIC = {
+    semconv.INPUT_MESSAGES: [{"role": "user", "parts": EVERY_PART}],
+    semconv.OUTPUT_MESSAGES: [{"role": "assistant", "parts": EVERY_PART, "finish_reason": "stop"}],
+    semconv.SYSTEM_INSTRUCTIONS: EVERY_PART,
+    semconv.TOOL_DEFINITIONS: [{"type": "function", "name": "find", "description": "canary", "parameters": {}}],
+    semconv.RETRIEVAL_DOCUMENTS: [{"id": "canary", "score": 0.5}, {"content": "canary"}],
+    semconv.TOOL_CALL_ARGUMENTS: {"word": "canary"},
+    semconv.TOOL_CALL_RESULT: {"word": "canary"},
+}
+
+
+@pytest.mark.parametrize("attribute", SCHEMATIC)
+def test_metadata_fits_the_schemas_that_content_fits(attribute: str) -> None:
+    """Lengths stand where words stood, so that whoever reads by the conventions' schemas can read on."""
+    value = json.dumps(SCHEMATIC[attribute])
+    assert problem_with(attribute, value) is None
+    policy = ContentPolicy.of(load({"content": "metadata"}, environ={}))
+    kept = policy(SpanDraft(make_span(attributes={attribute: value}))).attributes[attribute]
+    assert problem_with(attribute, kept) is None, kept
+    assert "canary" not in kept
+    assert "length" in kept
 
 
 @pytest.mark.parametrize(

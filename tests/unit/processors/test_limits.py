@@ -65,6 +65,23 @@ def test_json_content_whose_structure_is_too_large_is_replaced_by_valid_json(key
     assert attributes[semconv.TRUNCATED] == [key]
 
 
+@pytest.mark.parametrize("key", [semconv.TOOL_CALL_ARGUMENTS, semconv.TOOL_CALL_RESULT, "input.value"])
+@pytest.mark.parametrize("value", [{"a": "y" * 50_000, "b": 1}, {str(n): n for n in range(9_000)}, ["hi"] * 9_000])
+def test_any_json_stays_json(key: str, value: Any) -> None:
+    """What a tool was given, and JSON that others write, is cut inside its texts or replaced, and stays its kind."""
+    attributes = _cut({key: json.dumps(value)}, 2_000, 10_000).attributes
+    assert isinstance(json.loads(attributes[key]), type(value))
+    assert len(attributes[key]) <= 2_000
+    assert attributes[semconv.TRUNCATED_BYTES] == [len(json.dumps(value))]
+
+
+def test_what_only_begins_like_json_is_cut_as_text() -> None:
+    """A log line in brackets keeps its beginning."""
+    cut = _cut({"output.value": "[INFO] " + "w" * 9_000}, 1_000, 10_000).attributes["output.value"]
+    assert cut.startswith("[INFO] www")
+    assert len(cut.encode()) <= 1_000
+
+
 def test_content_that_is_no_json_is_cut_as_text() -> None:
     """Content under a JSON attribute that never was JSON is still bounded."""
     assert len(_cut({semconv.INPUT_MESSAGES: "w" * 9_000}, 1_000, 10_000).attributes[semconv.INPUT_MESSAGES]) <= 1_000
