@@ -91,6 +91,7 @@ COMPUTED: Final[dict[str, Callable[[_Values], Computed]]] = {
     "store_path": lambda values: Computed(values["state_dir"] / "store.db"),
     "file_path": lambda values: Computed(values["state_dir"] / "spans.jsonl"),
     "media.path": lambda values: Computed(values["state_dir"] / "media"),
+    "prices": lambda _: Computed(MappingProxyType({})),
     "model_aliases": lambda _: Computed(MappingProxyType({})),
     "otlp.endpoint": _otlp_endpoint,
     "metrics.endpoint": _metrics_endpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -23,6 +24,8 @@ def masked(setting: Setting, value: object) -> Shown:
     """`value` of `setting` as plain data for JSON, without its secrets."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
+    if setting.kind is Kind.TABLE:
+        return json.dumps(value, default=_plain)
     if isinstance(value, Mapping):
         return {str(name): MASK if setting.secret else str(item) for name, item in value.items()}
     if setting.secret:
@@ -32,6 +35,10 @@ def masked(setting: Setting, value: object) -> Shown:
     if isinstance(value, (tuple, list)):
         return [str(item) for item in value]
     return str(value) if isinstance(value, (str, Path)) else MASK
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def mask_url(url: str) -> str:

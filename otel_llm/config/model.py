@@ -212,6 +212,7 @@ class Config(_Masked):
     tenant_baggage_key: str
     tenant_metadata_key: str
     prices_file: Path | None
+    prices: Mapping[str, Any]
     model_aliases: Mapping[str, str]
     state_dir: Path
     store_path: Path

@@ -6,9 +6,11 @@ sentence never holds a secret.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -208,6 +210,18 @@ def _mapping(setting: Setting, raw: object) -> Mapping[str, str]:
     return MappingProxyType(values)
 
 
+def _table(_setting: Setting, raw: object) -> Mapping[str, Any]:
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw, parse_float=Decimal)
+        except (ValueError, RecursionError) as wrong:
+            where = f" at character {wrong.pos}" if isinstance(wrong, json.JSONDecodeError) else ""
+            raise ValueError(f"is not JSON (there is a mistake{where}); write an object such as {{}}") from None
+    if not isinstance(raw, Mapping):
+        raise _WrongKindError(f"is of type {type(raw).__name__}, not a table of names and values")
+    return MappingProxyType(dict(raw))
+
+
 def _pairs_of_text(text: str) -> Iterable[tuple[str, str]]:
     """`name=value,name=value`, percent-encoded, as the OTLP exporter specification has headers."""
     for number, pair in enumerate(filter(str.strip, text.split(",")), start=1):
@@ -226,4 +240,5 @@ _PARSERS: Final[dict[Kind, Callable[[Setting, object], Any]]] = {
     Kind.LIST: _list,
     Kind.URL: _url,
     Kind.MAPPING: _mapping,
+    Kind.TABLE: _table,
 }

@@ -28,6 +28,7 @@ class Kind(str, Enum):
     PATH = "path"
     URL = "URL"
     MAPPING = "names and values"
+    TABLE = "table (in the environment: JSON on one line)"
 
 
 @dataclass(frozen=True, slots=True)

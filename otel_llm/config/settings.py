@@ -157,6 +157,13 @@ _GENERAL: Final = (
         "The TOML or JSON file of prices agreed with providers and tenants, which go before any table's (see cost.md).",
     ),
     Setting(
+        "prices",
+        Kind.TABLE,
+        None,
+        "The same prices given here; an entry goes before that of the same name in `prices_file`.",
+        default_note="none",
+    ),
+    Setting(
         "model_aliases",
         Kind.MAPPING,
         None,

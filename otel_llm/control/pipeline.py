@@ -143,7 +143,9 @@ def assemble(
     if the program has set none. `redactors` are functions of the program's that every text goes through. Raises
     `BackendError` when a backend cannot be built as configured, `ConfigError` when the file of prices cannot be used.
     """
-    prices = load_prices(config.prices_file, aliases=config.model_aliases, default_tenant=config.tenant_default)
+    prices = load_prices(
+        config.prices_file, config.prices, aliases=config.model_aliases, default_tenant=config.tenant_default
+    )
     channels = _channels(config)
     provider, owned = _provider(config, tracer_provider)
     http_filter = HttpScopeFilter()

@@ -38,7 +38,7 @@ class TenantPrices:
 
     models: _Rows = field(default_factory=dict)
     deployments: _Rows = field(default_factory=dict)
-    multiplier: Decimal = Decimal(1)
+    multiplier: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,10 @@ class PriceBook:
         if own is not None:
             return Contract(own, own.multiplier)
         price = _first(self.deployments, asked) or _first(self.models, models)
+        everywhere = Decimal(1) if agreed.multiplier is None else agreed.multiplier
         if price is not None:
-            return Contract(price, price.multiplier * agreed.multiplier)
-        return Contract(None, agreed.multiplier) if agreed.multiplier != 1 else None
+            return Contract(price, price.multiplier * everywhere)
+        return Contract(None, everywhere) if everywhere != 1 else None
 
 
 _NOTHING_AGREED: Final = TenantPrices()

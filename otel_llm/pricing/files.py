@@ -1,4 +1,7 @@
-"""Reads the user's price file (TOML or JSON). Whatever is wrong in it is told at the start, never at a call."""
+"""Reads the user's prices: a file (TOML or JSON), and what the settings themselves say (the environment's JSON).
+
+Whatever is wrong in them is told at the start, never at a call.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,26 +47,43 @@ _LARGEST: Final = 16 * 1024 * 1024
 
 
 def load_prices(
-    path: Path | None, *, aliases: Mapping[str, str] | None = None, default_tenant: str | None = None
+    path: Path | None,
+    given: Mapping[str, Any] | None = None,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    default_tenant: str | None = None,
 ) -> PriceBook:
-    """The prices in the file at `path` (None: none), with `aliases` (deployment name -> model of the table).
+    """The prices in the file at `path` (None: none), and those `given` in its shape, whose entries go first.
 
-    Raises `ConfigError` that names the file and the entry for a file that is missing, unreadable or not understood.
+    `aliases` are deployment name -> model of the table. Raises `ConfigError` that names the setting and the entry
+    for a file that is missing or unreadable, and for what is not understood.
     """
-    content = _content(path) if path is not None else {}
-    where = str(path)
+    book = _book(_content(path), f"prices_file: {path}") if path is not None else PriceBook()
+    if given:
+        book = _over(_book(given, "prices"), book)
+    return replace(book, aliases=dict(aliases or {}), default_tenant=default_tenant)
+
+
+def _book(content: Mapping[str, Any], where: str) -> PriceBook:
     _only(content, {"models", "deployments", "tenants"}, where)
     tenants = {
         name: _tenant(_table(given, f"{where}: tenants.{name}"), f"{where}: tenants.{name}")
         for name, given in _table(content.get("tenants", {}), f"{where}: tenants").items()
     }
-    return PriceBook(
-        models=_rows(content, "models", where),
-        deployments=_rows(content, "deployments", where),
-        tenants=tenants,
-        aliases=dict(aliases or {}),
-        default_tenant=default_tenant,
-    )
+    return PriceBook(_rows(content, "models", where), _rows(content, "deployments", where), tenants)
+
+
+def _over(first: PriceBook, second: PriceBook) -> PriceBook:
+    """Both, entry by entry; where both have one, that of `first`."""
+    tenants = dict(second.tenants)
+    for name, own in first.tenants.items():
+        other = second.tenants.get(name, TenantPrices())
+        tenants[name] = TenantPrices(
+            {**other.models, **own.models},
+            {**other.deployments, **own.deployments},
+            other.multiplier if own.multiplier is None else own.multiplier,
+        )
+    return PriceBook({**second.models, **first.models}, {**second.deployments, **first.deployments}, tenants)
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -81,7 +102,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     except ValueError as error:  # TOMLDecodeError and JSONDecodeError are both ValueErrors
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML (a JSON file must end in .json)"
         raise ConfigError(f"prices_file: {path} is not {kind}: {error}") from None
-    return _table(made, str(path))
+    return _table(made, f"prices_file: {path}")
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -92,7 +113,8 @@ def _toml(text: str) -> dict[str, Any]:
 
 def _tenant(table: Mapping[str, Any], where: str) -> TenantPrices:
     _only(table, {"models", "deployments", "multiplier"}, where)
-    return TenantPrices(_rows(table, "models", where), _rows(table, "deployments", where), _multiplier(table, where))
+    multiplier = _multiplier(table, where) if "multiplier" in table else None
+    return TenantPrices(_rows(table, "models", where), _rows(table, "deployments", where), multiplier)
 
 
 def _rows(table: Mapping[str, Any], section: str, where: str) -> dict[str, AgreedPrice]:
@@ -106,42 +128,42 @@ def _rows(table: Mapping[str, Any], section: str, where: str) -> dict[str, Agree
 def _row(table: Mapping[str, Any], where: str) -> AgreedPrice:
     base = table.get("base")
     if base is not None and not isinstance(base, str):
-        raise ConfigError(f"prices_file: {where}: base is not the name of a model; write it in quotes")
+        raise ConfigError(f"{where}: base is not the name of a model; write it in quotes")
     rates: dict[str, object] = {}
     for name, value in table.items():
         if name in {"base", "multiplier"}:
             continue
         rate = as_decimal(value)
         if rate is None:
-            raise ConfigError(f"prices_file: {where}: {name} is not a price in USD; write a number from 0 on")
+            raise ConfigError(f"{where}: {name} is not a price in USD; write a number from 0 on")
         key, rate = (_PER_MILLION[name], rate / _MILLION) if name in _PER_MILLION else (name, rate)
         if not _RATE.fullmatch(key):
-            raise ConfigError(f"prices_file: {where}: {name} is not a price that calls have{_hint(name)}")
+            raise ConfigError(f"{where}: {name} is not a price that calls have{_hint(name)}")
         if key in rates:
-            raise ConfigError(f"prices_file: {where}: {name} is given twice, under two names; keep one")
+            raise ConfigError(f"{where}: {name} is given twice, under two names; keep one")
         rates[key] = rate
     if not rates and base is None and "multiplier" not in table:
-        raise ConfigError(f"prices_file: {where} says nothing; give it a price, a base or a multiplier")
+        raise ConfigError(f"{where} says nothing; give it a price, a base or a multiplier")
     return AgreedPrice(rates, base, _multiplier(table, where))
 
 
 def _multiplier(table: Mapping[str, Any], where: str) -> Decimal:
     made = as_decimal(table.get("multiplier", 1))
     if made is None:
-        raise ConfigError(f"prices_file: {where}: multiplier is not a number from 0 on, such as 0.85 for 15 % off")
+        raise ConfigError(f"{where}: multiplier is not a number from 0 on, such as 0.85 for 15 % off")
     return made
 
 
 def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
     unknown = sorted(set(table) - known)
     if unknown:
-        message = f"prices_file: {where}: {unknown[0]} is not known; known are {', '.join(sorted(known))}"
+        message = f"{where}: {unknown[0]} is not known; known are {', '.join(sorted(known))}"
         raise ConfigError(message)
 
 
 def _table(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"prices_file: {where} is not a table")
+        raise ConfigError(f"{where} is not a table")
     return value
 
 

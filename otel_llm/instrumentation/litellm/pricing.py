@@ -1,6 +1,6 @@
 """What a call cost, whose figure that is, and how sure it is.
 
-In this order: what the user agreed (`prices_file`), what the provider itself says it charged, our calculation
+In this order: what the user agreed (`prices`, `prices_file`), what the provider itself says it charged, our calculation
 from the table that ships with litellm, litellm's own figure. Ours goes before litellm's because litellm's is
 wrong in places (docs/cost.md lists them); litellm's is taken wherever a call has parts that ours does not know.
 
@@ -307,6 +307,6 @@ def _note_unknown(model: str | None) -> None:
     if first:
         _logger.warning(
             "No price is known for model %s: its calls are recorded without a cost (status unknown). "
-            "Name the model behind it in `model_aliases`, or give it a price in `prices_file`.",
+            "Name the model behind it in `model_aliases`, or give it a price in `prices_file` or `prices`.",
             name,
         )

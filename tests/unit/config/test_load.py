@@ -98,7 +98,14 @@ def test_every_setting_can_be_read_by_its_name_and_knows_its_source(name: str, p
     config.get(name)
 
 
-SAMPLES = {Kind.BOOL: "yes", Kind.TEXT: "some", Kind.PATH: "/p", Kind.URL: "https://h/p", Kind.MAPPING: "a=b"}
+SAMPLES = {
+    Kind.BOOL: "yes",
+    Kind.TEXT: "some",
+    Kind.PATH: "/p",
+    Kind.URL: "https://h/p",
+    Kind.MAPPING: "a=b",
+    Kind.TABLE: "{}",
+}
 
 
 @pytest.mark.parametrize("setting", [one for one in SETTINGS if not one.file_only], ids=lambda one: one.name)

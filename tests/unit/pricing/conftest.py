@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import litellm
 import pytest
 
+from otel_llm.config import load
 from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.testing import FakeProvider
@@ -36,10 +37,14 @@ def spans() -> Iterator[Spans]:
 def agree(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Puts prices and aliases in force, as `configure` does; undone afterwards."""
 
-    def agreed(prices: dict[str, Any] | None = None, aliases: dict[str, str] | None = None) -> None:
+    def agreed(
+        prices: dict[str, Any] | None = None,
+        aliases: dict[str, str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         path = tmp_path / "prices.json"
         path.write_text(json.dumps(prices or {}))
-        use_prices(load_prices(path, aliases=aliases))
+        use_prices(load_prices(path, load(environ=environment or {}).prices, aliases=aliases))
 
     yield agreed
     use_prices(NO_PRICES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otel_llm.config import load
 from otel_llm.errors import ConfigError
 from otel_llm.pricing import Billed, Rates, cost_of, load_prices
 
@@ -115,6 +116,52 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """A file that does not exist is a ConfigError, not a silent return to the table's prices."""
     with pytest.raises(ConfigError, match="cannot be read"):
         load_prices(tmp_path / "nowhere.toml")
+
+
+def test_what_is_given_goes_before_the_file_entry_by_entry(file: Path) -> None:
+    """Prices of the settings replace entries of the file by name; all others, of a tenant too, stay."""
+    given = {
+        "models": {"gpt-4o": {"output_per_million": 1}, "o3": {"input_per_million": 4}},
+        "tenants": {"acme": {"multiplier": 1}, "new": {"multiplier": 2}},
+    }
+    book, alone = load_prices(file, given), load_prices(file)
+    assert book.models["gpt-4o"].rates == {"output_cost_per_token": Decimal("0.000001")}
+    assert set(book.models) == {"gpt-4o", "o3"}
+    assert book.deployments == alone.deployments
+    assert book.tenants["acme"].models == alone.tenants["acme"].models
+    assert (book.tenants["acme"].multiplier, book.tenants["new"].multiplier) == (1, 2)
+    assert load_prices(file, {"tenants": {"acme": {}}}).tenants["acme"] == alone.tenants["acme"]
+
+
+def test_the_same_prices_by_environment_file_and_argument(tmp_path: Path) -> None:
+    """`OTEL_LLM_PRICES` as JSON, `[prices.models]` in otel-llm.toml, and `configure(prices=...)` are one setting."""
+    (tmp_path / "otel-llm.toml").write_text('[prices.models."gpt-4o"]\ninput_per_million = 0.1\n')
+    table = {"models": {"gpt-4o": {"input_per_million": 0.1}}}
+    configs = [
+        load(environ={"OTEL_LLM_PRICES": json.dumps(table)}, directory=tmp_path),
+        load(environ={}, directory=tmp_path),
+        load({"prices": table}, environ={}),
+    ]
+    books = [load_prices(None, config.prices) for config in configs]
+    assert [book.models["gpt-4o"].rates for book in books] == [{"input_cost_per_token": Decimal("1E-7")}] * 3
+    shown = next(one for one in configs[0].explain() if one.name == "prices")
+    assert (json.loads(shown.text), shown.source) == (
+        {"models": {"gpt-4o": {"input_per_million": "0.1"}}},
+        "environment OTEL_LLM_PRICES",
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "4", '"models"', "models=1", "[" * 100_000])
+def test_prices_that_are_no_table_are_told_at_the_start(text: str) -> None:
+    """What is no JSON object is a ConfigError that names the variable."""
+    with pytest.raises(ConfigError, match="OTEL_LLM_PRICES"):
+        load(environ={"OTEL_LLM_PRICES": text})
+
+
+def test_a_wrong_entry_in_the_environment_is_told_by_its_name() -> None:
+    """A misspelt price is a ConfigError that names the setting and the entry, as in a file."""
+    with pytest.raises(ConfigError, match=r"^prices: models.gpt-4o: .*did you mean 'input_per_million'"):
+        load_prices(None, {"models": {"gpt-4o": {"input_per_milion": 1}}})
 
 
 # --- rates ---------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def call(
 
     def made(case: dict[str, Any]) -> ReadableSpan:
         script(provider, case)
-        agree(case.get("prices"), case.get("aliases"))
+        agree(case.get("prices"), case.get("aliases"), case.get("environment"))
         cached = case["status"] == "cache_hit"
         if cached:
             monkeypatch.setattr(litellm, "cache", Cache(type="local"))
