@@ -6,7 +6,8 @@ methods raise. It is read here on the caller's thread, so three rules hold:
 * The value is never changed or consumed: no iterator is advanced, no file read, no `__str__` or `__repr__` of
   an unknown class is called. Subclasses of built-in types are read through the built-in type's own methods, and
   classes are told apart by `type()`, because `__class__` can lie.
-* Depth, number of items and bytes are bounded before the work is done, not after.
+* Depth, number of items and bytes are bounded before the work is done, not after. Of texts that do not fit, the
+  longest are cut first, and the structure around them stays: a message keeps its role and its parts.
 * Whatever cannot be kept is replaced by a placeholder such as `<generator>` or `<bytes 12>`, and `replaced` says so.
 
 Only `Exception` is caught: a signal handler's `SystemExit` or `KeyboardInterrupt` is the program's own.
@@ -29,7 +30,18 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-__all__ = ["AttributeValue", "Plain", "PlainAttribute", "PlainJson", "to_attribute", "to_json", "to_plain"]
+from otel_llm.levels import water_level
+
+__all__ = [
+    "MORE_ITEMS",
+    "AttributeValue",
+    "Plain",
+    "PlainAttribute",
+    "PlainJson",
+    "to_attribute",
+    "to_json",
+    "to_plain",
+]
 
 AttributeValue: TypeAlias = "str | bool | int | float | list[str] | list[bool] | list[int] | list[float]"
 """What OpenTelemetry takes as the value of a span attribute."""
@@ -42,6 +54,8 @@ _DEEPEST: Final = 100
 """No caller may ask for more nesting: reading is recursive, and Python's stack is shared with the program."""
 _ITEM_BYTES: Final = 8
 """What one item of a list or mapping is charged besides its text: separators, numbers, brackets."""
+_SHORTEST_CUT: Final = 64
+"""Bytes to which texts are cut at least, that the structure may stay whole; roles, types and names are shorter."""
 _LONGEST_NAME: Final = 100
 _MOST_INT_BITS: Final = 4096
 """Turning a larger integer into digits is quadratic, and refused by Python from 4,300 digits on."""
@@ -80,8 +94,14 @@ def to_plain(
     become dicts; sets and tuples lists; dates, UUIDs, decimals and paths their usual text. Those count as
     faithful. NaN and infinity, integers beyond 64 bits, lone surrogates, bytes and everything unknown do not.
     """
-    reading = _Reading(min(max_depth, _DEEPEST), max_items, max_bytes)
+    depth = min(max_depth, _DEEPEST)
+    reading = _Reading(depth, max_items, max_bytes)
     try:
+        made = Plain(reading.read(value, 0), reading.replaced)
+        longest = _longest(value, depth, max_items, max_bytes) if reading.cut and type(made.value) is not str else 0
+        if longest < _SHORTEST_CUT:
+            return made
+        reading = _Reading(depth, max_items, max_bytes, longest=longest)
         return Plain(reading.read(value, 0), reading.replaced)
     except Exception:  # noqa: BLE001  (the program's own stack may be exhausted; the caller sees `replaced`)
         return Plain(f"<unreadable {_type_name(type(value))}>", replaced=True)
@@ -125,13 +145,17 @@ def _is_homogeneous(value: object) -> bool:
 class _Reading:
     """One reading of one value: what is left of its budget, and whether anything was replaced so far."""
 
-    __slots__ = ("ancestors", "bytes_left", "items_left", "max_depth", "replaced")
+    __slots__ = ("ancestors", "bytes_left", "cut", "items_left", "longest", "max_depth", "replaced")
 
-    def __init__(self, max_depth: int, max_items: int, max_bytes: int) -> None:
+    def __init__(self, max_depth: int, max_items: int, max_bytes: int, *, longest: int | None = None) -> None:
         self.max_depth = max_depth
         self.items_left = max_items
         self.bytes_left = max_bytes
+        self.longest = max_bytes if longest is None else longest
+        """Bytes of one text at most."""
         self.replaced = False
+        self.cut = False
+        """Whether a text did not fit."""
         self.ancestors: set[int] = set()
 
     def read(self, value: Any, depth: int) -> Any:
@@ -164,19 +188,20 @@ class _Reading:
     def text(self, text: str) -> str:
         """`text` (exactly a str) within the budget and encodable."""
         length = len(text)
-        if length <= self.bytes_left and text.isascii():
+        room = max(0, min(self.bytes_left, self.longest))
+        if length <= room and text.isascii():
             self.bytes_left -= length
             return text
-        kept = text[: max(0, self.bytes_left)]
+        kept = text[:room]
         lost = length - len(kept)
         encoded = self._encoded(kept)
-        if len(encoded) > self.bytes_left or self.replaced:
-            kept = encoded[: max(0, self.bytes_left)].decode(errors="ignore")
+        if len(encoded) > room or self.replaced:
+            kept = encoded[:room].decode(errors="ignore")
             lost += len(encoded.decode()) - len(kept)
-        self.bytes_left -= len(encoded)
+        self.bytes_left -= min(len(encoded), room)
         if not lost:
             return kept
-        self.replaced = True
+        self.replaced = self.cut = True
         return f"{kept}…[truncated, {lost} characters]"
 
     def _encoded(self, text: str) -> bytes:
@@ -235,7 +260,7 @@ class _Reading:
 
     def items(self, items: Iterable[Any], depth: int) -> list[Any]:
         """The plain forms of `items`, in order."""
-        return [_MORE_TEXT if item is _MORE else self.read(item, depth) for item in self.take(items)]
+        return [MORE_ITEMS if item is _MORE else self.read(item, depth) for item in self.take(items)]
 
     def pairs(self, pairs: Iterable[Any], depth: int) -> dict[str, Any]:
         """The plain form of (key, value) pairs; keys become text."""
@@ -243,10 +268,11 @@ class _Reading:
         taken = self.take(pairs)
         for pair in taken:
             if pair is _MORE:
-                plain[_MORE_TEXT] = True
+                plain[MORE_ITEMS] = True
                 continue
             key, value = pair
-            plain[self.text(key) if type(key) is str else self.key(key, depth)] = self.read(value, depth)
+            name = self.text(key) if type(key) is str else self.key(key, depth)  # before its value uses up the bytes
+            plain[name] = self.read(value, depth)
         if len(plain) < len(taken):
             self.replaced = True  # two keys have the same text
         return plain
@@ -259,10 +285,36 @@ class _Reading:
         return _encode(plain)
 
 
+class _Measuring(_Reading):
+    """Reads the structure only, as far as the items go, and takes down how long the texts are."""
+
+    __slots__ = ("longest_of_all", "sizes")
+
+    def __init__(self, max_depth: int, max_items: int, max_bytes: int) -> None:
+        super().__init__(max_depth, max_items, max_items * _ITEM_BYTES)
+        self.longest_of_all = max_bytes
+        self.sizes: list[int] = []
+
+    def text(self, text: str) -> str:
+        """Nothing of `text`; its size is what it would be charged, and no text is charged more than there is."""
+        some = text[: self.longest_of_all]
+        self.sizes.append(len(some) if some.isascii() else len(some.encode("utf-8", "surrogatepass")))
+        return str(len(self.sizes))
+
+
+def _longest(value: object, max_depth: int, max_items: int, max_bytes: int) -> int:
+    """The bytes that each text of `value` may take so that all of them fit beside the structure; 0 for none."""
+    measured = _Measuring(max_depth, max_items, max_bytes)
+    measured.read(value, 0)
+    items = max_items - measured.items_left
+    return water_level(measured.sizes, max_bytes - items * _ITEM_BYTES)
+
+
 _Reader: TypeAlias = Callable[[_Reading, Any, int], Any]
 
 _MORE: Final = object()
-_MORE_TEXT: Final = "…[more items]"
+MORE_ITEMS: Final = "…[more items]"
+"""The item, or the name of the member, that stands for all that were left out."""
 
 
 # --- how each kind of value is read ------------------------------------------------------------------------

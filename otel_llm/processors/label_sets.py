@@ -97,7 +97,7 @@ class LabelSets:
             value = facts.get(name)
             if isinstance(value, str) and value:
                 made[name] = self.bounds.bounded(kind, value)
-        made.setdefault(semconv.PROVIDER_NAME, "unknown")  # required by the conventions
+        made.setdefault(semconv.PROVIDER_NAME, semconv.UNKNOWN_PROVIDER)  # required by the conventions
         port = facts.get(semconv.SERVER_PORT)
         if isinstance(port, int) and made.get(semconv.SERVER_ADDRESS, OTHER) != OTHER:
             made[semconv.SERVER_PORT] = port

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk.trace import Event
 
 from otel_llm import semconv
-from otel_llm.processors.shrink import MARKER, byte_length, shrink_json, shrink_text, shrink_tree, water_level
+from otel_llm.levels import water_level
+from otel_llm.processors.shrink import MARKER, byte_length, shrink_json, shrink_text, shrink_tree
 from otel_llm.values import to_plain
 
 if TYPE_CHECKING:

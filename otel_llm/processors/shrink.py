@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from otel_llm.levels import water_level
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MARKER", "byte_length", "shrink_json", "shrink_text", "shrink_tree", "water_level"]
+__all__ = ["MARKER", "byte_length", "shrink_json", "shrink_text", "shrink_tree"]
 
 MARKER: Final = "…[truncated]"
 """Ends every text that was cut."""
@@ -70,22 +72,6 @@ def shrink_tree(tree: Any, limit: int) -> bool:
         if leaf.size > level:
             leaf.holder[leaf.key] = _cut_leaf(leaf.holder[leaf.key], level)
     return True
-
-
-def water_level(sizes: list[int], budget: int) -> int:
-    """The largest level to which all `sizes` can be cut so that their sum is at most `budget`; 0 if there is none.
-
-    Cutting to a common level takes from the longest first and leaves the short ones whole.
-    """
-    left, level = budget, 0
-    ordered = sorted(sizes)
-    for index, size in enumerate(ordered):
-        share = left // (len(ordered) - index)
-        if share < size:
-            return max(share, 0)
-        left -= size
-        level = size
-    return level
 
 
 class _Leaf(NamedTuple):

@@ -421,6 +421,32 @@ def test_a_text_cut_beside_a_surrogate_still_counts_right() -> None:
     assert to_plain("\ud800" * 10, max_bytes=6) == ("��…[truncated, 8 characters]", True)
 
 
+def message(text: str) -> dict[str, Any]:
+    """A message in the conventions' shape."""
+    return {"role": "user", "parts": [{"type": "text", "content": text}]}
+
+
+def test_texts_are_cut_and_their_structure_stays() -> None:
+    """A huge message among others loses text, no other does, and each keeps all its members."""
+    plain = to_plain([message("a" * 1_000_000), message("short"), message("b" * 900)], max_bytes=5_000)
+    huge, short, other = plain.value
+    assert (short, other) == (message("short"), message("b" * 900))
+    assert huge == message(huge["parts"][0]["content"])
+    assert huge["parts"][0]["content"].startswith("aaa")
+    kept = huge["parts"][0]["content"].partition("…")[0]
+    assert 3_000 < len(kept) < 5_000
+    assert huge["parts"][0]["content"].endswith(f"…[truncated, {1_000_000 - len(kept)} characters]")
+    assert plain.replaced
+
+
+def test_many_long_texts_share_the_bytes() -> None:
+    """A hundred long messages all keep the same beginning of their texts, and nothing of their structure is lost."""
+    plain = to_plain([message("é" * 10_000) for _ in range(100)], max_bytes=50_000)
+    assert all(one == message(one["parts"][0]["content"]) for one in plain.value)
+    assert len({one["parts"][0]["content"] for one in plain.value}) == 1
+    assert 20_000 < sum(len(one["parts"][0]["content"].partition("…")[0].encode()) for one in plain.value) <= 50_000
+
+
 def test_all_items_share_one_budget() -> None:
     """The limits hold for the whole value, not for each list in it."""
     plain = to_plain([[1] * 6, [2] * 6], max_items=10)

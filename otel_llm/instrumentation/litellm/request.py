@@ -11,7 +11,8 @@ from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
 from otel_llm.instrumentation.recorder import Call
-from otel_llm.values import to_attribute, to_json
+from otel_llm.instrumentation.shaped import content_json
+from otel_llm.values import to_attribute
 
 if TYPE_CHECKING:
     from opentelemetry.util.genai.invocation import InferenceInvocation
@@ -106,11 +107,16 @@ def fill_request(recording: Recording, request: Request, *, content: bool = Fals
             semconv.OPENAI_API_TYPE: request.form.api_type,
             semconv.OPENAI_REQUEST_SERVICE_TIER: text(arguments.get("service_tier")),
             semconv.CACHE_HIT: False,
-            semconv.EMBEDDINGS_DIMENSION_COUNT: tokens(arguments.get("dimensions")),
-            semconv.REQUEST_ENCODING_FORMATS: _one(text(arguments.get("encoding_format"))),
         }
     )
-    if request.form.operation == semconv.OP_RETRIEVAL:
+    if request.form.operation == semconv.OP_EMBEDDINGS:
+        recording.set(
+            {
+                semconv.EMBEDDINGS_DIMENSION_COUNT: tokens(arguments.get("dimensions")),
+                semconv.REQUEST_ENCODING_FORMATS: _one(text(arguments.get("encoding_format"))),
+            }
+        )
+    elif request.form.operation == semconv.OP_RETRIEVAL:
         recording.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
     _fill_metadata(recording, arguments.get("metadata"))
     if content:
@@ -125,7 +131,7 @@ def set_content(recording: Recording, content: Mapping[str, object]) -> None:
         made = value if isinstance(value, str) else None
         replaced = False
         if made is None:
-            made, replaced = to_json(value)
+            made, replaced = content_json(key, value)
         recording.set({key: made})
         if replaced:
             recording.attributes.setdefault(semconv.REPLACED, []).append(key)

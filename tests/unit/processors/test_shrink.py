@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_llm.processors.shrink import MARKER, byte_length, shrink_json, shrink_text, water_level
+from otel_llm.processors.shrink import MARKER, byte_length, shrink_json, shrink_text
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=400)),
@@ -83,15 +83,3 @@ def test_text_that_is_no_json_is_the_callers_to_cut() -> None:
     """Invalid JSON is reported, not guessed at."""
     with pytest.raises(ValueError, match="Expecting"):
         shrink_json("plain words", 5)
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=20), st.integers(0, 5000))
-def test_water_level_uses_the_budget_and_never_exceeds_it(sizes: list[int], budget: int) -> None:
-    """Cut to the level, the sizes fit; one byte more would not, unless nothing had to be cut."""
-    level = water_level(sizes, budget)
-    assert sum(min(size, level) for size in sizes) <= budget
-    if sum(sizes) > budget:
-        assert sum(min(size, level + 1) for size in sizes) > budget
-    else:
-        assert level >= max(sizes)
