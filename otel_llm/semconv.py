@@ -22,6 +22,8 @@ RESOURCE_SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.1"
 # --- what was called -------------------------------------------------------------------------------------
 OPERATION_NAME: Final = "gen_ai.operation.name"
 PROVIDER_NAME: Final = "gen_ai.provider.name"
+UNKNOWN_PROVIDER: Final = "unknown"
+"""Where a call ends and nobody said who would have answered it: litellm refuses a model that it does not know."""
 REQUEST_MODEL: Final = "gen_ai.request.model"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
 RESPONSE_ID: Final = "gen_ai.response.id"

@@ -143,7 +143,7 @@ class Recorder:
         """Record an attempt that is over: a child of `logical` with its own start and end (Unix ns)."""
         attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: call.operation, semconv.ATTEMPT: number}
         facts: tuple[tuple[str, AttributeValue | None], ...] = (
-            (semconv.PROVIDER_NAME, call.provider),
+            (semconv.PROVIDER_NAME, call.provider or semconv.UNKNOWN_PROVIDER),
             (semconv.REQUEST_MODEL, call.model),
             (semconv.SERVER_ADDRESS, call.server_address),
             (semconv.SERVER_PORT, call.server_port),
@@ -249,6 +249,7 @@ class Recording:
         if not self._ending.acquire(blocking=False):
             return False
         self.suspend()
+        self._name_provider()
         self.invocation.stop()
         return True
 
@@ -260,8 +261,14 @@ class Recording:
         if self._owns_span:
             guarded("recording an exception", _add_exception, self.invocation.span, error)
         self.set({semconv.HTTP_STATUS_CODE: http_status(error)})
+        self._name_provider()
         self.invocation.fail(Error(message=error_text(error), type=error_type(error), exception=error))
         return True
+
+    def _name_provider(self) -> None:
+        """Say that a provider is unknown, where nobody named one until the end: the conventions require one."""
+        if not self.invocation.provider:
+            self.attributes.setdefault(semconv.PROVIDER_NAME, semconv.UNKNOWN_PROVIDER)
 
 
 def _outside_invocations(context: Context) -> Context:

@@ -151,13 +151,13 @@ def test_a_filtered_answer_is_a_finish_reason(provider: FakeProvider, spans: Spa
 
 @BOTH
 def test_a_model_that_litellm_does_not_know_is_recorded(name: str, provider: FakeProvider, spans: Spans) -> None:
-    """Litellm refuses a model without a provider; the span carries the name as it was given."""
+    """Litellm refuses a model without a provider; the span carries the name as it was given, and a provider unknown."""
     call = {**arguments(CALLS[name], provider), "model": "no-such-model"}
     with pytest.raises(litellm.BadRequestError):
         run(getattr(litellm, name), **call)
     facts = spans.facts
     assert facts[semconv.REQUEST_MODEL] == "no-such-model"
-    assert semconv.PROVIDER_NAME not in facts
+    assert facts[semconv.PROVIDER_NAME] == "unknown"
     assert failed(spans.only)
 
 
