@@ -32,12 +32,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hold the spans of all tests to the conventions, where asked for: `OTEL_LLM_CONFORMANCE=1`.
-
-    Not yet in CI: a few tests make spans that break them on purpose, and do not say so.
-    """
-    if os.environ.get("OTEL_LLM_CONFORMANCE") == "1":
-        register(config)
+    """Hold the spans of all tests to the conventions."""
+    register(config)
 
 
 @pytest.fixture(autouse=True)

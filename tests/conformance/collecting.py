@@ -51,22 +51,22 @@ class Collected:
             except StoreError:  # of a test about stores that cannot be read
                 continue
 
-    def deviations(self) -> list[str]:
-        """Check what was kept, forget it, and name the violations that no entry of `DEVIATIONS` covers."""
+    def deviations(self) -> dict[str, Finding]:
+        """Check what was kept, forget it, and give the violations that no entry of `DEVIATIONS` covers, in words."""
         from otel_llm.conformance import DEVIATIONS
 
         spans, self._spans = self._spans, []
-        undeclared: dict[str, None] = {}
+        undeclared: dict[str, Finding] = {}
         for span in spans:
             self.checked += 1
             for finding in check(span) or ():
                 if finding.declared is not None:
                     self.shown.add(DEVIATIONS.index(finding.declared))
                 elif finding.counts:
-                    undeclared[_in_words(finding)] = None
+                    undeclared.setdefault(_in_words(finding), finding)
                 else:
                     self.advice.add(_in_words(finding))
-        return list(undeclared)
+        return undeclared
 
 
 def _in_words(finding: Finding) -> str:

@@ -1,26 +1,34 @@
 """Fails a test whose spans break the conventions, and a complete run in which a declared deviation is gone.
 
-Registered by `tests/conftest.py`. Under xdist each worker checks its own tests; the controller adds up what they saw.
+Registered by `tests/conftest.py` for every run. Under xdist each worker checks its own tests; the controller adds up
+what they saw. A test that makes spans break a rule on purpose says so, and fails once they do not:
+
+    @pytest.mark.breaks_conventions("token-sum", "gen_ai.usage.cache_read.input_tokens", reason="...")
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from otel_llm.conformance import DEVIATIONS
+from otel_llm.conformance import DEVIATIONS, Rule
 from tests.conformance.collecting import Collected, collect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+
+    from otel_llm.conformance import Finding
 
 __all__ = ["register"]
 
 _OUTPUT = "otel_llm_conformance"
+_MARKER = "breaks_conventions"
+_PASSED = pytest.StashKey[bool]()
 _TOLD = pytest.StashKey["_Told"]()
 
 _MADE_BY_HAND = ("tests/unit/store/", "tests/unit/cli/", "tests/contract/", "tests/unit/backends/")
@@ -42,6 +50,9 @@ class _Told:
 def register(config: pytest.Config) -> None:
     """Take part in this session, and begin to listen to exporters."""
     told = config.stash[_TOLD] = _Told(Collected())
+    config.addinivalue_line(
+        "markers", f"{_MARKER}(rule, attribute=None, *, reason): spans of this test break that rule on purpose"
+    )
     collect(told.collected)
     config.pluginmanager.register(sys.modules[__name__], "otel_llm-conformance")
 
@@ -54,12 +65,57 @@ def conforming_spans(request: pytest.FixtureRequest, _clean_environment: None) -
     if not request.node.nodeid.startswith(_MADE_BY_HAND):
         names = {os.environ.get("OTEL_LLM_STATE_DIR"), request.node.funcargs.get("tmp_path")}
         collected.add_stores(Path(name) for name in names if name is not None)
-    if wrong := collected.deviations():
+    purposes = [_Purpose.of(marker) for marker in request.node.iter_markers(_MARKER)]
+    wrong = []
+    for words, finding in collected.deviations().items():
+        covering = [purpose for purpose in purposes if purpose.covers(finding)]
+        if not covering:
+            wrong.append(words)
+    if wrong:
         pytest.fail(
             "Spans break the GenAI conventions. Mend the recorder, or declare it with its reason in "
-            "otel_llm/conformance/deviations.py:\n" + "\n".join(wrong),
+            "otel_llm/conformance/deviations.py; where the test does it on purpose, mark it "
+            f"`{_MARKER}`:\n" + "\n".join(wrong),
             pytrace=False,
         )
+    gone = [purpose for purpose in purposes if not purpose.seen]
+    if gone and request.node.stash.get(_PASSED, False):
+        pytest.fail(
+            f"No span of this test breaks what it is marked `{_MARKER}` for; take the mark away:\n"
+            + "\n".join(f"{purpose.rule} {purpose.attribute or '(the span)'}: {purpose.reason}" for purpose in gone),
+            pytrace=False,
+        )
+
+
+@dataclass
+class _Purpose:
+    """What a test breaks on purpose, by its mark."""
+
+    rule: str
+    attribute: str | None
+    reason: str
+    seen: bool = False
+
+    @classmethod
+    def of(cls, marker: pytest.Mark) -> _Purpose:
+        rule, *rest = marker.args
+        return cls(Rule(rule).value, *(rest or [None]), **marker.kwargs)
+
+    def covers(self, finding: Finding) -> bool:
+        covered = (finding.rule.value, finding.attribute) == (self.rule, self.attribute)
+        self.seen = self.seen or covered
+        return covered
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take down whether the test itself passed: one that failed or was skipped need not show what it is marked for."""
+    report = yield
+    if call.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
