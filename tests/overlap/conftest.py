@@ -37,6 +37,8 @@ class Elsewhere:
 
     def __init__(self, python: str, base: str) -> None:
         self.python, self._base = python, base
+        self.creates = True
+        """Whether the litellm there sends chats by `create` of the `openai` package; known once a case was run."""
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OPIK_", "LANGFUSE_"))
         }
@@ -56,7 +58,12 @@ class Elsewhere:
             assert process.stdin is not None
             process.stdin.write(json.dumps(asdict(replace(case, base=self._base))) + "\n")
             process.stdin.flush()
-            self._answers[case] = self._answer(process)
+            try:
+                self._answers[case] = self._answer(process)
+            except BaseException:  # the test's time is over: the next case must not get this one's answer
+                self._process = None
+                process.kill()
+                raise
         answer = self._answers[case]
         assert "error" not in answer, answer["error"]
         return answer
@@ -67,7 +74,9 @@ class Elsewhere:
                 [self.python, "-m", "tests.overlap.program"],
                 cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
-            assert self._answer(self._process) == {"ready": True}
+            ready = self._answer(self._process)
+            assert ready["ready"] is True
+            self.creates = ready["creates"]
             self.run(Case(()))  # its imports are made once, for all that come after
         return self._process
 

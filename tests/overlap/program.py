@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.overlap.outcomes import MODELS, Case
-from tests.overlap.tools import TOOLS, Begun, logging_is_done
+from tests.overlap.tools import TOOLS, Begun, litellm_creates, logging_is_done
 
 MESSAGES = [{"role": "user", "content": "How far is the moon?"}]
 
@@ -102,7 +102,7 @@ class Program:
         got = self.begun[name].got()
         if self.case.ours and TOOLS[name].silent_inside_ours:
             return True
-        return all(got[mode] >= count for mode, count in TOOLS[name].expected.items())
+        return all(got[mode] >= count for mode, count in TOOLS[name].expects(creates=_CREATES).items())
 
     def _told(self) -> dict[str, Any]:
         theirs = {name: dict(begun.got()) for name, begun in self.begun.items()}
@@ -124,6 +124,7 @@ class Program:
         }
 
 
+_CREATES = litellm_creates()
 _USAGE = {"include_usage": True}
 
 
@@ -167,7 +168,7 @@ def _in_child(case: Case) -> str:
 def main() -> None:
     """Answer cases until there are no more."""
     litellm.suppress_debug_info = True
-    print(json.dumps({"ready": True}), flush=True)
+    print(json.dumps({"ready": True, "creates": _CREATES}), flush=True)
     for line in sys.stdin:
         answer = _in_child(Case(**json.loads(line)))
         print(answer, flush=True)

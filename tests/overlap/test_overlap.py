@@ -79,14 +79,14 @@ def test_one_tool(tool: str, layout: str, ours_first: bool, elsewhere: Elsewhere
     _counted_once(answer, tool)
     _totals_are_right(answer)
     alone = elsewhere.run(Case((tool,), ours=False))["theirs"][tool]
-    assert _enough(alone, tool), "the tool does not even work without us here"
+    assert _enough(alone, tool, elsewhere), "the tool does not even work without us here"
     got = answer["theirs"][tool]
     if TOOLS[tool].silent_inside_ours:
         assert got == {}
     elif TOOLS[tool].in_the_call:
         assert got == alone
     else:
-        assert _enough(got, tool)
+        assert _enough(got, tool, elsewhere)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=" + ".join)
@@ -100,9 +100,17 @@ def test_two_tools(pair: tuple[str, str], elsewhere: Elsewhere) -> None:
     without = elsewhere.run(Case(pair, ours=False, patience=patience))["theirs"] if clash else {}
     for tool in pair:
         if clash:
-            assert _enough(answer["theirs"][tool], tool) == _enough(without[tool], tool)
+            assert _enough(answer["theirs"][tool], tool, elsewhere) == _enough(without[tool], tool, elsewhere)
         elif not TOOLS[tool].silent_inside_ours:
-            assert _enough(answer["theirs"][tool], tool)
+            assert _enough(answer["theirs"][tool], tool, elsewhere)
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
+def test_all_tools_at_once(ours_first: bool, elsewhere: Elsewhere) -> None:
+    """With everything installed and active at the same time, each call still counts once with us, at its price."""
+    answer = elsewhere.run(Case(tuple(TOOLS), ours_first=ours_first, patience=3.0))
+    _counted_once(answer, *TOOLS)
+    _totals_are_right(answer)
 
 
 CLASHES = {
@@ -112,8 +120,9 @@ CLASHES = {
 """Pairs of which one leaves nothing to the other, with or without us."""
 
 
-def _enough(got: dict[str, int], tool: str) -> bool:
-    return all(got.get(mode, 0) >= count for mode, count in TOOLS[tool].expected.items())
+def _enough(got: dict[str, int], tool: str, elsewhere: Elsewhere) -> bool:
+    expected = TOOLS[tool].expects(creates=elsewhere.creates)
+    return all(got.get(mode, 0) >= count for mode, count in expected.items())
 
 
 def test_the_doctor_names_the_overlap(elsewhere: Elsewhere, tmp_path: Any) -> None:
