@@ -6,6 +6,7 @@ import gc
 import os
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.collector import fault_table
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("OPIK_SENTRY_ENABLE", "false")
 os.environ.setdefault("OPIK_ANALYTICS_ENABLE", "false")
+
+# how long an example takes says how loaded the machine is
+hypothesis.settings.register_profile("otel_llm", deadline=None)
+hypothesis.settings.load_profile("otel_llm")
 
 if hasattr(os, "register_at_fork"):
     # what earlier tests left behind (gRPC channels, event loops) must not be taken apart in a child, whose threads

@@ -59,6 +59,7 @@ def test_our_names_are_the_registrys() -> None:
     prefixes = {value for name, value in vars(semconv).items() if name.endswith("_PREFIX")}
     events = {*semconv.CONTENT_EVENTS, *prefixes, semconv.SPAN_INFERENCE}
     others = {semconv.LITELLM_TOTAL_COST, semconv.SERVER_TTFT}  # of litellm and OpenLIT, which we read
+    others |= {semconv.TRACELOOP_API_BASE, semconv.TRACELOOP_CHUNK_EVENT}  # of OpenLLMetry
     metrics = {value for name, value in vars(semconv).items() if name.startswith("METRIC_")}
     ours = {value for value in vars(semconv).values() if isinstance(value, str) and value.startswith("gen_ai.")}
     assert {name for name in ours - read_only - events - others - metrics if known.attribute(name) is None} == set()
