@@ -13,16 +13,15 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
 from otel_llm import backends, semconv
 from otel_llm.config import CLIENT_LIBRARIES, NO_BACKEND
 from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel
+from otel_llm.control.home import Home
 from otel_llm.control.metric_export import MetricExport
 from otel_llm.control.version import VERSION
 from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
@@ -35,7 +34,6 @@ from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.processors.call_metrics import CallMetrics, MeterSink, PageSink
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.content_policy import ContentPolicy
-from otel_llm.processors.http_scope import HttpScopeFilter
 from otel_llm.processors.identity import IdentityStamp
 from otel_llm.processors.inline_media import InlineMedia
 from otel_llm.processors.label_bounds import LabelBounds
@@ -89,9 +87,8 @@ class Pipeline:
     """Everything that one `configure` built, and how to take it down again."""
 
     config: Config
-    provider: TracerProvider
-    owns_provider: bool
-    """True when the provider was made here, because the program had none that spans could join."""
+    home: Home
+    """The tracer provider that spans begin on."""
     processor: SpanPipeline | None
     counting: Counting
     """What calls of this process used, for `/metrics` and for a meter provider."""
@@ -105,6 +102,11 @@ class Pipeline:
     redactors: tuple[Redactor, ...] = ()
     """The program's own functions over every text of a span."""
     media: MediaFiles | None = None
+
+    @property
+    def provider(self) -> TracerProvider:
+        """The tracer provider that spans begin on now."""
+        return self.home.provider
 
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
@@ -122,6 +124,7 @@ class Pipeline:
             channel.hurry(timeout)
         if self.processor is not None:
             self.processor.shutdown()
+        self.home.leave()
         for channel in self.channels:
             channel.close(timeout)
         self.counting.export.wait(max(0.0, end - time.monotonic()))
@@ -139,23 +142,20 @@ def assemble(
 ) -> Pipeline:
     """Build and start the pipeline that `config` describes.
 
-    Joins `tracer_provider`, else the program's global SDK provider, else makes one and sets it as the global one
-    if the program has set none. `redactors` are functions of the program's that every text goes through. Raises
+    Joins `tracer_provider`, else the program's global provider, else makes one that stands in for a global one until
+    the program sets its own. `redactors` are functions of the program's that every text goes through. Raises
     `BackendError` when a backend cannot be built as configured, `ConfigError` when the file of prices cannot be used.
     """
     prices = load_prices(
         config.prices_file, config.prices, aliases=config.model_aliases, default_tenant=config.tenant_default
     )
     channels = _channels(config)
-    provider, owned = _provider(config, tracer_provider)
-    http_filter = HttpScopeFilter()
+    home = Home.find(config, tracer_provider)
     counting, watch = Counting(config, meter_provider), CallWatch()
     media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
-    processor = _processor(config, channels, http_filter, watch, counting, Redaction.of(config, redactors), media)
-    provider.add_span_processor(processor)
-    pipeline = Pipeline(
-        config, provider, owned, processor, counting, watch, channels, redactors=tuple(redactors), media=media
-    )
+    processor = _processor(config, channels, watch, counting, Redaction.of(config, redactors), media)
+    pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
+    home.settle(processor, lambda: _follow(pipeline))
     use_media(media)
     _instrument(pipeline, meter_provider, prices)
     return pipeline
@@ -179,44 +179,9 @@ def _channels(config: Config) -> list[Channel]:
     return channels
 
 
-def _provider(config: Config, given: TracerProvider | None) -> tuple[TracerProvider, bool]:
-    if given is not None:
-        return given, False
-    found = trace.get_tracer_provider()
-    if isinstance(found, TracerProvider):
-        return found, False
-    made = _made_provider(config)
-    if isinstance(found, trace.ProxyTracerProvider):
-        trace.set_tracer_provider(made)
-    else:
-        _logger.info(
-            "The program's tracer provider (%s) is not OpenTelemetry's SDK; LLM spans go through a provider of "
-            "their own and that one is left alone.",
-            type(found).__module__,
-        )
-    return made, True
-
-
-def _made_provider(config: Config) -> TracerProvider:
-    """A provider whose trace ids carry their time, so that every backend and process derives the same ids."""
-    from otel_llm.backends.opik.ids import Uuid7IdGenerator  # noqa: PLC0415  (not needed where a provider exists)
-    from otel_llm.backends.opik.trace_time import TraceTimeSampler  # noqa: PLC0415
-
-    facts: dict[str, Any] = {semconv.SERVICE_NAME: config.service_name}
-    if config.environment is not None:
-        facts[semconv.DEPLOYMENT_ENVIRONMENT] = config.environment
-    resource = Resource.create(facts)
-    if not resource.schema_url:  # a detector that names another version keeps it: merging both would lose our facts
-        resource = resource.merge(Resource({}, semconv.RESOURCE_SCHEMA_URL))
-    provider = TracerProvider(resource=resource, id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
-    provider.sampler = TraceTimeSampler(provider.sampler)
-    return provider
-
-
 def _processor(
     config: Config,
     channels: list[Channel],
-    http_filter: HttpScopeFilter,
     watch: CallWatch,
     counting: Counting,
     redaction: Redaction,
@@ -232,12 +197,11 @@ def _processor(
     rules = SamplingRules.of(config)
     return SpanPipeline(
         _fan_out([channel.processor for channel in channels]),
-        on_start=[identity, replay.on_start, overlap.on_start, http_filter.on_start],
+        on_start=[identity, replay.on_start, overlap.on_start],
         # Redaction is the last that changes a span; the others only count, and see no more than a backend does.
         on_end=[
             replay,
             overlap,
-            http_filter,
             watch,
             Sampling(rules),
             ContentPolicy.of(config),
@@ -276,8 +240,7 @@ def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices
         capture_content=config.captures_content,
         baggage_tenant_key=config.tenant_baggage_key if config.tenant_from_baggage else None,
     )
-    tracer = pipeline.provider.get_tracer("otel_llm", VERSION, schema_url=semconv.SCHEMA_URL)
-    use_tracing(Tracing(tracer, wants_content=config.captures_content))
+    _trace_functions(pipeline)
     if "litellm" in config.instrument:
         use_prices(prices)
         LitellmInstrumentor().instrument(recorder=pipeline.recorder, tenant_key=config.tenant_metadata_key)
@@ -301,3 +264,17 @@ def _instrument_clients(pipeline: Pipeline) -> None:
         client = ClientInstrumentation(name, pipeline.provider, captures_content=pipeline.config.captures_content)
         client.begin()
         pipeline.clients.append(client)
+
+
+def _trace_functions(pipeline: Pipeline) -> None:
+    tracer = pipeline.provider.get_tracer("otel_llm", VERSION, schema_url=semconv.SCHEMA_URL)
+    use_tracing(Tracing(tracer, wants_content=pipeline.config.captures_content))
+
+
+def _follow(pipeline: Pipeline) -> None:
+    """The program has set a provider, and the pipeline has joined it: all that begins from now on begins there."""
+    if pipeline.recorder is not None:
+        pipeline.recorder.move_to(pipeline.provider)
+        _trace_functions(pipeline)
+    for instrumentation in (*pipeline.http, *pipeline.clients):
+        instrumentation.move_to(pipeline.provider)

@@ -186,7 +186,8 @@ def restart(stopped: Pipeline) -> None:
     """Run again, with its own settings and provider, what was stopped or replaced. For test kits."""
     with _running.lock:
         shutdown()
-        _begin(assemble(stopped.config, tracer_provider=stopped.provider, redactors=stopped.redactors))
+        provider = None if stopped.home.owned else stopped.provider
+        _begin(assemble(stopped.config, tracer_provider=provider, redactors=stopped.redactors))
 
 
 def current_config() -> Config | None:

@@ -88,6 +88,8 @@ def _http(pipeline: Pipeline) -> list[Instrumented]:
     for client in pipeline.http:
         if client.active:
             found.append(Instrumented(client.name, "on"))
+        elif client.recorded_by_program:
+            found.append(Instrumented(client.name, "on", "by the program itself"))
         elif not client.present:
             found.append(Instrumented(client.name, "off", "not installed"))
         elif client.missing is not None:

@@ -1,7 +1,9 @@
 """The HTTP request under the LLM span, through OpenTelemetry's own instrumentations of httpx and aiohttp.
 
-Both are turned on when the program imports the client library, never before, and only where the program has not
-done so itself. litellm speaks httpx on most routes and aiohttp for async calls to OpenAI-shaped providers.
+Both are turned on when the program imports the client library, never before, and record the requests of LLM calls
+only: no span, no header and no number comes of a request that the program makes for itself. Where the program turns the
+same instrumentation on, before us or after, its own records all requests and ours none. litellm speaks httpx on most
+routes and aiohttp for async calls to OpenAI-shaped providers.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
+from otel_llm.context import active_call
 from otel_llm.faults import note_fault
+from otel_llm.instrumentation.http_gates import AiohttpGate, HttpxGate
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -28,27 +32,39 @@ class _Client:
     library: str
     module: str
     instrumentor: str
+    gate: type[HttpxGate | AiohttpGate]
 
 
 CLIENTS: Final = {
-    "httpx": _Client("httpx", "opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor"),
-    "aiohttp": _Client("aiohttp", "opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor"),
+    "httpx": _Client("httpx", "opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor", HttpxGate),
+    "aiohttp": _Client(
+        "aiohttp", "opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor", AiohttpGate
+    ),
 }
 """Setting's name -> the client library and upstream's instrumentation of it."""
 
 
 class HttpInstrumentation:
-    """Turns the instrumentation of one client library on and off."""
+    """Turns the recording of one client library's requests in LLM calls on and off."""
 
     def __init__(self, name: str, tracer_provider: TracerProvider, meter_provider: MeterProvider | None = None) -> None:
         self.name = name
-        self.active = False
         self._client = CLIENTS[name]
-        self._providers: dict[str, Any] = {"tracer_provider": tracer_provider}
-        if meter_provider is not None:
-            self._providers["meter_provider"] = meter_provider
+        self._tracer_provider = tracer_provider
+        self._meter_provider = meter_provider
         self._instrumentor: Any = None
+        self._gate: HttpxGate | AiohttpGate | None = None
         self._wanted = False
+
+    @property
+    def active(self) -> bool:
+        """Whether requests of LLM calls are recorded by us."""
+        return self._gate is not None and not self._program_records()
+
+    @property
+    def recorded_by_program(self) -> bool:
+        """Whether the program has turned the same instrumentation on itself."""
+        return self._wanted and self._instrumentor is not None and self._program_records()
 
     @property
     def missing(self) -> str | None:
@@ -75,28 +91,43 @@ class HttpInstrumentation:
     def end(self) -> None:
         """Undo what `begin` did; an instrumentation that the program turned on itself stays on."""
         self._wanted = False
-        if self._instrumentor is not None:
-            self._instrumentor.uninstrument()
-            self._instrumentor = None
-        self.active = False
+        if self._gate is not None:
+            self._gate.remove()
+            self._gate = None
 
-    def _install(self, _: object) -> None:
+    def move_to(self, tracer_provider: TracerProvider) -> None:
+        """Record to another tracer provider from now on."""
+        self._tracer_provider = tracer_provider
+        if self._gate is not None:
+            self.end()
+            self.begin()
+
+    def _install(self, library: Any) -> None:
         """Runs inside the program's own import of the library, which a fault here must not break."""
-        if not self._wanted or self.missing is not None:
+        if not self._wanted or self._gate is not None or self.missing is not None:
             return
         try:
-            kind = getattr(importlib.import_module(self._client.module), self._client.instrumentor, None)
+            module = importlib.import_module(self._client.module)
+            kind = getattr(module, self._client.instrumentor, None)
             if kind is None:
                 return  # upstream's module is being imported right now: the program turns it on itself
-            instrumentor = kind()
-            if instrumentor.is_instrumented_by_opentelemetry:
+            self._instrumentor = kind()
+            if self._program_records():
                 return
-            instrumentor.instrument(**self._providers)
+            gate = self._client.gate(library, module, self._records)
+            gate.install(self._tracer_provider, self._meter_provider)
         except Exception as error:  # noqa: BLE001
             note_fault(f"instrumenting {self.name}", error)
             return
-        self._instrumentor = instrumentor
-        self.active = True
+        self._gate = gate
+
+    def _records(self) -> bool:
+        """Whether a request that begins here and now is ours to record."""
+        return self._wanted and active_call() is not None and not self._program_records()
+
+    def _program_records(self) -> bool:
+        """Upstream has one instrumentor for the process, which we leave to the program."""
+        return bool(self._instrumentor.is_instrumented_by_opentelemetry)
 
 
 def _findable(module: str) -> bool:

@@ -34,9 +34,9 @@ class _RecordingProvider(trace.TracerProvider):
     def __init__(self, inner: TracerProvider) -> None:
         self._inner = inner
 
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        tracer = self._inner.get_tracer(*args, **kwargs)
-        if not isinstance(tracer, SdkTracer):
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        tracer: Any = self._inner.get_tracer(*args, **kwargs)
+        if not issubclass(type(tracer), SdkTracer):  # a shell around one (Phoenix, Logfire) may say it is one
             return tracer
         ours = copy.copy(tracer)  # the provider keeps its tracers, and gives the same one to everybody who asks
         ours.sampler = _RecordsAll(tracer.sampler)

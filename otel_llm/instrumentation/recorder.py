@@ -97,14 +97,19 @@ class Recorder:
     ) -> None:
         self.capture_content = capture_content
         self._baggage_tenant_key = baggage_tenant_key
-        tracers = SchemaTracerProvider(tracer_provider if measures else counting_everything(tracer_provider))
+        self._measures, self._meter_provider, self._version = measures, meter_provider, version
+        self.move_to(tracer_provider)
+
+    def move_to(self, tracer_provider: TracerProvider | None) -> None:
+        """Start recordings against another tracer provider from now on; those that run end where they began."""
+        tracers = SchemaTracerProvider(tracer_provider if self._measures else counting_everything(tracer_provider))
         self._handler = TelemetryHandler(
             tracer_provider=tracers,
-            meter_provider=meter_provider if measures else NoOpMeterProvider(),
+            meter_provider=self._meter_provider if self._measures else NoOpMeterProvider(),
             instrumentation_scope_name=_SCOPE,
-            instrumentation_scope_version=version,
+            instrumentation_scope_version=self._version,
         )
-        self._tracer = trace.get_tracer(_SCOPE, version, tracers)
+        self._tracer = trace.get_tracer(_SCOPE, self._version, tracers)
 
     @property
     def wants_content(self) -> bool:

@@ -10,7 +10,7 @@ from temporalio.contrib.opentelemetry import TracingInterceptor
 from otel_llm.temporal.activity_run import TracedActivity
 from otel_llm.temporal.carrier import HEADER, PROPAGATOR, read_header
 from otel_llm.temporal.schedules import TracedSchedules
-from otel_llm.temporal.tracer import LateTracer, WorkflowTracer
+from otel_llm.temporal.tracer import CurrentTracer, WorkflowTracer
 from otel_llm.temporal.workflow_run import TracedRun
 from otel_llm.temporal.workflow_spans import WorkflowSpans
 
@@ -31,7 +31,7 @@ class OtelLlmInterceptor(client.Interceptor, worker.Interceptor):
     """
 
     def __init__(self) -> None:
-        self._upstream = _Upstream(LateTracer())
+        self._upstream = _Upstream(CurrentTracer())
         self._workflow_spans = WorkflowSpans(WorkflowTracer())
 
     def intercept_client(self, next: client.OutboundInterceptor) -> client.OutboundInterceptor:  # noqa: A002  (Temporal's name)
@@ -64,7 +64,7 @@ class OtelLlmInterceptor(client.Interceptor, worker.Interceptor):
 class _Upstream(TracingInterceptor):
     """Temporal's own interceptor, with our header contents. Its part in workflows is not used."""
 
-    def __init__(self, tracer: LateTracer) -> None:
+    def __init__(self, tracer: CurrentTracer) -> None:
         super().__init__(tracer)
         self.header_key = HEADER
         self.text_map_propagator = PROPAGATOR

@@ -128,6 +128,14 @@ class ClientInstrumentation:
                 note_fault(f"ending the instrumentation of {self.name}", error)
             release_content(self)
 
+    def move_to(self, tracer_provider: TracerProvider) -> None:
+        """Record on another tracer provider from now on; what the program has turned on itself stays where it is."""
+        with self._lock:
+            self._provider = tracer_provider
+            if self._instrumentor is not None:
+                self.end()
+                self.begin()
+
     @property
     def _version(self) -> str | None:
         return next((found for name in self._client.distributions if (found := _version(name)) is not None), None)

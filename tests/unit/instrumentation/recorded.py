@@ -16,7 +16,6 @@ from otel_llm.instrumentation.litellm import LitellmInstrumentor
 from otel_llm.instrumentation.litellm.instrumentor import is_recording
 from otel_llm.instrumentation.recorder import Recorder
 from otel_llm.processors.chain import SpanPipeline
-from otel_llm.processors.http_scope import HttpScopeFilter
 from otel_llm.processors.identity import IdentityStamp
 from otel_llm.processors.overlap import OverlapFilter
 
@@ -64,15 +63,15 @@ class Spans:
         self.at_start = SeenAtStart()
         self.tracer_provider = TracerProvider(sampler=self.at_start)
         self._exporter = InMemorySpanExporter()
-        overlap, http_scope = OverlapFilter(is_recording), HttpScopeFilter()
+        overlap = OverlapFilter(is_recording)
         identity = IdentityStamp(
             from_baggage=baggage_tenant_key is not None, baggage_tenant_key=baggage_tenant_key or semconv.TENANT_ID
         )
         self.tracer_provider.add_span_processor(
             SpanPipeline(
                 SimpleSpanProcessor(self._exporter),
-                on_start=[identity, overlap.on_start, http_scope.on_start],
-                on_end=[overlap, http_scope],
+                on_start=[identity, overlap.on_start],
+                on_end=[overlap],
             )
         )
         self.recorder = Recorder(
