@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from contextlib import AbstractContextManager
+from contextvars import Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
@@ -24,8 +25,9 @@ from otel_llm import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Token
     from types import TracebackType
+
+    from opentelemetry.trace import Span
 
 __all__ = [
     "ACTIVE_CALL_KEY",
@@ -36,6 +38,7 @@ __all__ = [
     "carry",
     "current_identity",
     "headers",
+    "heard_span",
     "id_source",
     "identity_in",
     "outside_calls",
@@ -110,12 +113,15 @@ def _baggage_entry(name: str, context: Context | None) -> str | None:
     return str(value)[:_LONGEST_FROM_BAGGAGE] if value not in (None, "") else None
 
 
-def leave(token: Token[Context]) -> None:
+def leave(token: object) -> None:
     """Undo an `attach`, without a word where that is impossible.
 
     A generator or task that is closed from elsewhere runs its `finally` in another context than it began in. What
     was attached is gone with that context; upstream's `detach` would log a traceback about it.
     """
+    if not isinstance(token, Token):  # a context implementation other than contextvars
+        otel_context.detach(token)  # type: ignore[arg-type]
+        return
     with contextlib.suppress(ValueError):
         token.var.reset(token)
 
@@ -205,6 +211,15 @@ def outside_calls(context: Context | None = None) -> Context:
 def active_call(context: Context | None = None) -> object | None:
     """The recorded LLM call that `context` (the current one for None) runs inside, or None outside of one."""
     return otel_context.get_value(ACTIVE_CALL_KEY, context)
+
+
+HEARD_SPAN_KEY = otel_context.create_key("otel_llm.heard_span")
+"""OTel context key of the last span of ours, in a context in which somebody else's tracer has the current one."""
+
+
+def heard_span(context: Context | None = None) -> Span | None:
+    """The last span of an OpenTelemetry provider, where the current one of `context` is of another kind of tracer."""
+    return otel_context.get_value(HEARD_SPAN_KEY, context)  # type: ignore[return-value]  # only `overlay` writes it
 
 
 class IdSource(Protocol):

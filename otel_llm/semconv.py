@@ -162,6 +162,8 @@ SAMPLING_CONTENT_LEFT_OUT: Final = "otel_llm.sampling.content_left_out"
 SAMPLING_LEFT_OUT: Final = "otel_llm.sampling.left_out"
 """On what the local store alone gets of a span that was left out: `sampled` (by us), `not_sampled` (by the program)."""
 
+OWN_SCOPE: Final = "otel_llm"
+"""Instrumentation scope of the spans that this package starts; those of its parts have names below it."""
 FEEDBACK_SCOPE: Final = "otel_llm.feedback"
 """Instrumentation scope of the records that `otel_llm.add_feedback` makes."""
 FEEDBACK_OF: Final = "otel_llm.feedback.of"
@@ -399,6 +401,9 @@ PYDANTIC_AI_MESSAGES: Final = "pydantic_ai.all_messages"
 PYDANTIC_AI_RESULT: Final = "final_result"
 PYDANTIC_AI_TOOL_ARGUMENTS: Final = "tool_arguments"
 PYDANTIC_AI_TOOL_RESULT: Final = "tool_response"
+
+# --- Langfuse, read only ------------------------------------------------------------------------------------------
+LANGFUSE_TYPE: Final = "langfuse.observation.type"
 
 # --- Vercel AI SDK, read only ------------------------------------------------------------------------------------
 VERCEL_OPERATION: Final = "ai.operationId"

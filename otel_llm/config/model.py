@@ -206,6 +206,7 @@ class Config(_Masked):
     content: Literal["off", "metadata", "on"]
     instrument: tuple[str, ...]
     http_spans: bool
+    spans: Literal["auto", "llm", "all"]
     strict: bool
     tenant_default: str
     tenant_from_baggage: bool

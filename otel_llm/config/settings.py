@@ -31,6 +31,7 @@ __all__ = [
     "GROUPS",
     "NO_BACKEND",
     "SETTINGS",
+    "SPAN_CHOICES",
     "Kind",
     "Setting",
 ]
@@ -38,6 +39,8 @@ __all__ = [
 NO_BACKEND: Final = "none"
 BACKENDS: Final = ("local", "console", "file", "otlp", "opik", "opik-otlp", NO_BACKEND)
 """Every name that `backend` may hold."""
+SPAN_CHOICES: Final = ("auto", "llm", "all")
+"""Every word that `spans` may be."""
 CONTENT_MODES: Final = ("off", "metadata", "on")
 """How much of the content is recorded, from nothing to everything."""
 DETECTORS: Final = ("keys", "jwt", "email", "phone", "card", "iban", "ip")
@@ -119,6 +122,14 @@ _GENERAL: Final = (
         Kind.BOOL,
         default=True,
         about="Records the HTTP requests under a call; false leaves httpx and aiohttp alone, named or not.",
+    ),
+    Setting(
+        "spans",
+        Kind.CHOICE,
+        "auto",
+        "Which spans backends get: `llm` those of LLM work and their ancestors, `all` every one; `auto` means `llm` on "
+        "a tracer provider of the program's or of another tool's, and `all` on one that otel_llm made.",
+        choices=SPAN_CHOICES,
     ),
     Setting(
         "strict",

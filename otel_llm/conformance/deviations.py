@@ -15,10 +15,7 @@ from otel_llm.conformance.findings import Rule
 if TYPE_CHECKING:
     from otel_llm.conformance.findings import Finding
 
-__all__ = ["DEVIATIONS", "OWN_SCOPE", "Deviation", "declared"]
-
-OWN_SCOPE: Final = "otel_llm"
-"""Instrumentation scope of the spans that this package starts."""
+__all__ = ["DEVIATIONS", "Deviation", "declared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +83,6 @@ DEVIATIONS: Final[tuple[Deviation, ...]] = (
 
 def declared(finding: Finding) -> Deviation | None:
     """The deviation that a finding about one of our own spans is; None where it is none, or somebody else's span."""
-    if finding.span.scope != OWN_SCOPE:
+    if finding.span.scope != semconv.OWN_SCOPE:
         return None
     return next((deviation for deviation in DEVIATIONS if deviation.covers(finding)), None)

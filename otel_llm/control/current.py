@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opentelemetry import trace
 
+from otel_llm.context import heard_span
 from otel_llm.control.links import opik_url
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.functions.handle import Handle
@@ -33,4 +34,4 @@ def current() -> CurrentSpan:
 
     False where there is none. `otel_llm.current().trace_id` is what a program keeps to give feedback later.
     """
-    return CurrentSpan(trace.get_current_span())
+    return CurrentSpan(heard_span() or trace.get_current_span())

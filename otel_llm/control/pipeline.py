@@ -23,6 +23,7 @@ from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel
 from otel_llm.control.home import Home
 from otel_llm.control.metric_export import MetricExport
+from otel_llm.control.runtime_context import complete_context
 from otel_llm.control.version import VERSION
 from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
 from otel_llm.instrumentation.http import HttpInstrumentation
@@ -34,10 +35,11 @@ from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.processors.call_metrics import CallMetrics, MeterSink, PageSink
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.content_policy import ContentPolicy
-from otel_llm.processors.identity import IdentityStamp
+from otel_llm.processors.identity import DefaultTenant, IdentityStamp
 from otel_llm.processors.inline_media import InlineMedia
 from otel_llm.processors.label_bounds import LabelBounds
 from otel_llm.processors.limits import SizeLimits
+from otel_llm.processors.lineage import Lineage
 from otel_llm.processors.measures import MeasureRules
 from otel_llm.processors.overlap import OverlapFilter
 from otel_llm.processors.redaction import Redaction, Redactor
@@ -150,12 +152,14 @@ def assemble(
         config.prices_file, config.prices, aliases=config.model_aliases, default_tenant=config.tenant_default
     )
     channels = _channels(config)
+    complete_context()
     home = Home.find(config, tracer_provider)
     counting, watch = Counting(config, meter_provider), CallWatch()
     media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
-    processor = _processor(config, channels, watch, counting, Redaction.of(config, redactors), media)
+    lineage = Lineage(llm_only=_llm_only(config, home), joined=not home.owned)
+    processor = _processor(config, channels, lineage, watch, counting, Redaction.of(config, redactors), media)
     pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
-    home.settle(processor, lambda: _follow(pipeline))
+    home.settle(processor, lambda: _follow(pipeline, lineage))
     use_media(media)
     _instrument(pipeline, meter_provider, prices)
     return pipeline
@@ -182,6 +186,7 @@ def _channels(config: Config) -> list[Channel]:
 def _processor(
     config: Config,
     channels: list[Channel],
+    lineage: Lineage,
     watch: CallWatch,
     counting: Counting,
     redaction: Redaction,
@@ -197,11 +202,13 @@ def _processor(
     rules = SamplingRules.of(config)
     return SpanPipeline(
         _fan_out([channel.processor for channel in channels]),
-        on_start=[identity, replay.on_start, overlap.on_start],
+        on_start=[identity, lineage.on_start, replay.on_start, overlap.on_start],
         # Redaction is the last that changes a span; the others only count, and see no more than a backend does.
         on_end=[
+            lineage,
             replay,
             overlap,
+            DefaultTenant(config.tenant_default),
             watch,
             Sampling(rules),
             ContentPolicy.of(config),
@@ -220,6 +227,10 @@ def _processor(
             if ledger.backend in _KEEPS_TOTALS
         ],
     )
+
+
+def _llm_only(config: Config, home: Home) -> bool:
+    return config.spans == "llm" or (config.spans == "auto" and not home.owned)
 
 
 def _fan_out(processors: list[SpanProcessor]) -> SpanProcessor:
@@ -271,8 +282,9 @@ def _trace_functions(pipeline: Pipeline) -> None:
     use_tracing(Tracing(tracer, wants_content=pipeline.config.captures_content))
 
 
-def _follow(pipeline: Pipeline) -> None:
+def _follow(pipeline: Pipeline, lineage: Lineage) -> None:
     """The program has set a provider, and the pipeline has joined it: all that begins from now on begins there."""
+    lineage.llm_only = _llm_only(pipeline.config, pipeline.home)
     if pipeline.recorder is not None:
         pipeline.recorder.move_to(pipeline.provider)
         _trace_functions(pipeline)

@@ -1,7 +1,8 @@
-"""Who the work is for, stamped on every span that begins: tenant, user, session.
+"""Who the work is for, stamped on the spans that begin: tenant, user, session.
 
 The identity comes from the context (`with otel_llm.tenant(...)`) and, where that is silent and baggage is enabled,
-from W3C baggage that came in with a request. What a span was started with always wins.
+from W3C baggage that came in with a request. What a span was started with always wins. A span that is none of ours
+is left as it is where nobody named an identity; what our backends get of it has the default tenant all the same.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ from opentelemetry import baggage
 
 from otel_llm import semconv
 from otel_llm.context import Identity, identity_in
+from otel_llm.processors.lineage import is_own_scope
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
 
-__all__ = ["IdentityStamp"]
+    from otel_llm.processors.draft import SpanDraft
+
+__all__ = ["DefaultTenant", "IdentityStamp"]
 
 _LONGEST_FROM_BAGGAGE = 256
 """Characters taken of a baggage entry; it was written by whoever called, not by this program."""
 
 
 class IdentityStamp:
-    """Start stage: sets `tenant.id` (always), `user.id` and `session.id` (where known).
+    """Start stage: sets `tenant.id`, `user.id` and `session.id` where they are known.
 
-    `default_tenant` is stamped where nobody named one. With `from_baggage`, the context's baggage is read too: the
-    tenant from its entry `baggage_tenant_key`, user and session from entries named like the attributes.
+    `default_tenant` is stamped on spans of ours where nobody named one. With `from_baggage`, the context's baggage is
+    read too: the tenant from its entry `baggage_tenant_key`, user and session from entries named like the attributes.
     """
 
     name = "identity"
@@ -51,13 +55,35 @@ class IdentityStamp:
         given = span.attributes or {}
         stamps: dict[str, str] = {}
         if semconv.TENANT_ID not in given:
-            stamps[semconv.TENANT_ID] = identity.tenant or self._default_tenant
+            if identity.tenant is not None:
+                stamps[semconv.TENANT_ID] = identity.tenant
+            elif _is_ours(span):
+                stamps[semconv.TENANT_ID] = self._default_tenant
         if identity.user is not None and semconv.USER_ID not in given:
             stamps[semconv.USER_ID] = identity.user
         if identity.session is not None and semconv.SESSION_ID not in given:
             stamps[semconv.SESSION_ID] = identity.session
         if stamps:
             span.set_attributes(stamps)
+
+
+class DefaultTenant:
+    """End stage: the default tenant on what our backends get, where nobody named one."""
+
+    name = "default tenant"
+
+    def __init__(self, default_tenant: str = semconv.UNKNOWN_TENANT) -> None:
+        self._default_tenant = default_tenant
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft:
+        """Name it on the copy, so that the program's other exporters get their span as it was."""
+        draft.attributes.setdefault(semconv.TENANT_ID, self._default_tenant)
+        return draft
+
+
+def _is_ours(span: Span) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and is_own_scope(scope.name)
 
 
 def _identity_from_baggage(context: Context | None, tenant_key: str) -> Identity:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_llm import semconv
 from otel_llm.context import Identity, identity_in, with_identity
@@ -60,7 +61,7 @@ class Served:
             return None
         outer = trace.get_current_span()
         around = outer.get_span_context()
-        joins = around.is_valid and not around.is_remote
+        joins = around.is_valid and not around.is_remote and not _is_of_another_kind(outer)
         context = otel_context.get_current() if around.is_valid else propagate.extract(dict(carrier))
         identity = identity.over(identity_in(context))
         context = with_identity(identity, context)
@@ -119,6 +120,11 @@ class Served:
         elif self._status is not None and self._status >= _SERVER_ERROR:
             self.span.set_attribute(semconv.ERROR_TYPE, str(self._status))
             self.span.set_status(trace.Status(trace.StatusCode.ERROR))
+
+
+def _is_of_another_kind(span: Span) -> bool:
+    """Whether no processor will ever see it (ddtrace's): a span that we joined would be missing in our backends."""
+    return span.is_recording() and not isinstance(span, ReadableSpan)
 
 
 def _stamp(span: Span, identity: Identity) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from otel_llm import semconv
 from otel_llm.conformance import SpanFacts, check, read, spans_of
-from otel_llm.conformance.deviations import OWN_SCOPE
 from otel_llm.delivery import codec, exporter, intake
 from otel_llm.errors import StoreError
 from otel_llm.wire import decode
@@ -41,7 +41,7 @@ class Collected:
 
     def add(self, spans: Iterable[SpanFacts]) -> None:
         """Keep spans of ours for the check; called on any thread."""
-        self._spans.extend(span for span in spans if span.scope == OWN_SCOPE)
+        self._spans.extend(span for span in spans if span.scope == semconv.OWN_SCOPE)
 
     def add_stores(self, directories: Iterable[Path]) -> None:
         """Keep the spans of every local store below `directories`, as child processes leave them."""

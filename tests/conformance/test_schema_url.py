@@ -59,7 +59,7 @@ def test_spans_name_the_schema_that_they_follow(tmp_path: Path) -> None:
 def test_a_provider_of_ours_names_the_schema_of_its_resource() -> None:
     """The resource that we make carries the core conventions' URL; a detector's own one stays."""
     from otel_llm.config import load
-    from otel_llm.control.pipeline import _made_provider
+    from otel_llm.control.home import _made_provider
 
     made = _made_provider(load({"service_name": "shop"}, environ={}))
     assert made.resource.schema_url == semconv.RESOURCE_SCHEMA_URL

@@ -2,12 +2,15 @@
 
 A trace that began elsewhere with a random id says nothing about when. Its Opik id needs a time that every span and
 every process agrees on. The first of our processes on its way writes one into `tracestate`; OpenTelemetry carries it
-to all descendants, here and downstream.
+to all descendants, here and downstream. Spans of one trace that are no descendants of each other (each below another
+span of a vendor's) get the same time in one process: the latest traces are remembered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["TraceTimeSampler"]
 
 _LOW_64: Final = (1 << 64) - 1
+_MOST_TRACES: Final = 10_000
 
 
 class TraceTimeSampler(Sampler):
@@ -33,6 +37,7 @@ class TraceTimeSampler(Sampler):
 
     def __init__(self, delegate: Sampler) -> None:
         self._delegate = delegate
+        self._millis: OrderedDict[int, int] = OrderedDict()
         self._by_ratio = isinstance(getattr(delegate, "_root", delegate), TraceIdRatioBased)
 
     def should_sample(
@@ -55,9 +60,17 @@ class TraceTimeSampler(Sampler):
         parent = trace.get_current_span(parent_context).get_span_context()
         state = result.trace_state or (parent.trace_state if parent.is_valid else None) or TraceState()
         if state.get(ids.TRACESTATE_KEY) is None:
-            entry = ids.write_stamp(_stamp(parent, now_ns))
+            entry = ids.write_stamp(self._settled(trace_id, _stamp(parent, now_ns)))
             result.trace_state = TraceState([(ids.TRACESTATE_KEY, entry), *state.items()])
         return result
+
+    def _settled(self, trace_id: int, stamp: ids.Stamp) -> ids.Stamp:
+        """`stamp` with the time that this trace has had before in this process, if it has."""
+        known = self._millis.setdefault(trace_id, stamp.millis)  # one step of a dict: threads agree on the first one
+        if len(self._millis) > _MOST_TRACES:
+            with contextlib.suppress(KeyError):  # another thread has just made room
+                self._millis.popitem(last=False)
+        return stamp if known == stamp.millis else ids.Stamp(known, stamp.foreign_parent)
 
     def get_description(self) -> str:
         """The delegate's description, marked as ours."""

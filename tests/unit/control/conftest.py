@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def provider() -> TracerProvider:
-    """A tracer provider of the program's own."""
+def provider(monkeypatch: pytest.MonkeyPatch) -> TracerProvider:
+    """A tracer provider of the program's own, all of whose spans are wanted."""
+    monkeypatch.setenv("OTEL_LLM_SPANS", "all")
     return TracerProvider(shutdown_on_exit=False)
 
 

@@ -45,11 +45,11 @@ class Theirs:
 
 def configure(path: Path, **settings: Any) -> None:
     """Start, with our backend writing to `path`."""
-    otel_llm.configure(backend="file", file_path=path, **settings)
+    otel_llm.configure(backend="file", file_path=path, spans="all", **settings)
 
 
 def test_a_provider_that_is_set_later_takes_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The program may set its provider after us: nobody is refused, and our spans begin there as if it had come first."""
+    """The program may set its provider after us: it is not refused, and our spans begin there from then on."""
     configure(tmp_path / "spans")
     with otel_llm.span("before"):
         pass
@@ -101,7 +101,7 @@ def test_who_looks_before_setting_one_finds_none(tmp_path: Path) -> None:
 
 
 def test_a_processor_that_the_program_adds_sees_all_spans(tmp_path: Path) -> None:
-    """A program without a provider of its own can add processors to the global one; they stay when it sets one later."""
+    """A program without a provider can add processors to the global one; they stay when it sets its own later."""
     configure(tmp_path / "spans")
     added = InMemorySpanExporter()
     trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(added))  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ def test_a_later_provider_that_takes_no_processors_is_left_alone(tmp_path: Path)
 
 
 def test_configuring_again_leaves_one_processor(tmp_path: Path) -> None:
-    """However often settings change, the program's provider has one processor of ours, and each span is shipped once."""
+    """However often settings change, the program's provider has one processor of ours: each span is shipped once."""
     theirs = Theirs()
     trace.set_tracer_provider(theirs.provider)
     for number in range(3):
@@ -156,7 +156,7 @@ def test_configuring_again_on_our_own_provider(tmp_path: Path) -> None:
 
 
 def test_a_provider_that_its_program_shuts_down_loses_nothing(tmp_path: Path) -> None:
-    """Shutting its provider down is the program's business: what ended before is delivered, and so is what ends after."""
+    """Shutting its provider down is the program's business: what ended before is delivered, and what ends after."""
     theirs = Theirs()
     trace.set_tracer_provider(theirs.provider)
     configure(tmp_path / "spans")

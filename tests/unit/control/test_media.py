@@ -88,7 +88,7 @@ def test_nothing_is_kept_of_content_that_is_not_recorded(
 
 def test_inline_media_of_other_instrumentations_are_kept_too(tmp_path: Path) -> None:
     """A data URL in somebody else's span is replaced as ever, and its bytes are in a file."""
-    joined = begin(tmp_path, content="on")
+    joined = begin(tmp_path, content="on", spans="all")
     value = json.dumps({"url": f"data:image/png;base64,{ENCODED}"})
     joined.get_tracer("theirs").start_span("llm", attributes={"input.value": value}).end()
     otel_llm.flush(30)

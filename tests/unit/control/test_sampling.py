@@ -221,7 +221,7 @@ def test_real_calls_of_one_trace_share_one_decision(model: FakeProvider, tmp_pat
 def test_an_sdk_ratio_chooses_evenly_among_our_own_trace_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`OTEL_TRACES_SAMPLER=traceidratio` keeps its share of UUIDv7 trace ids, whose fixed bits it reads as a number."""
     from otel_llm.config import load
-    from otel_llm.control.pipeline import _made_provider
+    from otel_llm.control.home import _made_provider
 
     for ratio in ("0.1", "0.5", "0.9"):
         monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")

@@ -16,7 +16,7 @@ from otel_llm.instrumentation.litellm import LitellmInstrumentor
 from otel_llm.instrumentation.litellm.instrumentor import is_recording
 from otel_llm.instrumentation.recorder import Recorder
 from otel_llm.processors.chain import SpanPipeline
-from otel_llm.processors.identity import IdentityStamp
+from otel_llm.processors.identity import DefaultTenant, IdentityStamp
 from otel_llm.processors.overlap import OverlapFilter
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Spans:
             SpanPipeline(
                 SimpleSpanProcessor(self._exporter),
                 on_start=[identity, overlap.on_start],
-                on_end=[overlap],
+                on_end=[overlap, DefaultTenant()],
             )
         )
         self.recorder = Recorder(

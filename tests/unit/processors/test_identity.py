@@ -14,17 +14,28 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_llm import semconv
 from otel_llm.context import tenant
 from otel_llm.processors.chain import SpanPipeline
-from otel_llm.processors.identity import IdentityStamp
+from otel_llm.processors.identity import DefaultTenant, IdentityStamp
 
 
 def _stamped(stamp: IdentityStamp, context: otel_context.Context | None = None, **given: Any) -> dict[str, Any]:
-    """The attributes of a span that begins now in `context`."""
-    memory = InMemorySpanExporter()
+    """The attributes of a span of ours that begins now in `context`."""
+    return _seen(stamp, context, "otel_llm", **given)[0]
+
+
+def _seen(
+    stamp: IdentityStamp, context: otel_context.Context | None, scope: str, **given: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The attributes that our backends get of a span, and those that the program's own exporters get."""
+    ours, theirs = InMemorySpanExporter(), InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SpanPipeline(SimpleSpanProcessor(memory), on_start=[stamp]))
+    provider.add_span_processor(SimpleSpanProcessor(theirs))
+    provider.add_span_processor(
+        SpanPipeline(SimpleSpanProcessor(ours), on_start=[stamp], on_end=[DefaultTenant("house")])
+    )
     attributes = {key.replace("_", "."): value for key, value in given.items()}
-    provider.get_tracer("t").start_span("s", context=context, attributes=attributes).end()
-    return dict(memory.get_finished_spans()[0].attributes or {})
+    provider.get_tracer(scope).start_span("s", context=context, attributes=attributes).end()
+    ((one,), (other,)) = (exporter.get_finished_spans() for exporter in (ours, theirs))
+    return dict(one.attributes or {}), dict(other.attributes or {})
 
 
 def test_tenant_user_and_session_come_from_the_context() -> None:
@@ -38,6 +49,16 @@ def test_tenant_is_always_there() -> None:
     """Outside of any identity the default tenant is stamped, and no user is made up."""
     assert _stamped(IdentityStamp()) == {semconv.TENANT_ID: semconv.UNKNOWN_TENANT}
     assert _stamped(IdentityStamp(default_tenant="house")) == {semconv.TENANT_ID: "house"}
+
+
+def test_spans_of_others_are_left_as_they_are_where_nobody_named_a_tenant() -> None:
+    """The default tenant of somebody else's span is told to our backends only; one that was named is on the span."""
+    ours, theirs = _seen(IdentityStamp(), None, "app")
+    assert ours == {semconv.TENANT_ID: "house"}
+    assert theirs == {}
+    with tenant("acme"):
+        ours, theirs = _seen(IdentityStamp(), None, "app")
+    assert ours == theirs == {semconv.TENANT_ID: "acme"}
 
 
 def test_what_the_span_says_itself_wins() -> None:
