@@ -288,5 +288,7 @@ def _follow(pipeline: Pipeline, lineage: Lineage) -> None:
     if pipeline.recorder is not None:
         pipeline.recorder.move_to(pipeline.provider)
         _trace_functions(pipeline)
-    for instrumentation in (*pipeline.http, *pipeline.clients):
-        instrumentation.move_to(pipeline.provider)
+    for http in pipeline.http:
+        http.move_to(pipeline.provider)
+    for client in pipeline.clients:
+        client.move_to(pipeline.provider)
