@@ -49,8 +49,8 @@ def read_usage(usage: object) -> Usage | None:
     """Read a chat, text, embedding, Responses, image or transcription usage; None where there is none."""
     if usage is None:
         return None
-    prompt = get(usage, "prompt_tokens_details") or get(usage, "input_tokens_details")
-    completion = get(usage, "completion_tokens_details") or get(usage, "output_tokens_details")
+    prompt = _details(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    completion = _details(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
     found = Usage(
         input=_first(usage, "prompt_tokens", "input_tokens"),
         output=_first(usage, "completion_tokens", "output_tokens"),
@@ -74,6 +74,11 @@ def read_usage(usage: object) -> Usage | None:
         # litellm fills in a 0 where the provider said nothing; no answer comes from an empty prompt.
         found = replace(found, input=None)
     return None if found.empty else found
+
+
+def _details(usage: object, *names: str) -> object:
+    """The first of these that is there: chat, Responses and images, transcriptions."""
+    return next((found for name in names if (found := get(usage, name))), None)
 
 
 def rerank_usage(meta: object) -> Usage | None:
