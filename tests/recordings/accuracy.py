@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.recordings.report import compared_cases, table
+from tests.recordings.shapes import KINDS, compared
 from tests.recordings.untakeable import why_untakeable
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from tests.recordings.recordings import Exchange
     from tests.recordings.report import Case
+    from tests.recordings.shapes import Compared
 
 __all__ = ["PAGE", "differences", "page"]
 
@@ -49,6 +51,15 @@ A second reader, which shares no code with the recorder (`tests/recordings/oracl
 `3/3` is right of compared. `+1` is one more fact that litellm itself replaces or drops before anybody can see it; each
 such difference is listed with its reason in `tests/recordings/known_differences.py`, and fails the tests once it is
 gone. An empty cell: neither side says anything.
+"""
+
+_SHAPES = """\
+## Shapes without a recording
+
+Answers as the providers' documentation describes them, for APIs and kinds of tokens that no recording has: {count} of
+them, each called through litellm, sync and async (`tests/recordings/test_shapes.py`). The pages themselves could not be
+reached where the answers were written. **{right} of {compared} counts are right**; `+1` is hidden by litellm, as above.
+
 """
 
 _UNTAKEABLE = """\
@@ -93,8 +104,8 @@ The second command lists every compared fact that is not right, with what was re
 """
 
 
-def page(cases: Sequence[Case], every: Sequence[Exchange]) -> str:
-    """The page for these compared cases of all recorded exchanges."""
+def page(cases: Sequence[Case], every: Sequence[Exchange], shapes: Sequence[Compared]) -> str:
+    """The page for these compared cases of all recorded exchanges, and these shapes."""
     grid = table(cases)
     counts = [(int(right), int(compared)) for right, compared in _COUNT.findall(grid)]
     head = _HEAD.format(
@@ -105,7 +116,18 @@ def page(cases: Sequence[Case], every: Sequence[Exchange]) -> str:
         compared=sum(compared for _, compared in counts),
     )
     untakeable = [(exchange.id, said.reason) for exchange in every if (said := why_untakeable(exchange)) is not None]
-    return "\n".join([head, grid, "", _UNTAKEABLE + _rows(untakeable), "", _cost(), "", _TAIL])
+    return "\n".join([head, grid, "", _shapes(shapes), "", _UNTAKEABLE + _rows(untakeable), "", _cost(), "", _TAIL])
+
+
+def _shapes(done: Sequence[Compared]) -> str:
+    kinds = [kind for kind in KINDS if kind != "estimated"]
+    rows = [[one.case["case"], one.case["row"], one.case["source"], *map(one.cell, kinds)] for one in done]
+    counts = [(int(right), int(compared)) for row in rows for right, compared in _COUNT.findall(" ".join(row[3:]))]
+    head = _SHAPES.format(
+        count=len(rows), right=sum(right for right, _ in counts), compared=sum(compared for _, compared in counts)
+    )
+    columns = ["shape", "provider and API", "source", *kinds]
+    return head + _rows([columns, ["---"] * len(columns)]) + "\n" + _rows(rows)
 
 
 def _cost() -> str:
@@ -138,7 +160,7 @@ def _is_wrong(line: str) -> bool:
 
 def _names(text: str) -> set[str]:
     """Names of rows and columns of the table of calls."""
-    calls = text.partition("## Recorded calls")[2].partition("## Recordings that")[0]
+    calls = text.partition("## Recorded calls")[2].partition("## Shapes without")[0].partition("## Recordings that")[0]
     cells = [line.strip("| ").split(" | ") for line in calls.splitlines() if line.startswith("| ")]
     return {*(cells[0] if cells else ()), *(row[0] for row in cells[1:])}
 
@@ -158,7 +180,7 @@ def main() -> None:
     from tests.recordings.recordings import exchanges
 
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    text = page(list(compared_cases()), exchanges())
+    text = page(list(compared_cases()), exchanges(), list(compared()))
     if "--write" in sys.argv[1:]:
         PAGE.write_text(text, encoding="utf-8")
     else:

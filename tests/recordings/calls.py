@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.recordings.provider import Provider
     from tests.recordings.recordings import Exchange
 
-__all__ = ["Call", "NoCallForm", "call_of"]
+__all__ = ["Call", "NoCallForm", "call_of", "google_credential"]
 
 Arguments = dict[str, Any]
 
@@ -134,11 +134,11 @@ def _gemini_target(exchange: Exchange, url: str) -> Arguments:
         "api_base": f"{url}{exchange.path.partition(':')[0]}",
         "vertex_project": found[1],
         "vertex_location": found[2],
-        "vertex_credentials": json.dumps(_google_credential(url)),
+        "vertex_credentials": json.dumps(google_credential(url)),
     }
 
 
-def _google_credential(url: str) -> Arguments:
+def google_credential(url: str) -> Arguments:
     """A workload identity whose token comes from the provider on loopback."""
     subject = Path(tempfile.gettempdir()) / "otel-llm-recordings-subject-token"
     subject.write_text("subject")

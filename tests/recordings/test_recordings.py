@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_llm import semconv
+from tests.recordings import shapes
 from tests.recordings.accuracy import PAGE, differences, page
 from tests.recordings.calls import NoCallForm, call_of
 from tests.recordings.compare import Comparison, compare
@@ -21,6 +22,7 @@ from tests.recordings.known_differences import DIFFERENCES
 from tests.recordings.recordings import FOLDER, Exchange, exchanges
 from tests.recordings.report import compared_cases
 from tests.recordings.untakeable import ALL_LISTED, fails_as_said, why_untakeable
+from tests.recordings.versions import IS_1_79
 
 if TYPE_CHECKING:
     from tests.recordings.harness import Recorded, Recording
@@ -165,5 +167,6 @@ def test_the_accuracy_page_is_what_this_run_says() -> None:
     """docs/accuracy.md shows this very run: the last test of the file, so that the calls have been made."""
     missing = [exchange for exchange in _TAKEN if exchange.id not in _COMPARED]
     _COMPARED.update((exchange.id, comparisons) for exchange, comparisons in compared_cases(missing))
-    made = page([(exchange, _COMPARED[exchange.id]) for exchange in _TAKEN], _EVERY)
+    shaped = [] if IS_1_79 else list(shapes.compared())
+    made = page([(exchange, _COMPARED[exchange.id]) for exchange in _TAKEN], _EVERY, shaped)
     assert differences(PAGE.read_text(encoding="utf-8"), made) == [], "python -m tests.recordings.accuracy --write"
