@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.functions.block import span
     from otel_llm.instrumentation.functions.decorator import trace
     from otel_llm.instrumentation.functions.opik import opik_trace
+    from otel_llm.processors.presidio import PresidioRedactor
     from otel_llm.servers.asgi import AsgiMiddleware
     from otel_llm.servers.celery import instrument_celery
     from otel_llm.servers.wsgi import WsgiMiddleware
@@ -32,6 +33,7 @@ __all__ = [
     "AsgiMiddleware",
     "Identity",
     "LLMClient",
+    "PresidioRedactor",
     "WsgiMiddleware",
     "__version__",
     "add_feedback",
@@ -55,6 +57,7 @@ _HOMES = {
     "LLMClient": ("otel_llm.client.llm_client", "LLMClient"),
     "AsgiMiddleware": ("otel_llm.servers.asgi", "AsgiMiddleware"),
     "Identity": ("otel_llm.context", "Identity"),
+    "PresidioRedactor": ("otel_llm.processors.presidio", "PresidioRedactor"),
     "WsgiMiddleware": ("otel_llm.servers.wsgi", "WsgiMiddleware"),
     "__version__": ("otel_llm.control.version", "VERSION"),
     "add_feedback": ("otel_llm.control.feedback", "add_feedback"),

@@ -233,6 +233,7 @@ class Config(_Masked):
     content_tools: Literal["off", "metadata", "on"]
     content_images: Literal["off", "metadata", "on"]
     redact: tuple[str, ...]
+    presidio_model: str | None
     pseudonym_key: str | None
     sampling: SamplingSettings
     metrics: MetricsSettings

@@ -22,6 +22,7 @@ from otel_llm.config.aliases import (
 from otel_llm.config.instrumentations import INSTRUMENTATIONS, RECORDED_BY_DEFAULT, SPELLINGS
 from otel_llm.config.setting import Kind, Setting
 from otel_llm.config.settings_client import CLIENT
+from otel_llm.config.settings_privacy import CONTENT_MODES, DETECTORS, PRIVACY
 from otel_llm.config.settings_sampling import MEDIA, METRICS, SAMPLING
 
 __all__ = [
@@ -41,10 +42,6 @@ BACKENDS: Final = ("local", "console", "file", "otlp", "opik", "opik-otlp", NO_B
 """Every name that `backend` may hold."""
 SPAN_CHOICES: Final = ("auto", "llm", "all")
 """Every word that `spans` may be."""
-CONTENT_MODES: Final = ("off", "metadata", "on")
-"""How much of the content is recorded, from nothing to everything."""
-DETECTORS: Final = ("keys", "jwt", "email", "phone", "card", "iban", "ip")
-"""Every name that `redact` may hold."""
 
 _MIB: Final = 1024 * 1024
 _SHORTEST: Final = 0.001
@@ -274,61 +271,6 @@ _BATCHING: Final = (
     ),
 )
 
-_PRIVACY: Final = (
-    Setting(
-        "content_tenants",
-        Kind.MAPPING,
-        None,
-        "`content` for tenants that want another one, as `tenant=mode`.",
-        choices=CONTENT_MODES,
-        default_note="none",
-    ),
-    Setting(
-        "content_operations",
-        Kind.MAPPING,
-        None,
-        "`content` for operations (`embeddings`, `execute_tool`) that want another one; of two, the stricter counts.",
-        choices=CONTENT_MODES,
-        default_note="none",
-    ),
-    Setting(
-        "content_system",
-        Kind.CHOICE,
-        "on",
-        "The most that is recorded of system prompts, where content is recorded at all.",
-        choices=CONTENT_MODES,
-    ),
-    Setting(
-        "content_tools",
-        Kind.CHOICE,
-        "on",
-        "The most that is recorded of tool definitions, calls and results, where content is recorded at all.",
-        choices=CONTENT_MODES,
-    ),
-    Setting(
-        "content_images",
-        Kind.CHOICE,
-        "on",
-        "The most that is recorded of images, audio and documents, where content is recorded at all.",
-        choices=CONTENT_MODES,
-    ),
-    Setting(
-        "redact",
-        Kind.LIST,
-        ("keys", "jwt"),
-        "What is looked for in every text of a span and replaced before the span is kept anywhere; `none` for nothing.",
-        choices=DETECTORS,
-    ),
-    Setting(
-        "pseudonym_key",
-        Kind.TEXT,
-        None,
-        "A secret; with it, what is replaced gets a keyed pseudonym (`<email:3f2a...>`), the same for the same value.",
-        default_note="none: `<email>`",
-        secret=True,
-    ),
-)
-
 _OTLP: Final = (
     Setting(
         "otlp.endpoint",
@@ -482,7 +424,7 @@ _SPOOL: Final = (
 GROUPS: Final = {
     "General": _GENERAL,
     "Batching and limits": _BATCHING,
-    "Privacy": _PRIVACY,
+    "Privacy": PRIVACY,
     "Sampling": SAMPLING,
     "Metrics": METRICS,
     "Media": MEDIA,

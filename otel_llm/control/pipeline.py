@@ -146,18 +146,19 @@ def assemble(
 
     Joins `tracer_provider`, else the program's global provider, else makes one that stands in for a global one until
     the program sets its own. `redactors` are functions of the program's that every text goes through. Raises
-    `BackendError` when a backend cannot be built as configured, `ConfigError` when the file of prices cannot be used.
+    `BackendError` when a backend cannot be built as configured, `ConfigError` when prices or Presidio cannot be used.
     """
     prices = load_prices(
         config.prices_file, config.prices, aliases=config.model_aliases, default_tenant=config.tenant_default
     )
+    redaction = Redaction.of(config, redactors)
     channels = _channels(config)
     complete_context()
     home = Home.find(config, tracer_provider)
     counting, watch = Counting(config, meter_provider), CallWatch()
     media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
     lineage = Lineage(llm_only=_llm_only(config, home), joined=not home.owned)
-    processor = _processor(config, channels, lineage, watch, counting, Redaction.of(config, redactors), media)
+    processor = _processor(config, channels, lineage, watch, counting, redaction, media)
     pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
     home.settle(processor, lambda: _follow(pipeline, lineage))
     use_media(media)

@@ -18,6 +18,7 @@ from otel_llm.processors.content_names import FACTS
 from otel_llm.processors.detectors import DETECTORS, Detector
 from otel_llm.processors.json_texts import is_json, with_strings_replaced
 from otel_llm.processors.known_secrets import KnownSecrets, secrets_of
+from otel_llm.processors.presidio import PresidioRedactor
 from otel_llm.processors.pseudonyms import Substitutes
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ Redactor: TypeAlias = "Callable[[str], str]"
 """A function of the user's: takes a text, answers what may be kept of it."""
 
 _KEYS: Final = "keys"
+_PRESIDIO: Final = "presidio"
 _DEEPEST_JSON: Final = 4
 """Levels of JSON inside JSON strings that are read as JSON; below, as text."""
 _DEEPEST_VALUE: Final = 32
@@ -75,7 +77,10 @@ class Redaction:
 
     @classmethod
     def of(cls, config: Config, functions: Sequence[Redactor] = ()) -> Redaction:
-        """The redaction that the settings describe."""
+        """The redaction that the settings describe; raises `ConfigError` where Presidio is named and not there."""
+        if _PRESIDIO in config.redact:
+            presidio = PresidioRedactor(model=config.presidio_model, pseudonym_key=config.pseudonym_key)
+            functions = (presidio, *functions)
         return cls(
             config.redact,
             substitutes=Substitutes(config.pseudonym_key),
