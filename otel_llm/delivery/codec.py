@@ -23,6 +23,7 @@ from opentelemetry.trace import SpanKind
 from otel_llm.contracts import Batch
 from otel_llm.delivery.attributes import clean_attributes, clean_text, put_attributes
 from otel_llm.delivery.reduced import ReducedSpan, reduce_span
+from otel_llm.delivery.span_bytes import field, span_bytes, varint
 from otel_llm.wire import decode, from_otlp_json, to_otlp_json
 
 if TYPE_CHECKING:
@@ -69,14 +70,10 @@ def encode(spans: Sequence[ReadableSpan], *, max_bytes: int = DEFAULT_MAX_BYTES)
     open_batch = _OpenBatch()
     for span in spans:
         payload = _span_bytes(span)
-        if payload is None:
-            continue
-        resource = _resource_heads.of(span.resource)
-        scope = _scope_heads.of(span.instrumentation_scope)
-        if open_batch.count and open_batch.size_with(resource, scope, payload) > max_bytes:
+        if payload is not None and not open_batch.takes(span, payload, max_bytes):
             batches.append(open_batch.close())
             open_batch = _OpenBatch()
-        open_batch.add(resource, scope, payload)
+            open_batch.takes(span, payload, max_bytes)
     if open_batch.count:
         batches.append(open_batch.close())
     return batches
@@ -121,43 +118,44 @@ def _part(request: ExportTraceServiceRequest, begin: int, end: int) -> ExportTra
 
 
 class _OpenBatch:
-    """A batch under construction: span bytes grouped by the encoded resource and scope they belong to."""
+    """A batch under construction: span bytes grouped by the resource and scope that they belong to.
+
+    Spans of one group mostly follow each other, so the latest group is at hand.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self._size = 0
         self._groups: dict[bytes, dict[bytes, list[bytes]]] = {}
+        self._latest: tuple[object, object] = (None, None)
+        self._spans: list[bytes] = []
 
-    def size_with(self, resource: bytes, scope: bytes, span: bytes) -> int:
-        """Upper bound of the payload's bytes if this span were added too."""
-        size = self._size + len(span) + _FRAME
-        scopes = self._groups.get(resource)
-        if scopes is None:
-            return size + len(resource) + len(scope) + 2 * _FRAME
-        return size if scope in scopes else size + len(scope) + _FRAME
-
-    def add(self, resource: bytes, scope: bytes, span: bytes) -> None:
-        self._size = self.size_with(resource, scope, span)
-        self._groups.setdefault(resource, {}).setdefault(scope, []).append(_field(_TAG_2, span))
+    def takes(self, span: ReadableSpan, payload: bytes, max_bytes: int) -> bool:
+        """Add a span, unless the batch has some already and would become larger than `max_bytes`."""
+        size = self._size + len(payload) + _FRAME
+        of_latest = self._latest[0] is span.resource and self._latest[1] is span.instrumentation_scope and self.count
+        if not of_latest:
+            resource, scope = _resource_heads.of(span.resource), _scope_heads.of(span.instrumentation_scope)
+            size += len(resource) + len(scope) + 2 * _FRAME
+        if self.count and size > max_bytes:
+            return False
+        if not of_latest:
+            self._spans = self._groups.setdefault(resource, {}).setdefault(scope, [])
+            self._latest = span.resource, span.instrumentation_scope
+        self._size = size
+        self._spans += (_TAG_2, varint(len(payload)), payload)
         self.count += 1
+        return True
 
     def close(self) -> Batch:
-        groups = [
-            _field(_TAG_1, resource + b"".join(_field(_TAG_2, scope + b"".join(s)) for scope, s in scopes.items()))
-            for resource, scopes in self._groups.items()
-        ]
-        return Batch(b"".join(groups), self.count)
-
-
-def _field(tag: bytes, payload: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    length = len(payload)
-    prefix = bytearray(tag)
-    while length > 0x7F:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + payload
+        """The batch. Lengths are reckoned from the inside out, so that nothing is copied more than once."""
+        parts: list[bytes] = []
+        for resource, scopes in self._groups.items():
+            inside: list[bytes] = []
+            for scope, spans in scopes.items():
+                inside += (_TAG_2, varint(len(scope) + sum(map(len, spans))), scope, *spans)
+            parts += (_TAG_1, varint(len(resource) + sum(map(len, inside))), resource, *inside)
+        return Batch(b"".join(parts), self.count)
 
 
 class _HeadCache:
@@ -187,17 +185,17 @@ class _HeadCache:
 def _resource_head(resource: Resource) -> bytes:
     message = ResourceMessage()
     _put_or_clean(message, resource.attributes)
-    return _field(_TAG_1, message.SerializeToString()) + _schema_url(resource.schema_url)
+    return field(_TAG_1, message.SerializeToString()) + _schema_url(resource.schema_url)
 
 
 def _scope_head(scope: InstrumentationScope | None) -> bytes:
     if scope is None:
-        return _field(_TAG_1, b"")
+        return field(_TAG_1, b"")
     message = ScopeMessage()
     _put_or_clean(message, scope.attributes)
     message.name, _ = clean_text(scope.name or "")
     message.version, _ = clean_text(scope.version or "")
-    return _field(_TAG_1, message.SerializeToString()) + _schema_url(scope.schema_url)
+    return field(_TAG_1, message.SerializeToString()) + _schema_url(scope.schema_url)
 
 
 def _put_or_clean(message: ResourceMessage | ScopeMessage, attributes: Mapping[str, Any] | None) -> None:
@@ -210,7 +208,7 @@ def _put_or_clean(message: ResourceMessage | ScopeMessage, attributes: Mapping[s
 
 
 def _schema_url(url: str | None) -> bytes:
-    return _field(_TAG_3, url.encode("utf-8", "replace")) if url else b""
+    return field(_TAG_3, url.encode("utf-8", "replace")) if url else b""
 
 
 _resource_heads = _HeadCache(_resource_head)
@@ -223,7 +221,7 @@ _scope_heads = _HeadCache(_scope_head)
 def _span_bytes(span: ReadableSpan) -> bytes | None:
     """A serialised `Span`; in reduced form if need be; None if even that is impossible."""
     try:
-        return _span_message(span).SerializeToString()
+        return span_bytes(span) or _span_message(span).SerializeToString()
     except Exception as error:  # noqa: BLE001  (whatever a value does when it is read; the reduced form follows)
         _logger.debug("a span is encoded in reduced form (%s)", type(error).__name__)
     try:
