@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opentelemetry.sdk.trace import ReadableSpan
+
 __all__ = [
     "Backend",
     "Batch",
@@ -41,6 +43,9 @@ class Batch:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created_at: float = field(default_factory=time.time)
     """Unix seconds at which the batch was closed."""
+    spans: tuple[ReadableSpan, ...] = field(default=(), compare=False, repr=False)
+    """The same spans as objects, in order, where this process still has them and they are ordinary; else nothing.
+    They spare a backend that wants another form than OTLP the reading of `payload`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import gc
 import os
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ os.environ.setdefault("OPIK_ANALYTICS_ENABLE", "false")
 # how long an example takes says how loaded the machine is
 hypothesis.settings.register_profile("otel_llm", deadline=None)
 hypothesis.settings.load_profile("otel_llm")
+
+# Its lock is renewed in a forked child in the order in which fork hooks were registered. The SDK's hook, which makes a
+# thread pool, must come later, or the child waits for ever for a lock that its parent held.
+assert concurrent.futures.thread.ThreadPoolExecutor
 
 if hasattr(os, "register_at_fork"):
     # what earlier tests left behind (gRPC channels, event loops) must not be taken apart in a child, whose threads

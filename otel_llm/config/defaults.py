@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,9 +44,15 @@ def _module_name() -> str:
 
 
 def _state_dir(_values: _Values) -> Computed:
-    from platformdirs import user_state_path  # noqa: PLC0415  (programs that name a directory do not pay for it)
-
-    return Computed(user_state_path("otel-llm"))
+    """Where this system keeps what a user's programs need to remember (on Linux: XDG Base Directory 0.8)."""
+    if sys.platform == "darwin":
+        base = Path("~/Library/Application Support")
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
+    else:
+        named = os.environ.get("XDG_STATE_HOME", "")
+        base = Path(named if named.startswith("/") else "~/.local/state")  # a relative one is to be ignored
+    return Computed(Path(os.path.expanduser(base / "otel-llm")))
 
 
 def _otlp_endpoint(values: _Values) -> Computed:

@@ -69,12 +69,15 @@ def encode(spans: Sequence[ReadableSpan], *, max_bytes: int = DEFAULT_MAX_BYTES)
     batches: list[Batch] = []
     open_batch = _OpenBatch()
     for span in spans:
-        payload = _span_bytes(span)
-        if payload is not None and not open_batch.takes(span, payload, max_bytes):
+        payload, ordinary = _span_bytes(span)
+        if payload is None:
+            continue
+        if not open_batch.takes(span, payload, max_bytes):
             batches.append(open_batch.close())
             open_batch = _OpenBatch()
             open_batch.takes(span, payload, max_bytes)
-    if open_batch.count:
+        open_batch.ordinary = open_batch.ordinary and ordinary
+    if not open_batch.empty:
         batches.append(open_batch.close())
     return batches
 
@@ -124,7 +127,9 @@ class _OpenBatch:
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.ordinary = True
+        """Whether its spans say just what their bytes say."""
+        self._members: list[ReadableSpan] = []
         self._size = 0
         self._groups: dict[bytes, dict[bytes, list[bytes]]] = {}
         self._latest: tuple[object, object] = (None, None)
@@ -133,19 +138,24 @@ class _OpenBatch:
     def takes(self, span: ReadableSpan, payload: bytes, max_bytes: int) -> bool:
         """Add a span, unless the batch has some already and would become larger than `max_bytes`."""
         size = self._size + len(payload) + _FRAME
-        of_latest = self._latest[0] is span.resource and self._latest[1] is span.instrumentation_scope and self.count
+        of_latest = self._latest[0] is span.resource and self._latest[1] is span.instrumentation_scope and self._members
         if not of_latest:
             resource, scope = _resource_heads.of(span.resource), _scope_heads.of(span.instrumentation_scope)
             size += len(resource) + len(scope) + 2 * _FRAME
-        if self.count and size > max_bytes:
+        if self._members and size > max_bytes:
             return False
         if not of_latest:
             self._spans = self._groups.setdefault(resource, {}).setdefault(scope, [])
             self._latest = span.resource, span.instrumentation_scope
         self._size = size
         self._spans += (_TAG_2, varint(len(payload)), payload)
-        self.count += 1
+        self._members.append(span)
         return True
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self._members
 
     def close(self) -> Batch:
         """The batch. Lengths are reckoned from the inside out, so that nothing is copied more than once."""
@@ -155,7 +165,7 @@ class _OpenBatch:
             for scope, spans in scopes.items():
                 inside += (_TAG_2, varint(len(scope) + sum(map(len, spans))), scope, *spans)
             parts += (_TAG_1, varint(len(resource) + sum(map(len, inside))), resource, *inside)
-        return Batch(b"".join(parts), self.count)
+        return Batch(b"".join(parts), len(self._members), spans=tuple(self._members) if self.ordinary else ())
 
 
 class _HeadCache:
@@ -218,18 +228,22 @@ _scope_heads = _HeadCache(_scope_head)
 # --- one span ----------------------------------------------------------------------------------------------
 
 
-def _span_bytes(span: ReadableSpan) -> bytes | None:
-    """A serialised `Span`; in reduced form if need be; None if even that is impossible."""
+def _span_bytes(span: ReadableSpan) -> tuple[bytes | None, bool]:
+    """A serialised `Span`; in reduced form if need be; None if even that is impossible.
+
+    With it, whether the span is ordinary: plain attributes, no events, no links.
+    """
     try:
-        return span_bytes(span) or _span_message(span).SerializeToString()
+        written = span_bytes(span)
+        return (written, True) if written is not None else (_span_message(span).SerializeToString(), False)
     except Exception as error:  # noqa: BLE001  (whatever a value does when it is read; the reduced form follows)
         _logger.debug("a span is encoded in reduced form (%s)", type(error).__name__)
     try:
         reduced = reduce_span(span)
-        return None if reduced is None else _span_message(reduced).SerializeToString()
+        return None if reduced is None else _span_message(reduced).SerializeToString(), False
     except Exception as error:  # noqa: BLE001  (the caller sees the missing span in the count)
         _logger.debug("a span cannot be encoded (%s)", type(error).__name__)
-        return None
+        return None, False
 
 
 def _span_message(span: ReadableSpan | ReducedSpan) -> trace_pb2.Span:

@@ -137,7 +137,7 @@ def _put_attributes(parts: list[bytes], attributes: dict[str, Any]) -> None:
                 put(head.int_of_1 + _SMALL[value])
             else:
                 put(head.int_of_2 + bytes((value & 0x7F | 0x80, value >> 7)))
-        elif kind is float:
+        elif kind is float and value - value == 0.0:
             put(head.double + _DOUBLE(value))
         elif kind is bool:
             put(head.true if value else head.false)
@@ -160,7 +160,8 @@ def _value(value: Any, kind: type) -> bytes:
         if -(_UINT64 >> 1) <= value < _UINT64 >> 1:
             return b"\x18" + varint(value if value >= 0 else value + _UINT64)
     elif kind is float:
-        return b"\x21" + _DOUBLE(value)
+        if value - value == 0.0:  # no NaN, no infinity: JSON has neither, and some backend's rows are JSON
+            return b"\x21" + _DOUBLE(value)
     elif kind is bool:
         return b"\x10\x01" if value else b"\x10\x00"
     elif kind is str:

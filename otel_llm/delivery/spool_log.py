@@ -10,10 +10,12 @@ import hashlib
 import time
 import zlib
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Batch
 from otel_llm.delivery.spool_archive import Archive
+from otel_llm.delivery.spool_at_hand import SpansAtHand
 from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED, Counts, Tally
 from otel_llm.delivery.spool_files import file_identity
 from otel_llm.delivery.spool_room import Room, boot_id, uptime
@@ -45,6 +47,7 @@ class SpoolLog:
         self.last_appended = 0
         """Sequence number of the last batch that was stored through this object."""
         self._backends: dict[str, int] = {}
+        self._at_hand = SpansAtHand()
         self._counts = Counts(self._connection)
         self.room = Room(self._connection, path.parent, settings)
         self.archive = Archive(self._connection, settings)
@@ -80,6 +83,7 @@ class SpoolLog:
         ).lastrowid
         assert seq is not None
         self.last_appended = seq
+        self._at_hand.keep(seq, batch)
         for backend in backends:
             self._connection.execute("INSERT INTO waiting (backend, seq) VALUES (?, ?)", (backend, seq))
         return Appended.DISK
@@ -117,7 +121,7 @@ class SpoolLog:
                     continue
                 if taken and (size + len(batch.payload) > max_bytes or attempts or row_attempts):
                     break
-                taken.append((seq, batch.span_count, batch))
+                taken.append((seq, batch.span_count, self._at_hand.with_spans(seq, batch)))
                 size += len(batch.payload)
                 attempts = row_attempts
         for seq in unreadable:
@@ -133,6 +137,7 @@ class SpoolLog:
             backend_id = self._backend_id(backend)
             overtaken = 0
             for seq, spans in parcel.rows:
+                self._at_hand.forget(seq)
                 gone = self._connection.execute(
                     "DELETE FROM waiting WHERE backend = ? AND seq = ?", (backend_id, seq)
                 ).rowcount
@@ -295,6 +300,7 @@ def merged(batches: list[Batch]) -> Batch:
         span_count=sum(batch.span_count for batch in batches),
         id=hashlib.sha256("".join(batch.id for batch in batches).encode()).hexdigest()[:32],
         created_at=batches[0].created_at,
+        spans=tuple(chain.from_iterable(batch.spans for batch in batches)) if all(b.spans for b in batches) else (),
     )
 
 

@@ -8,12 +8,14 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm import json_bytes
 from otel_llm.backends.http import NoAnswerError, Tls
 from otel_llm.backends.opik.address import Address, opik_url, resolve_address
 from otel_llm.backends.opik.checks import check_server
 from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
 from otel_llm.backends.opik.json_client import JsonClient
-from otel_llm.backends.opik.mapping import Row, map_request
+from otel_llm.backends.opik.live import LiveSpans
+from otel_llm.backends.opik.mapping import map_request, map_spans
 from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.packing import pack, parted
 from otel_llm.backends.opik.routing import Routing
@@ -24,6 +26,7 @@ from otel_llm.wire import IllFormedPayloadError, decode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from otel_llm.backends.opik.rows import Row, Rows
     from otel_llm.contracts import Batch, Finding, Outcome
 
 __all__ = ["OpikBackend", "OpikOptions"]
@@ -80,6 +83,7 @@ class OpikBackend:
         self._options = options
         self._address: Address = resolve_address(options.url, options.api_key)
         self._routing = Routing(options.project, options.service, dict(options.tenants))
+        self._live = LiveSpans()
         self._memory = TraceMemory()
         self._progress: OrderedDict[str, _Progress] = OrderedDict()
         self._trouble: str | None = None
@@ -100,11 +104,9 @@ class OpikBackend:
         """
         deadline = time.monotonic() + timeout
         try:
-            request = decode(batch)
+            rows = self._rows(batch)
         except IllFormedPayloadError as error:
             return Rejected(f"The batch is not a readable OTLP request ({error}).")
-        try:
-            rows = map_request(request, self._routing, self._memory)
         except Exception as error:  # noqa: BLE001  (whatever foreign attributes hold; the batch is divided to find it)
             return Rejected(f"A span of the batch cannot be expressed as an Opik row ({type(error).__name__}).")
         progress = self._progress_of(batch.id)
@@ -136,6 +138,11 @@ class OpikBackend:
     def url_of(self, opik_trace_id: str) -> str:
         """The link that opens a trace, given its Opik id, in the browser."""
         return opik_url(self._address.base, opik_trace_id)
+
+    def _rows(self, batch: Batch) -> Rows:
+        """The batch's rows, from its spans where they are still there."""
+        rows = map_spans(batch.spans, self._live, self._routing, self._memory) if batch.spans else None
+        return map_request(decode(batch), self._routing, self._memory) if rows is None else rows
 
     def _announce(self) -> None:
         for note in self._address.notes:
@@ -186,15 +193,16 @@ class OpikBackend:
 
     def _post_bare_trace(self, row: Row, refused: Refused, workspace: str | None, deadline: float) -> Retry | None:
         """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""
-        _logger.warning("Opik refused the row of trace %s (%s); sending a bare one.", row.body["id"], refused.words)
-        bare = Row({key: row.body[key] for key in _BARE_FIELDS if key in row.body}, row.workspace, row.span_id)
+        _logger.warning("Opik refused the row of trace %s (%s); sending a bare one.", row.id, refused.words)
+        body = row.body
+        bare = row._replace(text=json_bytes.write({key: body[key] for key in _BARE_FIELDS if key in body}))
         (parcel,) = pack("traces", [bare])
         verdict = self._post("traces", workspace, parcel.body, deadline)
         return verdict if isinstance(verdict, Retry) else None  # refused again: its spans will be, and are counted
 
     def _reject(self, kind: str, row: Row, refused: Refused, progress: _Progress) -> None:
         progress.done.add(_key(kind, row))
-        progress.rejections[row.span_id if kind != "spans" else row.body["id"]] = Rejection(
+        progress.rejections[row.span_id if kind != "spans" else row.id] = Rejection(
             row.span_id, refused.reason, refused.words
         )
 
@@ -222,4 +230,4 @@ def _delivered(batch: Batch, progress: _Progress) -> Delivered:
 def _key(kind: str, row: Row) -> tuple[str | None, ...]:
     """What tells rows apart: one trace may have a row in several workspaces and projects, and several scores."""
     score = row.span_id if kind in (TRACE_SCORES, SPAN_SCORES) else None
-    return kind, row.workspace, row.body.get("project_name"), row.body["id"], score
+    return kind, row.workspace, row.project, row.id, score

@@ -6,17 +6,17 @@ out of the metadata, since they say the same in other words.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from otel_llm import semconv
 from otel_llm.backends.opik.indexed import indexed_list, is_index
-from otel_llm.backends.opik.messages import FINISH_REASONS, as_choices, as_messages
+from otel_llm.backends.opik.messages import as_choices, as_messages
 from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of
-from otel_llm.backends.opik.written import Written, chat_of, choice_of
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from otel_llm.backends.opik.live import LiveSpan
 
 __all__ = ["Content", "content_of"]
 
@@ -28,8 +28,8 @@ _Lists: TypeAlias = "dict[str, list[Any]]"
 class Content(NamedTuple):
     """Both sides of a span, and the attributes that they were made of."""
 
-    input: dict[str, Any] | Written | None
-    output: dict[str, Any] | Written | None
+    input: dict[str, Any] | None
+    output: dict[str, Any] | None
     used: frozenset[str]
 
 
@@ -92,7 +92,6 @@ _OUTPUT_NAMES: Final = frozenset(
         semconv.OI_OUTPUT_MIME_TYPE,
     }
 )
-_NAMES: Final = _INPUT_NAMES | _OUTPUT_NAMES
 _INPUT_EVENTS: Final = frozenset({*semconv.GEN_A_MESSAGE_EVENTS, semconv.GEN_A_PROMPT_EVENT})
 _OUTPUT_EVENTS: Final = frozenset({semconv.GEN_A_CHOICE_EVENT, semconv.GEN_A_COMPLETION_EVENT})
 CONTENT_EVENTS: Final = _INPUT_EVENTS | _OUTPUT_EVENTS
@@ -101,34 +100,60 @@ CONTENT_EVENTS: Final = _INPUT_EVENTS | _OUTPUT_EVENTS
 _NOTHING: Final = Content(None, None, frozenset())
 
 
-def content_of(span: Span, attributes: Attributes, *, is_llm: bool) -> Content:
+class Sides(NamedTuple):
+    """What the names of a span's attributes tell of its content."""
+
+    indexed: tuple[str, ...]
+    """Names of content flattened into many attributes."""
+    given: frozenset[str]
+    """Names of what went in."""
+    answered: frozenset[str]
+    """Names of what came out."""
+    messages: frozenset[str] | None
+    """All of these, where there is nothing but messages in the conventions' form, once in and once out at most."""
+
+
+def sides_of(names: tuple[str, ...]) -> Sides:
+    """The names among `names` that are content."""
+    indexed = tuple(name for name in names if name.startswith(_INDEXED) and _is_indexed(name))
+    given, answered = _INPUT_NAMES.intersection(names), _OUTPUT_NAMES.intersection(names)
+    usual = not indexed and given | answered <= {semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES}
+    return Sides(indexed, given, answered, given | answered if usual else None)
+
+
+def content_of(span: Span | LiveSpan, attributes: Attributes, sides: Sides, *, is_llm: bool) -> Content:
     """`input` and `output` of a span; None for a side that it does not tell."""
-    indexed = _indexed_in(tuple(attributes))
-    plain = attributes.keys() & _NAMES
-    if not (indexed or plain or (span.events and any(event.name in CONTENT_EVENTS for event in span.events))):
+    indexed, plain_in, plain_out, messages = sides
+    if messages is not None and not span.events:
+        if not messages:
+            return _NOTHING
+        found = _messages_alone(attributes, sides, messages)
+        if found is not None:
+            return found
+    elif not (indexed or plain_in or plain_out or any(event.name in CONTENT_EVENTS for event in span.events)):
         return _NOTHING
     lists = {prefix: indexed_list(attributes, prefix) for prefix in _INDEXED_PREFIXES} if indexed else {}
-    given: dict[str, Any] | Written | None = None
-    answered: dict[str, Any] | Written | None = None
-    if not indexed and semconv.INPUT_MESSAGES in plain and len(plain & _INPUT_NAMES) == 1:
-        given = chat_of(attributes[semconv.INPUT_MESSAGES])
-    if not indexed and semconv.OUTPUT_MESSAGES in plain and len(plain & _OUTPUT_NAMES) == 1:
-        reasons = attributes.get(semconv.FINISH_REASONS)
-        answered = choice_of(attributes[semconv.OUTPUT_MESSAGES], reasons, FINISH_REASONS)
-    given = given or _input_of(span, attributes, lists, is_llm=is_llm)
-    answered = answered or _output_of(span, attributes, lists, is_llm=is_llm)
+    given = _input_of(span, attributes, lists, is_llm=is_llm)
+    answered = _output_of(span, attributes, lists, is_llm=is_llm)
     used = set(indexed)
     if given is not None:
-        used |= plain & _INPUT_NAMES
+        used |= plain_in
     if answered is not None:
-        used |= plain & _OUTPUT_NAMES
+        used |= plain_out
     return Content(given, answered, frozenset(used))
 
 
-@lru_cache(maxsize=1024)
-def _indexed_in(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of content flattened into many attributes. The spans of one program have few sets of names."""
-    return tuple(name for name in names if name.startswith(_INDEXED) and _is_indexed(name))
+def _messages_alone(attributes: Attributes, sides: Sides, names: frozenset[str]) -> Content | None:
+    """The same of messages and nothing else; None where something that is called so is no message."""
+    given = as_messages(attributes[semconv.INPUT_MESSAGES], "user") if sides.given else None
+    answered = as_messages(attributes[semconv.OUTPUT_MESSAGES], "assistant") if sides.answered else None
+    if not ((given or not sides.given) and (answered or not sides.answered)):
+        return None
+    return Content(
+        {"messages": given} if given else None,
+        as_choices(answered, attributes.get(semconv.FINISH_REASONS)) if answered else None,
+        names,
+    )
 
 
 def _is_indexed(name: str) -> bool:
@@ -136,7 +161,7 @@ def _is_indexed(name: str) -> bool:
     return any(name.startswith(prefix) and is_index(name[len(prefix) :].partition(".")[0]) for prefix in _INDEXED)
 
 
-def _input_of(span: Span, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
+def _input_of(span: Span | LiveSpan, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
     messages = _first_messages(attributes, lists, _INPUT_MESSAGES, _INPUT_INDEXED, "user") or _event_messages(span)
     system = _system_messages(attributes)
     if messages or system:
@@ -147,7 +172,7 @@ def _input_of(span: Span, attributes: Attributes, lists: _Lists, *, is_llm: bool
     return {"messages": [{"role": "user", "content": text}]} if text is not None else value
 
 
-def _output_of(span: Span, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
+def _output_of(span: Span | LiveSpan, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
     reasons = attributes.get(semconv.FINISH_REASONS)
     messages = (
         _first_messages(attributes, lists, _OUTPUT_MESSAGES, _OUTPUT_INDEXED, "assistant")
@@ -201,7 +226,7 @@ def _system_messages(attributes: Attributes) -> Messages:
     return [{"role": "system", "content": instructions}] if isinstance(instructions, str) and instructions else []
 
 
-def _event_messages(span: Span) -> Messages | None:
+def _event_messages(span: Span | LiveSpan) -> Messages | None:
     """Gen A: one event per message of the prompt."""
     messages: Messages = []
     for event in span.events:
@@ -217,7 +242,7 @@ def _event_messages(span: Span) -> Messages | None:
     return messages or None
 
 
-def _event_choices(span: Span) -> Messages | None:
+def _event_choices(span: Span | LiveSpan) -> Messages | None:
     """Gen A: one event per choice of the answer."""
     messages: Messages = []
     for event in span.events:

@@ -10,13 +10,15 @@ from otel_llm.backends.opik.values import Attributes, attributes_of, text_of
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+    from otel_llm.backends.opik.live import LiveSpan
+
 __all__ = ["error_info_of"]
 
 _STATUS_ERROR: Final = 2
 _NAMELESS: Final = "Error"
 
 
-def error_info_of(span: Span, attributes: Attributes) -> dict[str, str] | None:
+def error_info_of(span: Span | LiveSpan, attributes: Attributes) -> dict[str, str] | None:
     """Type, message and traceback of a failed span; None for one that did not fail.
 
     Failed means status ERROR or an `error.type`. An exception event alone does not: it may have been handled.
@@ -33,7 +35,7 @@ def error_info_of(span: Span, attributes: Attributes) -> dict[str, str] | None:
     return {"exception_type": kind, "message": message, "traceback": traceback}
 
 
-def _last_exception(span: Span) -> Attributes:
+def _last_exception(span: Span | LiveSpan) -> Attributes:
     for event in reversed(span.events):
         if event.name == semconv.EXCEPTION_EVENT:
             return attributes_of(event.attributes)

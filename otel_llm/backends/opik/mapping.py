@@ -1,75 +1,44 @@
-"""An OTLP request -> the rows that Opik should hold afterwards. No network, no clock, no settings but `Routing`."""
+"""A batch of OTLP spans -> rows for Opik: pure, the same in every process, and fixed by golden vectors.
+
+The rules are stated in `docs/opik.md`; `tests/vectors/opik` holds them for this and every other implementation. A batch
+that this process has just closed is still there as spans (`Batch.spans`), and reading them is quicker than reading
+its bytes back.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from otel_llm import semconv
-from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES, score_of
-from otel_llm.backends.opik.memory import TraceMemory, TraceNotes
-from otel_llm.backends.opik.span_rows import MappedSpan, map_span, surroundings_of
+from otel_llm import json_bytes, semconv
+from otel_llm.backends.opik.feedback import score_of
+from otel_llm.backends.opik.live import LiveSpans, attributes_of_span, read_span
+from otel_llm.backends.opik.memory import TraceMemory
+from otel_llm.backends.opik.rows import MappedSpan, Row, Rows
+from otel_llm.backends.opik.span_rows import map_span
+from otel_llm.backends.opik.surroundings import surroundings_of
 from otel_llm.backends.opik.trace_rows import gather, topmost, trace_row
-from otel_llm.backends.opik.values import attributes_of
+from otel_llm.backends.opik.values import Attributes, attributes_of
 from otel_llm.contracts import Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
+    from opentelemetry.sdk.trace import ReadableSpan
 
     from otel_llm.backends.opik.routing import Destination, Routing
-    from otel_llm.backends.opik.values import Attributes
 
-__all__ = ["Row", "Rows", "map_request"]
+__all__ = ["map_request", "map_spans"]
 
 _TraceKey: TypeAlias = "tuple[Destination, str]"
-
-
-class Row(NamedTuple):
-    """One item for Opik's batch endpoints."""
-
-    body: dict[str, Any]
-    workspace: str | None
-    """A tenant's own workspace; None is the configured one."""
-    span_id: str
-    """The OTel span (16 hex digits) that the row was made from."""
-
-
-@dataclass(slots=True)
-class Rows:
-    """What one request becomes. Traces are to be sent before spans, and both before scores."""
-
-    traces: list[Row]
-    spans: list[Row]
-    scores: dict[str, list[Row]] = field(default_factory=lambda: {TRACE_SCORES: [], SPAN_SCORES: []})
-    """Feedback, by kind."""
-    rejections: list[Rejection] = field(default_factory=list)
-    """Records of feedback that cannot be told to Opik."""
-
-    def by_kind(self) -> list[tuple[str, list[Row]]]:
-        """All rows, in the order in which they are to be sent."""
-        return [("traces", self.traces), ("spans", self.spans), *self.scores.items()]
+"""Where a trace's row goes, and its Opik id."""
 
 
 def map_request(request: ExportTraceServiceRequest, routing: Routing, memory: TraceMemory | None = None) -> Rows:
     """Map all spans of `request`. `memory` carries what earlier requests of the same process told."""
     memory = TraceMemory() if memory is None else memory
     rows = Rows([], [])
-    mapped = _map_spans(request, routing, memory, rows)
-    groups: dict[_TraceKey, list[MappedSpan]] = {}
-    for span in mapped:
-        if not span.joins_existing:
-            groups.setdefault((span.destination, span.row["trace_id"]), []).append(span)
-    rows.traces = [_trace(key, spans, memory) for key, spans in groups.items()]
-    rows.spans = [Row(span.row, span.destination.workspace, span.span_id) for span in mapped]
-    return rows
-
-
-def _map_spans(
-    request: ExportTraceServiceRequest, routing: Routing, memory: TraceMemory, rows: Rows
-) -> list[MappedSpan]:
     mapped: list[MappedSpan] = []
     for resource_spans in request.resource_spans:
         resource = attributes_of(resource_spans.resource.attributes)
@@ -78,8 +47,32 @@ def _map_spans(
                 _map_feedback(scope_spans.spans, resource, routing, memory, rows)
                 continue
             around = surroundings_of(resource, scope_spans.scope.name, scope_spans.scope.version)
-            mapped += [map_span(span, around, routing, memory.millis) for span in scope_spans.spans]
-    return mapped
+            mapped += [
+                map_span(span, attributes_of(span.attributes), around, routing, memory.millis)
+                for span in scope_spans.spans
+            ]
+    return _collected(mapped, rows, memory)
+
+
+def map_spans(spans: Sequence[ReadableSpan], live: LiveSpans, routing: Routing, memory: TraceMemory) -> Rows | None:
+    """The same rows from finished spans; None where they have to be read from their bytes after all."""
+    mapped: list[MappedSpan] = []
+    for span in spans:
+        around = live.around(span.resource, span.instrumentation_scope)
+        if around is None:
+            return None
+        mapped.append(map_span(read_span(span), attributes_of_span(span), around, routing, memory.millis))
+    return _collected(mapped, Rows([], []), memory)
+
+
+def _collected(mapped: list[MappedSpan], rows: Rows, memory: TraceMemory) -> Rows:
+    groups: dict[_TraceKey, list[MappedSpan]] = {}
+    for span in mapped:
+        if not span.joins_existing:
+            groups.setdefault((span.destination, span.trace_id), []).append(span)
+    rows.traces = [_trace(key, spans, memory) for key, spans in groups.items()]
+    rows.spans = [span.row() for span in mapped]
+    return rows
 
 
 def _map_feedback(
@@ -93,12 +86,16 @@ def _map_feedback(
             rows.rejections.append(score)
         else:
             kind, body = score
-            rows.scores[kind].append(Row(body, destination.workspace, span.span_id.hex()))
+            row = Row(
+                json_bytes.write(body), body["id"], destination.project, destination.workspace, span.span_id.hex()
+            )
+            rows.scores[kind].append(row)
 
 
 def _trace(key: _TraceKey, spans: list[MappedSpan], memory: TraceMemory) -> Row:
-    notes: TraceNotes = gather(spans, memory.recall(key))
-    top = topmost(spans)
+    notes = gather(spans, memory.recall(key))
+    top = spans[0] if len(spans) == 1 else topmost(spans)
     if not top.is_root:
         memory.keep(key, notes)
-    return Row(trace_row(top, notes), key[0].workspace, top.span_id)
+    destination, trace_id = key
+    return Row(trace_row(top, notes), trace_id, destination.project, destination.workspace, top.span_id)

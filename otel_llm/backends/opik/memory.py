@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_llm import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-
-    from otel_llm.backends.opik.written import Written
 
 __all__ = ["TraceMemory", "TraceNotes"]
 
@@ -28,9 +28,9 @@ _NOTE_BYTES: Final = 100
 class TraceNotes:
     """What is known of one trace in one project."""
 
-    first_input: tuple[int, str, Written] | None = None
+    first_input: tuple[int, str, dict[str, Any]] | None = None
     """Start (Unix ns), span id and input of the LLM span that began first."""
-    last_output: tuple[int, str, Written] | None = None
+    last_output: tuple[int, str, dict[str, Any]] | None = None
     """End (Unix ns), span id and output of the LLM span that ended last."""
     thread: tuple[int, str, str] | None = None
     """Start (Unix ns), span id and thread id of the earliest span that named one."""
@@ -70,8 +70,8 @@ class TraceMemory:
 
     def keep(self, key: Hashable, notes: TraceNotes) -> None:
         """Remember `notes`, and forget the oldest traces beyond the bounds."""
-        told = (note[2] for note in (notes.first_input, notes.last_output, notes.thread) if note is not None)
-        notes.size = sum(map(len, (*told, *notes.tags))) + _NOTE_BYTES
+        told = [note[2] for note in (notes.first_input, notes.last_output) if note is not None]
+        notes.size = len(json_bytes.write([told, notes.thread, *notes.tags])) + _NOTE_BYTES
         old = self._notes.pop(key, None)
         self._bytes += notes.size - (old.size if old is not None else 0)
         self._notes[key] = notes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from otel_llm import json_bytes
 from otel_llm.backends.opik.values import compact_json, parsed, text_of
 
 __all__ = ["FINISH_REASONS", "as_choices", "as_messages", "finish_reason"]
@@ -21,6 +22,10 @@ _URL_ITEMS: Final = {"image": "image_url", "video": "video_url", "audio": "audio
 
 def as_messages(value: Any, default_role: str = "user") -> list[dict[str, Any]] | None:
     """Chat messages from a list of messages in any known shape; None if `value` is not such a list."""
+    if type(value) is str:
+        usual = _usual(value)
+        if usual is not None:
+            return usual
     value = parsed(value)
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         value = value["messages"]
@@ -39,9 +44,39 @@ def as_messages(value: Any, default_role: str = "user") -> list[dict[str, Any]] 
     return messages
 
 
+def _usual(text: str) -> list[dict[str, Any]] | None:
+    """Messages of one text each, the bulk of all content; None for anything else, whatever it is."""
+    if not text.startswith("[{"):
+        return None
+    try:
+        read = json_bytes.read(text)
+    except json_bytes.UNREADABLE:
+        return None
+    messages: list[dict[str, Any]] = []
+    for item in read:
+        parts = item.get("parts") if type(item) is dict else None
+        if type(parts) is not list or len(parts) != 1 or type(parts[0]) is not dict:
+            return None
+        part, role, said = parts[0], item.get("role"), len(item)
+        if (
+            len(part) != 2
+            or part.get("type") != "text"
+            or not (type(part.get("content")) is str and type(role) is str and role)
+        ):
+            return None
+        message = {"role": role, "content": part["content"]}
+        if said > 2:
+            reason = item.get("finish_reason")
+            if said > 3 or type(reason) is not str:
+                return None
+            message["finish_reason"] = reason
+        messages.append(message)
+    return messages
+
+
 def as_choices(messages: list[dict[str, Any]], finish_reasons: Any) -> dict[str, Any]:
     """`{"choices": [...]}` from answers, one per message, with the span's finish reasons where they have none."""
-    reasons = finish_reasons if isinstance(finish_reasons, list) else []
+    reasons = finish_reasons if isinstance(finish_reasons, (list, tuple)) else ()
     choices = []
     for index, message in enumerate(messages):
         reason = message.pop("finish_reason", None)

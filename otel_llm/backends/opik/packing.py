@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
-from otel_llm.backends.opik.written import object_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from otel_llm.backends.opik.mapping import Row
+    from otel_llm.backends.opik.rows import Row
 
 __all__ = ["MAX_BYTES", "MAX_ITEMS", "Parcel", "pack", "parted"]
 
@@ -66,8 +65,5 @@ def _halves(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 
 def _body(kind: str, rows: Sequence[Row]) -> bytes:
-    """The request's JSON. Text that UTF-8 cannot hold (a lone surrogate) is sent escaped."""
-    # In JSON such a character can only stand inside a string, where Python's way of writing it is JSON's.
-    return f'{{"{_LIST_NAMES.get(kind, kind)}":[{",".join([object_text(row.body) for row in rows])}]}}'.encode(
-        "utf-8", "backslashreplace"
-    )
+    """The request's JSON."""
+    return b'{"%b":[%b]}' % (_LIST_NAMES.get(kind, kind).encode(), b",".join([row.text for row in rows]))

@@ -9,31 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.backends.opik.kinds import LLM
+from otel_llm import json_bytes
 from otel_llm.backends.opik.values import timestamp_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otel_llm.backends.opik.memory import TraceNotes
-    from otel_llm.backends.opik.span_rows import MappedSpan
+    from otel_llm.backends.opik.rows import MappedSpan
 
 __all__ = ["gather", "topmost", "trace_row", "version_us"]
-
-_COPIED: Final = (
-    "project_name",
-    "name",
-    "start_time",
-    "end_time",
-    "input",
-    "output",
-    "metadata",
-    "error_info",
-    "ttft",
-    "environment",
-    "source",
-)
-"""Fields that the trace's row takes from the topmost span's as they are."""
 
 _GRADES: Final = 10
 _OWN_INPUT: Final = _GRADES - 1
@@ -48,36 +33,34 @@ def topmost(spans: Sequence[MappedSpan]) -> MappedSpan:
 def gather(spans: Sequence[MappedSpan], notes: TraceNotes) -> TraceNotes:
     """`notes` with what these spans add: the first LLM input, the last LLM output, the thread, all tags."""
     for span in spans:
-        row = span.row
-        notes.tags.update(row.get("tags", ()))
+        if span.tags:
+            notes.tags.update(span.tags)
         if span.thread_id is not None:
             notes.thread = _least(notes.thread, (span.start_ns, span.span_id, span.thread_id))
-        if row["type"] != LLM:
+        if not span.is_llm:
             continue
-        if "input" in row:
-            notes.first_input = _least(notes.first_input, (span.start_ns, span.span_id, row["input"]))
-        if "output" in row:
-            candidate = (span.end_ns, span.span_id, row["output"])
+        if span.input is not None:
+            notes.first_input = _least(notes.first_input, (span.start_ns, span.span_id, span.input))
+        if span.output is not None:
+            candidate = (span.end_ns, span.span_id, span.output)
             if notes.last_output is None or candidate[:2] > notes.last_output[:2]:
                 notes.last_output = candidate
     return notes
 
 
-def trace_row(top: MappedSpan, notes: TraceNotes) -> dict[str, Any]:
-    """The row of the trace that `top` is the topmost known span of."""
-    row: dict[str, Any] = {"id": top.row["trace_id"]}
-    row.update({key: top.row[key] for key in _COPIED if key in top.row})
-    if "input" not in row and notes.first_input is not None:
-        row["input"] = notes.first_input[2]
-    if "output" not in row and notes.last_output is not None:
-        row["output"] = notes.last_output[2]
+def trace_row(top: MappedSpan, notes: TraceNotes) -> bytes:
+    """The row (JSON) of the trace that `top` is the topmost known span of."""
+    more: dict[str, Any] = {"last_updated_at": timestamp_us(version_us(top, notes))}
+    if top.input is None and notes.first_input is not None:
+        more["input"] = notes.first_input[2]
+    if top.output is None and notes.last_output is not None:
+        more["output"] = notes.last_output[2]
     if notes.tags:
-        row["tags"] = sorted(notes.tags)
+        more["tags"] = sorted(notes.tags)
     thread = top.thread_id or (notes.thread[2] if notes.thread is not None else None)
     if thread is not None:
-        row["thread_id"] = thread
-    row["last_updated_at"] = timestamp_us(version_us(top, notes))
-    return row
+        more["thread_id"] = thread
+    return b'{"id":"%b",%b,%b' % (top.trace_id.encode(), top.shared, json_bytes.write(more)[1:])
 
 
 def version_us(top: MappedSpan, notes: TraceNotes) -> int:
@@ -99,7 +82,7 @@ def _rank_us(span: MappedSpan) -> int:
 
 def _grade(top: MappedSpan, notes: TraceNotes) -> int:
     """0 to 9: how much is known of the trace's input. 9 its own; 8 to 1 an LLM call's, the earlier the better."""
-    if "input" in top.row:
+    if top.input is not None:
         return _OWN_INPUT
     if notes.first_input is None:
         return 0

@@ -8,7 +8,7 @@ count cached tokens inside the input everywhere, so for the former they are take
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
 from otel_llm.backends.opik.providers import EXCLUDES_CACHED
@@ -16,7 +16,7 @@ from otel_llm.backends.opik.providers import EXCLUDES_CACHED
 if TYPE_CHECKING:
     from otel_llm.backends.opik.values import Attributes
 
-__all__ = ["cost_of", "ttft_ms_of", "usage_of"]
+__all__ = ["UsageNames", "cost_of", "ttft_ms_of", "usage_names", "usage_of"]
 
 _INT32_MAX: Final = (1 << 31) - 1
 
@@ -54,59 +54,100 @@ _DETAILS: Final = (
 )
 """Opik's key (its SDK's spelling, which its price calculator reads) and the attributes it is taken from."""
 
-_DETAIL_NAMES: Final = frozenset(name for _, names in _DETAILS for name in names)
-_COUNTS: Final = frozenset({*_INPUT, *_OUTPUT, *_TOTAL, *_CACHE_READ, *_CACHE_WRITE}) | _DETAIL_NAMES
-
+_FIRST_TOKEN: Final = (
+    (semconv.TIME_TO_FIRST_CHUNK, 1000.0),
+    (semconv.SERVER_TTFT, 1000.0),
+    (semconv.VERCEL_TIME_TO_FIRST_CHUNK_MS, 1.0),
+)
+"""Attribute, and how many milliseconds one of its units is."""
 _COST_ATTRIBUTES: Final = (semconv.COST, semconv.OI_COST, semconv.LOGFIRE_COST, semconv.LITELLM_TOTAL_COST)
 
 
-def usage_of(attributes: Attributes, provider: str | None) -> dict[str, int] | None:
+class UsageNames(NamedTuple):
+    """Which of a span's attributes are counts, cost and time to the first token, in the order asked."""
+
+    prompt: tuple[str, ...]
+    completion: tuple[str, ...]
+    total: tuple[str, ...]
+    read: tuple[str, ...]
+    written: tuple[str, ...]
+    details: tuple[tuple[str, tuple[str, ...]], ...]
+    cost: tuple[str, ...]
+    first_token: tuple[tuple[str, float], ...]
+    cache_hit: bool
+
+    @property
+    def counts(self) -> bool:
+        """Whether there are counts at all."""
+        return bool(self.prompt or self.completion or self.total or self.read or self.written or self.details)
+
+
+def usage_names(present: frozenset[str]) -> UsageNames:
+    """What can be read of a span with attributes of these names."""
+
+    def of(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in present)
+
+    return UsageNames(
+        of(_INPUT),
+        of(_OUTPUT),
+        of(_TOTAL),
+        of(_CACHE_READ),
+        of(_CACHE_WRITE),
+        tuple((key, of(names)) for key, names in _DETAILS if not present.isdisjoint(names)),
+        of(_COST_ATTRIBUTES),
+        tuple((name, per_ms) for name, per_ms in _FIRST_TOKEN if name in present),
+        semconv.CACHE_HIT in present,
+    )
+
+
+def usage_of(attributes: Attributes, names: UsageNames, provider: str | None) -> dict[str, int] | None:
     """Opik's usage map; None where the span reports no tokens."""
-    if attributes.keys().isdisjoint(_COUNTS):
+    if not names.counts:
         return None
-    given, completion = _count(attributes, _INPUT), _count(attributes, _OUTPUT)
-    read, written = _count(attributes, _CACHE_READ), _count(attributes, _CACHE_WRITE)
+    given, completion = _count(attributes, names.prompt), _count(attributes, names.completion)
+    read, written = _count(attributes, names.read), _count(attributes, names.written)
     prompt = given
     if given is not None and provider in EXCLUDES_CACHED:
         prompt = _uncached(given, read, written)
-    total = _count(attributes, _TOTAL)
+    total = _count(attributes, names.total)
     if total is None and (given is not None or completion is not None):
         total = (given or 0) + (completion or 0)
-    usage = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": total,
-        "cache_read_input_tokens": read,
-        "cache_creation_input_tokens": written,
-    }
-    if not attributes.keys().isdisjoint(_DETAIL_NAMES):
-        usage |= {key: _count(attributes, names) for key, names in _DETAILS}
-    kept = {key: count for key, count in usage.items() if count is not None and count <= _INT32_MAX}
-    return kept or None
+    usage: dict[str, int] = {}
+    _put(usage, "prompt_tokens", prompt)
+    _put(usage, "completion_tokens", completion)
+    _put(usage, "total_tokens", total)
+    if names.read or names.written:
+        _put(usage, "cache_read_input_tokens", read)
+        _put(usage, "cache_creation_input_tokens", written)
+    for key, sources in names.details:
+        _put(usage, key, _count(attributes, sources))
+    return usage or None
 
 
-def cost_of(attributes: Attributes) -> float | int | None:
+def _put(usage: dict[str, int], key: str, count: int | None) -> None:
+    if count is not None and count <= _INT32_MAX:
+        usage[key] = count
+
+
+def cost_of(attributes: Attributes, names: UsageNames) -> float | int | None:
     """What the span cost in USD; None where nobody knows, which leaves the estimate to Opik.
 
     A response-cache hit cost nothing. Saying 0 is what keeps Opik from pricing its tokens again.
     """
-    if attributes.get(semconv.CACHE_HIT) is True:
+    if names.cache_hit and attributes[semconv.CACHE_HIT] is True:
         return 0
-    for name in _COST_ATTRIBUTES:
-        cost = _measured(attributes.get(name))
+    for name in names.cost:
+        cost = _measured(attributes[name])
         if cost is not None:
             return cost
     return None
 
 
-def ttft_ms_of(attributes: Attributes) -> float | None:
+def ttft_ms_of(attributes: Attributes, names: UsageNames) -> float | None:
     """Time to the first token in milliseconds, to the microsecond; None where it was not measured."""
-    for name, per_ms in (
-        (semconv.TIME_TO_FIRST_CHUNK, 1000.0),
-        (semconv.SERVER_TTFT, 1000.0),
-        (semconv.VERCEL_TIME_TO_FIRST_CHUNK_MS, 1.0),
-    ):
-        value = _measured(attributes.get(name))
+    for name, per_ms in names.first_token:
+        value = _measured(attributes[name])
         if value is not None:
             micros = value * per_ms * 1000.0
             return round(micros) / 1000.0 if math.isfinite(micros) else None
@@ -121,19 +162,16 @@ def _uncached(given: int, read: int | None, written: int | None) -> int:
 
 def _count(attributes: Attributes, names: tuple[str, ...]) -> int | None:
     for name in names:
-        value = attributes.get(name)
-        if value is not None:
-            count = _as_count(value)
-            if count is not None:
-                return count
+        value = attributes[name]
+        count = value if type(value) is int and value >= 0 else _as_count(value)
+        if count is not None:
+            return count
     return None
 
 
 def _as_count(value: Any) -> int | None:
     """A number of tokens; whole floats and digits in text are accepted, anything else is not a count."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is int:
         return value if value >= 0 else None
     if isinstance(value, float):
         return int(value) if value.is_integer() and value >= 0 else None

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-__all__ = ["Attributes", "attributes_of", "compact_json", "parsed", "text_of", "timestamp", "timestamp_us", "value_of"]
+__all__ = [
+    "Attributes",
+    "attributes_of",
+    "compact_json",
+    "parsed",
+    "second",
+    "text_of",
+    "timestamp",
+    "timestamp_us",
+    "value_of",
+]
 
 Attributes: TypeAlias = "dict[str, Any]"
 
@@ -116,10 +126,10 @@ def timestamp_us(unix_us: int) -> str:
     if not 0 <= unix_us <= _LAST_MICROSECOND:
         unix_us = max(0, min(unix_us, _LAST_MICROSECOND))
     seconds, microseconds = divmod(unix_us, 1_000_000)
-    return f"{_second(seconds)}.{microseconds:06d}Z"
+    return f"{second(seconds)}.{microseconds:06d}Z"
 
 
 @lru_cache(maxsize=256)
-def _second(unix_seconds: int) -> str:
+def second(unix_seconds: int) -> str:
     """A whole second as ISO 8601. The rows of a batch share few of them."""
     return (_EPOCH + timedelta(seconds=unix_seconds)).isoformat()

@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import pytest
 import yaml
 
@@ -52,7 +51,11 @@ def load_document() -> dict[str, Any]:
     except OSError as error:
         raise DocumentMissing(f"no OpenAPI document at {_DOCUMENT}: set OTEL_LLM_SHARED") from error
     digest = hashlib.sha256(_CACHE_FORMAT.encode() + raw).hexdigest()[:20]
-    cached = platformdirs.user_cache_path("otel-llm-tests") / f"opik-openapi-{digest}.json"
+    cached = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "otel-llm-tests"
+        / f"opik-openapi-{digest}.json"
+    )
     try:
         return dict(json.loads(cached.read_bytes()))
     except (OSError, ValueError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from otel_llm.config import SETTINGS, Config, load
+from otel_llm.config import SETTINGS, Config, defaults, load
 from otel_llm.config.settings import Kind
 from otel_llm.errors import ConfigError, UnknownSettingError
 
@@ -351,6 +352,28 @@ def test_defaults_follow_the_settings_they_depend_on(place: Place) -> None:
     assert (config.store_path, config.file_path) == (Path("/s/store.db"), Path("/s/spans.jsonl"))
     assert config.otlp.endpoint == "http://127.0.0.1:4317"
     assert (config.batch_size, config.max_value_bytes) == (10, 2048)
+
+
+@pytest.mark.parametrize(
+    ("system", "variables", "directory"),
+    [
+        ("linux", {}, "/home/me/.local/state/otel-llm"),
+        ("linux", {"XDG_STATE_HOME": "/state"}, "/state/otel-llm"),
+        ("linux", {"XDG_STATE_HOME": "relative"}, "/home/me/.local/state/otel-llm"),
+        ("darwin", {"XDG_STATE_HOME": "/state"}, "/home/me/Library/Application Support/otel-llm"),
+        ("win32", {"LOCALAPPDATA": "/data"}, "/data/otel-llm"),
+    ],
+)
+def test_the_state_directory_by_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, variables: dict[str, str], directory: str
+) -> None:
+    """Each system has its own place for what programs remember; XDG's variable counts where XDG does."""
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/home/me", **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", system)
+    assert defaults._state_dir({}).value == Path(directory)
 
 
 def test_the_state_directory_is_the_users_own(place: Place) -> None:

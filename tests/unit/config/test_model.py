@@ -116,7 +116,7 @@ def test_importing_the_settings_loads_nothing_heavy() -> None:
     code = """
 import sys, otel_llm.config
 otel_llm.config.load({"state_dir": "/s"}, environ={"HOME": "/nowhere"})
-heavy = {"sqlite3", "http.client", "requests", "httpx", "tomllib", "tomli", "configparser", "platformdirs", "difflib"}
+heavy = {"sqlite3", "http.client", "requests", "httpx", "tomllib", "tomli", "configparser", "difflib"}
 print(sorted(heavy & set(sys.modules)))
 """
     found = subprocess.run(

@@ -10,7 +10,7 @@ import pytest
 
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.backends.opik.indexed import indexed_list
-from otel_llm.backends.opik.usage import ttft_ms_of
+from otel_llm.backends.opik.usage import ttft_ms_of, usage_names
 from otel_llm.backends.opik.values import parsed
 from otel_llm.contracts import Batch, Delivered
 from otel_llm.wire import from_otlp_json
@@ -48,7 +48,8 @@ def test_a_superscript_is_no_index() -> None:
 @pytest.mark.parametrize("seconds", [1e306, math.inf, math.nan, -1.0])
 def test_an_impossible_first_chunk_is_left_out(seconds: float) -> None:
     """A time that cannot be expressed in milliseconds is not sent."""
-    assert ttft_ms_of({"gen_ai.response.time_to_first_chunk": seconds}) is None
+    attributes = {"gen_ai.response.time_to_first_chunk": seconds}
+    assert ttft_ms_of(attributes, usage_names(frozenset(attributes))) is None
 
 
 def test_a_number_too_large_stays_valid_json() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import permutations
 from typing import Any
 
@@ -14,7 +13,6 @@ from otel_llm import semconv
 from otel_llm.backends.opik.mapping import map_request
 from otel_llm.backends.opik.memory import TraceMemory, TraceNotes
 from otel_llm.backends.opik.routing import Routing
-from otel_llm.backends.opik.written import object_text, written
 
 _MS = 1_795_348_800_000
 _TRACE = bytes.fromhex(f"{_MS:012x}7abc8def0123456789ab")
@@ -43,7 +41,7 @@ def _winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _rows(*requests: ExportTraceServiceRequest) -> list[dict[str, Any]]:
     memory = TraceMemory()
     rows = [row for request in requests for row in map_request(request, _ROUTING, memory).traces]
-    return [json.loads(object_text(row.body)) for row in rows]
+    return [row.body for row in rows]
 
 
 @given(
@@ -93,7 +91,7 @@ def test_memory_is_bounded_by_number_and_by_bytes() -> None:
     assert [number for number in range(10) if memory.recall(number).tags] == [7, 8, 9]
     assert memory.millis((0).to_bytes(16, "big"), 77) == 77
     assert memory.millis((9).to_bytes(16, "big"), 77) == 9
-    memory.keep("big", TraceNotes(first_input=(0, "", written({"text": "x" * 2000}))))
+    memory.keep("big", TraceNotes(first_input=(0, "", {"text": "x" * 2000})))
     assert memory.recall("big").first_input is None
     memory.keep("small", TraceNotes(tags={"a"}))
     assert memory.recall("small").tags == {"a"}
