@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_llm.processors.shrink import MARKER
+from otel_llm.processors.shrink import CUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -188,7 +188,7 @@ _KEY_PATTERNS: Final = (
     # the beginning of a key of which the size limit took the rest
     _key(
         ("truncated",),
-        rf"(?:sk-|AIza|AKIA|ASIA|gh[opsur]_|hf_|xox|eyJ)[\w*.-]{{0,200}}(?={re.escape(MARKER)})",
+        rf"(?:sk-|AIza|AKIA|ASIA|gh[opsur]_|hf_|xox|eyJ)[\w*.-]{{0,200}}(?={re.escape(CUT)})",
         gated=False,
     ),
 )

@@ -1,6 +1,7 @@
 """Spans kept within a size that backends take: content is cut first, numbers and names of the call never.
 
-What was cut is listed in `otel_llm.truncated`, its former length in bytes in `otel_llm.truncated.original_bytes`.
+What was cut is listed in `otel_llm.truncated`, its former length in bytes in `otel_llm.truncated.original_bytes` (at
+least that: of what the recorder cut before, characters are known).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from opentelemetry.sdk.trace import Event
 
 from otel_llm import semconv
 from otel_llm.levels import water_level
-from otel_llm.processors.shrink import MARKER, byte_length, shrink_json, shrink_text, shrink_tree
+from otel_llm.processors.shrink import MARKER, byte_length, characters_lost, shrink_json, shrink_text, shrink_tree
 from otel_llm.values import to_plain
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ class SizeLimits:
         sizes = {key: _size(value) for key, value in draft.attributes.items()}
         events = _size_of_events(draft)
         total = sum(sizes.values()) + sum(map(len, sizes)) + events
-        if total <= self._max_span and (not sizes or max(sizes.values()) <= self._max_value) and not events:
+        fits = total <= self._max_span and (not sizes or max(sizes.values()) <= self._max_value) and not events
+        if fits and semconv.REPLACED not in draft.attributes:
             return draft
         cutting = _Cutting(draft, sizes)
+        cutting.note_what_was_cut_before()
         cutting.cut(sizes, self._max_value)
         cutting.cut_events(self._max_value)
         self._fit_span(cutting)
@@ -105,7 +108,7 @@ class _Cutting:
     def cut(self, keys: Iterable[str], limit: int) -> None:
         """Cut each of these attributes that is longer than `limit` bytes."""
         for key in [key for key in keys if self.sizes[key] > limit and key not in _NEVER_CUT]:
-            self._original.setdefault(key, self.sizes[key])
+            self._original.setdefault(key, self.sizes[key] + _lost_before(self._draft.attributes[key]))
             self._draft.attributes[key] = shorter = _shortened(key, self._draft.attributes[key], limit)
             self.sizes[key] = _size(shorter)
 
@@ -129,6 +132,13 @@ class _Cutting:
                 values[key] = _shortened(key, value, limit)
         return Event(event.name, values, event.timestamp)
 
+    def note_what_was_cut_before(self) -> None:
+        """Take down what the recorder cut itself, which it names among what it replaced."""
+        for key in self._draft.attributes.get(semconv.REPLACED, ()):
+            lost = _lost_before(self._draft.attributes.get(key))
+            if lost:
+                self._original[key] = self.sizes[key] + lost
+
     def mark(self) -> None:
         """List on the span what was cut and how long it was."""
         if self._original:
@@ -150,6 +160,10 @@ def _size(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return sum(_size(entry) + _SCALAR_BYTES for entry in value)
     return _SCALAR_BYTES
+
+
+def _lost_before(value: Any) -> int:
+    return characters_lost(value) if isinstance(value, str) else 0
 
 
 def _size_of_events(draft: SpanDraft) -> int:

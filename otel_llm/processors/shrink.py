@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm.levels import water_level
@@ -10,11 +11,18 @@ from otel_llm.levels import water_level
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MARKER", "byte_length", "shrink_json", "shrink_text", "shrink_tree"]
+__all__ = ["CUT", "MARKER", "byte_length", "characters_lost", "shrink_json", "shrink_text", "shrink_tree"]
 
-MARKER: Final = "…[truncated]"
+CUT: Final = "…[truncated"
+"""How every marker of a cut begins."""
+MARKER: Final = f"{CUT}]"
 """Ends every text that was cut."""
 _MARKER_BYTES: Final = len(MARKER.encode())
+_COUNTED_BEGINS: Final = "…[truncated, "
+_COUNTED: Final = re.compile(r"…\[truncated, (\d{1,18}) characters\]")
+"""What `otel_llm.values` writes where it cuts."""
+_COUNTED_AT_END: Final = re.compile(_COUNTED.pattern + r"\Z")
+_LONGEST_MARKER: Final = 48
 _SHORTEST_LEAF: Final = 64
 """Bytes below which no text inside a structure is cut: roles, types and ids are shorter than this."""
 _MOST_VALUES: Final = 100_000
@@ -30,13 +38,30 @@ def byte_length(text: str) -> int:
 def shrink_text(text: str, limit: int) -> str:
     """`text` in at most `limit` bytes of UTF-8, cut between characters and marked; as it is if it fits.
 
-    A limit shorter than the marker leaves part of the marker.
+    A text that was cut before keeps the count of what is missing. A limit shorter than the marker leaves part of it.
     """
     if byte_length(text) <= limit:
         return text
+    counted = _COUNTED_AT_END.search(text, max(0, len(text) - _LONGEST_MARKER))
+    if counted is not None:
+        return _shrunk_again(text[: counted.start()], int(counted[1]), limit)
     if limit < _MARKER_BYTES:
         return _whole_characters(MARKER, limit)
     return _whole_characters(text, limit - _MARKER_BYTES) + MARKER
+
+
+def _shrunk_again(text: str, lost: int, limit: int) -> str:
+    """`text`, of which `lost` characters are missing already, in at most `limit` bytes; the marker counts all."""
+    room = limit - len(f"…[truncated, {lost + len(text)} characters]".encode())
+    if room < 0:
+        return _whole_characters(MARKER, limit)
+    kept = _whole_characters(text, room)
+    return f"{kept}…[truncated, {lost + len(text) - len(kept)} characters]"
+
+
+def characters_lost(text: str) -> int:
+    """How many characters the markers in `text` say were cut from it before; 0 where none counts."""
+    return sum(int(count) for count in _COUNTED.findall(text)) if _COUNTED_BEGINS in text else 0
 
 
 def _whole_characters(text: str, limit: int) -> str:

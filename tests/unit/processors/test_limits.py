@@ -75,6 +75,18 @@ def test_any_json_stays_json(key: str, value: Any) -> None:
     assert attributes[semconv.TRUNCATED_BYTES] == [len(json.dumps(value))]
 
 
+def test_what_the_recorder_cut_is_marked_with_its_former_length_too() -> None:
+    """A value that fits because it was cut where it was recorded is listed as if it had been cut here."""
+    said = _messages("a~[truncated, 995 characters]", "b~[truncated, 5 characters]").replace("~", "…")
+    attributes = {semconv.INPUT_MESSAGES: said, "other": "c…[truncated, 7 characters]"}
+    cut = _cut({**attributes, semconv.REPLACED: [semconv.INPUT_MESSAGES, "gone"]}, 2_000, 10_000).attributes
+    assert cut[semconv.INPUT_MESSAGES] == said
+    assert (cut[semconv.TRUNCATED], cut[semconv.TRUNCATED_BYTES]) == (
+        [semconv.INPUT_MESSAGES],
+        [len(said.encode()) + 1_000],
+    )
+
+
 def test_what_only_begins_like_json_is_cut_as_text() -> None:
     """A log line in brackets keeps its beginning."""
     cut = _cut({"output.value": "[INFO] " + "w" * 9_000}, 1_000, 10_000).attributes["output.value"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_llm.processors.shrink import MARKER, byte_length, shrink_json, shrink_text
+from otel_llm.processors.shrink import MARKER, byte_length, characters_lost, shrink_json, shrink_text
 
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=400)),
@@ -77,6 +77,25 @@ def test_structure_that_is_too_large_cannot_be_shrunk() -> None:
     """Thousands of short texts leave nothing to cut; so does nesting beyond what Python reads."""
     assert shrink_json(json.dumps([{"role": "user", "content": "hi"}] * 10_000), 1_000) is None
     assert shrink_json("[" * 100_000 + "]" * 100_000, 1_000) is None
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+@pytest.mark.parametrize("limit", [0, 5, 14, 20, 40, 100, 1_000])
+def test_a_text_cut_twice_still_counts_all_that_is_missing(letter: str, limit: int) -> None:
+    """What the recorder cut before is counted together with what is cut now, within the limit."""
+    again = shrink_text(f"{letter * 5_000}…[truncated, 995000 characters]", limit)
+    assert len(again.encode()) <= limit
+    kept, marker, count = again.partition("…[truncated, ")
+    if marker and count.endswith("]"):
+        assert int(count.removesuffix(" characters]")) + len(kept) == 1_000_000
+    else:
+        assert limit < 40
+
+
+def test_characters_lost_are_those_that_markers_name() -> None:
+    """Of several texts in one value the counts add up; a marker without a count adds nothing."""
+    assert characters_lost('["a…[truncated, 12 characters]", "b…[truncated, 30 characters]", "c…[truncated]"]') == 42
+    assert characters_lost("plain") == 0
 
 
 def test_text_that_is_no_json_is_the_callers_to_cut() -> None:
