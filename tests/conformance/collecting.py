@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from otel_llm.conformance import Finding
     from otel_llm.contracts import Batch
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "heard"]
 
 _MOST_OF_A_STORE = 500
 """Spans of one store that are looked at: floods of thousands are all alike."""
@@ -73,8 +73,19 @@ def _in_words(finding: Finding) -> str:
     return f"{finding.span.name!r} ({finding.rule.value}): {finding.what}. {finding.advice} Source: {finding.source}"
 
 
+_LISTENING: list[Collected] = []
+
+
+def heard(spans: Iterable[SpanFacts]) -> None:
+    """Have spans checked that arrive from elsewhere: from child processes, from other environments."""
+    spans = list(spans)
+    for collected in _LISTENING:
+        collected.add(spans)
+
+
 def collect(into: Collected) -> None:
     """From now on, for as long as the process lives, `into` hears of every span that is exported in it."""
+    _LISTENING.append(into)
     in_memory = InMemorySpanExporter.export
 
     def export(self: InMemorySpanExporter, spans: Sequence[ReadableSpan]) -> Any:

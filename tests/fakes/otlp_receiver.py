@@ -16,6 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from otel_llm.conformance import spans_of
+from tests.conformance.collecting import heard
 from tests.fakes.http_server import HttpServer, Reply, Request
 from tests.fakes.spans import all_spans
 
@@ -51,6 +53,7 @@ class OtlpReceiver(HttpServer):
         except DecodeError as error:
             return Reply(400, {"Content-Type": "text/plain"}, str(error).encode())
         self._kept.extend(all_spans(message))
+        heard(spans_of(message))
         return Reply(200, {"Content-Type": "application/x-protobuf"})
 
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from otel_llm.conformance import spans_of
 from otel_llm.testing import FakeProvider, Usage
+from otel_llm.wire import from_otlp_json
+from tests.conformance.collecting import heard
 from tests.overlap.outcomes import MODELS, Case
 
 if TYPE_CHECKING:
@@ -64,6 +67,8 @@ class Elsewhere:
                 self._process = None
                 process.kill()
                 raise
+            for line in self._answers[case].get("lines", ()):
+                heard(spans_of(from_otlp_json(json.loads(line))))
         answer = self._answers[case]
         assert "error" not in answer, answer["error"]
         return answer

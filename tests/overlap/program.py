@@ -121,6 +121,7 @@ class Program:
             "usage": json.loads(printed.getvalue()),
             "modules": [name for name in sys.modules if name not in self.before],
             "spans": _shipped(self.directory / "spans.jsonl"),
+            "lines": (self.directory / "spans.jsonl").read_text().splitlines(),
         }
 
 
