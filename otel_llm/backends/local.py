@@ -5,11 +5,11 @@ Loading this module loads neither sqlite3 nor protobuf; the first `send` or `che
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Delivered, Rejected, Retry
+from otel_llm.faults import note_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from otel_llm.store.rows import Rows
 
 __all__ = ["LocalBackend"]
-
-_log = logging.getLogger(__name__)
 
 _MIN_FREE_BYTES = 128 * 1024**2
 
@@ -64,7 +62,7 @@ class LocalBackend:
         try:
             return self._store(rows, deadline)
         except Exception as error:  # noqa: BLE001  (the contract: send never raises, and nothing is lost)
-            _log.warning("The local store failed in an unforeseen way", exc_info=True)
+            note_fault("the local store", error)
             return Retry(f"The local store failed unexpectedly ({type(error).__name__}: {error}).", "internal")
 
     def check(self) -> Sequence[Finding]:

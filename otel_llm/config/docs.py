@@ -132,10 +132,11 @@ def _kind(setting: Setting) -> str:
     if setting.choices:
         text += ", each value one of " if setting.kind is Kind.MAPPING else " "
         text += ", ".join(f"`{choice}`" for choice in setting.choices)
-    if setting.unit:
+    if setting.unit and setting.kind is not Kind.TEXT:
         text += f" of {setting.unit}" if setting.kind is Kind.INT else f", in {setting.unit}"
     limits = (("at least", setting.at_least), ("at most", setting.at_most))
-    text += "".join(f", {word} {limit:.16g}" for word, limit in limits if limit is not None)
+    unit = f" {setting.unit}" if setting.kind is Kind.TEXT else ""
+    text += "".join(f", {word} {limit:.16g}{unit}" for word, limit in limits if limit is not None)
     return text + (", secret" if setting.secret else "")
 
 

@@ -103,12 +103,14 @@ def _in_range(setting: Setting, value: float) -> float:
     return value
 
 
-def _text(_setting: Setting, raw: object) -> str:
+def _text(setting: Setting, raw: object) -> str:
     if not isinstance(raw, str):
         raise _WrongKindError(f"is of type {type(raw).__name__}, not text; put it in quotes")
     value = raw.strip()
     if not value:
         raise ValueError("is empty; leave it out, or give it a value")
+    if setting.at_least is not None and len(value) < setting.at_least:
+        raise ValueError(f"has {len(value)} characters, and can be guessed; give it {setting.at_least:g} or more")
     _refuse_control_characters(value)
     return value
 

@@ -47,6 +47,7 @@ class Setting:
     spellings: Mapping[str, str] = field(default_factory=dict)
     """Other words for some of `choices`, in lower case."""
     at_least: float | None = None
+    """The least number; of a text, the least number of characters."""
     at_most: float | None = None
     default_note: str = ""
     """How the default is worked out, in Markdown; empty where it is simply `default`."""

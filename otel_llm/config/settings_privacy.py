@@ -70,6 +70,8 @@ PRIVACY: Final = (
         Kind.TEXT,
         None,
         "A secret; with it, what is replaced gets a keyed pseudonym (`<email:3f2a...>`), the same for the same value.",
+        unit="characters",
+        at_least=16,
         default_note="none: `<email>`",
         secret=True,
     ),

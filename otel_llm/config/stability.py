@@ -2,7 +2,7 @@
 
 A list with commas that all instrumentations of a process share; each reads the words of its own domain. Ours is
 `gen_ai_latest_experimental`: the newest state of the GenAI conventions and no names of before v1.37. Spans
-are of that state whether it is asked for or not (docs/decisions/0060); metrics have older names too until it is.
+are of that state whether it is asked for or not (docs/decisions/0061); metrics have older names too until it is.
 The HTTP spans below ours follow `http` and `http/dup`, through OpenTelemetry's instrumentations of httpx and aiohttp.
 Source: semantic conventions v1.41.1, `docs/gen-ai/README.md`, and `docs/non-normative/http-migration.md`.
 """

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from otel_llm.delivery.courier_lane import CourierSettings, Lane, LaneReport
 from otel_llm.delivery.spool_fork import watch_forks
+from otel_llm.faults import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,10 +163,7 @@ class Courier:
             lane.begin_anew_after_fork()
             reset = getattr(lane.backend, "reset_after_fork", None)
             if callable(reset):
-                try:
-                    reset()
-                except Exception:
-                    logger.exception("The backend %s could not start anew in a forked process.", lane.name)
+                guarded(f"renewing {lane.name} after a fork", reset)
 
     def _on_progress(self) -> None:
         with self._progress:

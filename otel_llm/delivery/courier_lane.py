@@ -15,6 +15,7 @@ from otel_llm.delivery.courier_lease import Lease
 from otel_llm.delivery.courier_parts import Passage
 from otel_llm.delivery.spool_files import safe_name
 from otel_llm.delivery.spool_types import Failure, Parcel, Reject
+from otel_llm.faults import note_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,8 +181,8 @@ class Lane:
     def _guarded_turn(self) -> float:
         try:
             return self._turn()
-        except Exception:
-            logger.exception("Delivery to %s stumbled; it goes on.", self.name)
+        except Exception as error:  # noqa: BLE001  (a fault of ours ends no delivery: it goes on, a moment later)
+            note_fault(f"delivery to {self.name}", error)
             return _TROUBLE_SECONDS
 
     def _turn(self) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_llm.delivery.codec import encode
 from otel_llm.delivery.spool_types import Appended
+from otel_llm.faults import note_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from otel_llm.delivery.spool import Spool
 
 __all__ = ["SpoolExporter"]
-
-logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 1024 * 1024
 """Payload of one batch: small enough for every receiver's limit; a larger span is a batch of its own."""
@@ -40,8 +38,8 @@ class SpoolExporter(SpanExporter):
         """
         try:
             return self._keep(spans)
-        except Exception:
-            logger.exception("Spans could not be kept")
+        except Exception as error:  # noqa: BLE001  (the SDK would log a traceback for each batch; these are counted)
+            note_fault("keeping spans", error)
             self._spool.count_dropped(len(spans), "internal")
             return SpanExportResult.FAILURE
 

@@ -95,3 +95,11 @@ def test_attribute_names_are_spelt_in_one_place() -> None:
             and pattern.match(node.value)
         ]
     assert offenders == []
+
+
+def test_no_two_decisions_share_a_number() -> None:
+    """A decision is cited by its number, which its title repeats."""
+    decisions = sorted((PACKAGE.parent / "docs" / "decisions").glob("*.md"))
+    numbers = [path.name[:4] for path in decisions]
+    assert len(numbers) == len(set(numbers)), numbers
+    assert [path.name for path in decisions if not path.read_text().startswith(f"# {path.name[:4]}")] == []

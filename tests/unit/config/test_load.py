@@ -101,7 +101,7 @@ def test_every_setting_can_be_read_by_its_name_and_knows_its_source(name: str, p
 
 SAMPLES = {
     Kind.BOOL: "yes",
-    Kind.TEXT: "some",
+    Kind.TEXT: "some words of text",
     Kind.PATH: "/p",
     Kind.URL: "https://h/p",
     Kind.MAPPING: "a=b",
@@ -117,6 +117,15 @@ def test_every_setting_can_be_set_by_its_variable(setting: object, place: Place)
     if setting.kind is Kind.MAPPING and (setting.choices or setting.at_least is not None):
         text = f"a={text if setting.choices else number}"
     assert place.load(**{setting.env: text}).source(setting.name) == f"environment {setting.env}"
+
+
+def test_a_pseudonym_key_that_can_be_guessed_is_refused_and_not_shown(place: Place) -> None:
+    """Fewer than 16 characters are an error at once, which does not repeat them."""
+    sentence = place.error({"pseudonym_key": "hunter2"})
+    assert "pseudonym_key (argument): has 7 characters" in sentence
+    assert "give it 16 or more" in sentence
+    assert "hunter2" not in sentence
+    assert place.load({"pseudonym_key": "x" * 16}).pseudonym_key == "x" * 16
 
 
 def test_names_of_arguments_may_be_dotted_underscored_or_nested(place: Place) -> None:

@@ -13,6 +13,7 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from otel_llm import faults
 from otel_llm.contracts import Batch, Delivered, Rejected, Retry
 from otel_llm.delivery import courier_lane
 from otel_llm.delivery.courier import Courier, CourierSettings
@@ -135,6 +136,28 @@ def test_a_failure_shows_in_reports_and_is_logged_once(
     assert one.courier.flush(60.0).complete
     assert one.courier.report()["sink"].failure is None
     assert one.spool.report().backends["sink"].failure is None
+
+
+def test_a_fault_of_ours_is_said_once_and_delivery_goes_on(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A turn that raises again and again is one line without a traceback and a count, and nothing is lost by it."""
+    faults.reset_faults()
+    monkeypatch.setattr(courier_lane, "_TROUBLE_SECONDS", 0.005)
+    one = rig()
+    tend = one.spool.tend
+    broken = threading.Event()
+    broken.set()
+    monkeypatch.setattr(one.spool, "tend", lambda: 1 / 0 if broken.is_set() else tend())
+    with caplog.at_level(logging.INFO, logger="otel_llm"):
+        one.append(ids := new_ids(1))
+        assert wait_until(lambda: faults.fault_counts().get("delivery to sink", 0) > 3)
+        broken.clear()
+        assert wait_until(lambda: one.sink.ids == ids)
+    said = [record for record in caplog.records if "delivery to sink" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].exc_info is None
+    faults.reset_faults()
 
 
 def test_flush_cuts_back_off_short(rig: Callable[..., Rig]) -> None:
