@@ -144,6 +144,17 @@ class Courier:
             _close(lane)
         return report
 
+    def rest(self, timeout: float) -> None:
+        """Begin no further request, and wait up to `timeout` seconds for those under way.
+
+        What a process was sending when it ended may have arrived, and whoever delivers next sends it again.
+        """
+        deadline = time.monotonic() + timeout
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            lane.join(deadline - time.monotonic())
+
     def report(self) -> dict[str, LaneReport]:
         """The state of each lane, by backend name."""
         return {lane.name: lane.report() for lane in self._lanes}

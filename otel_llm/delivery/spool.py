@@ -19,10 +19,9 @@ import threading
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from otel_llm.delivery.spool_counts import CREATED, DROPPED, Tally, ledger_report
+from otel_llm.delivery.spool_counts import CREATED, DROPPED, DiskView, Tally, earliest, latest, ledger_report
 from otel_llm.delivery.spool_files import LOG_NAME, file_identity, prepare, set_aside, set_aside_files, was_set_aside
 from otel_llm.delivery.spool_fork import watch_forks
 from otel_llm.delivery.spool_log import SpoolLog
@@ -46,6 +45,7 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 1.0
 """Seconds that the courier's threads, and close, wait for the log; nobody's call hangs on them."""
 _RETRY_SECONDS = 1.0
+_NEXT_TRY_SECONDS = 0.005
 _RECOVERIES_APART = 10.0
 """Seconds between two recoveries of a damaged file; a disk that damages faster is left alone for a while."""
 _EXPIRE_EVERY = 60.0
@@ -57,18 +57,6 @@ _left_open_by_fork: list[object] = []
 
 class _Unavailable(Exception):  # noqa: N818  (never leaves this module; it is a state, not a fault)
     """The log cannot be used just now."""
-
-
-@dataclass(frozen=True)
-class _DiskView:
-    """What a report needs from the disk."""
-
-    tally: Tally = field(default_factory=Counter)
-    backends: dict[str, tuple[float | None, Failure | None]] = field(default_factory=dict)
-    oldest: dict[str, float | None] = field(default_factory=dict)
-    stored: int = 0
-    capacity: int = 0
-    quarantined: int = 0
 
 
 class Spool:
@@ -102,7 +90,9 @@ class Spool:
         self._origin = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._last_seq = 0
         self._ours_on_disk: Counter[str] = Counter()
-        self._seen = _DiskView()
+        self._seen = DiskView()
+        self._to_save: tuple[Path, Trouble] | None = None
+        """A damaged file that was set aside, of which nothing was saved yet."""
         self._to_disk = self.settings.mode == "always"
         """Whether batches go to disk now; under `overflow` that changes."""
 
@@ -241,21 +231,23 @@ class Spool:
 
     def seconds_until_care(self) -> float | None:
         """Seconds until `tend` has something to do; None if nothing is known to be due."""
-        if self._to_disk and len(self._memory):
+        if self._to_disk and (len(self._memory) or self._trouble is not None):
             return _RETRY_SECONDS
         sync = self._sync
         return sync.seconds_until_due() if sync is not None else None
 
     def _fold_counts(self) -> None:
-        """Add what was counted in memory to the counts on disk."""
+        """Add what was counted in memory to the counts on disk; after trouble this also tells whether it is over."""
         if not self._to_disk:
             return
         counts = self._memory.take_settled_counts()
-        if not counts:
+        if not counts and self._trouble is None:
             return
         try:
             with self._using_log(_PATIENCE, create=True) as log:
                 log.add_counts(counts)
+                if not len(self._memory):  # else it is over once those batches are written, which takes more room
+                    self._note_written(1)
         except _Unavailable:
             self._memory.add_counts(counts)
 
@@ -265,7 +257,7 @@ class Spool:
             self._memory.drop_all("shutdown")
         else:
             self._to_disk = True
-            self._persist(None, _PATIENCE)
+            self._persist_at_last(time.monotonic() + _PATIENCE)
             if len(self._memory):
                 logger.warning("The spool in %s cannot be written; what waits in memory is lost.", self.directory)
                 self._memory.drop_all("shutdown")
@@ -275,6 +267,13 @@ class Spool:
             sync.sync()
         with contextlib.suppress(_Unavailable), self._holding_lock(_PATIENCE):
             self._close_log()
+
+    def _persist_at_last(self, deadline: float) -> None:
+        """Write what is in memory, however many others are writing just now; not where the disk takes nothing."""
+        while len(self._memory) and self._persist(None, _PATIENCE) is None and self._trouble is None:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_NEXT_TRY_SECONDS)
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -305,8 +304,8 @@ class Spool:
             mode=self.settings.mode,
             backends={
                 name: BackendReport(
-                    ledger=ledger_report(tally, name, _latest(delivered, self._memory.last_delivery(name))),
-                    oldest_waiting=_earliest(seen.oldest.get(name), self._memory.oldest_waiting(name)),
+                    ledger=ledger_report(tally, name, latest(delivered, self._memory.last_delivery(name))),
+                    oldest_waiting=earliest(seen.oldest.get(name), self._memory.oldest_waiting(name)),
                     failure=failure,
                 )
                 for name, (delivered, failure) in backends.items()
@@ -320,11 +319,11 @@ class Spool:
             set_aside=len(set_aside_files(self.directory)),
         )
 
-    def _look(self) -> _DiskView:
+    def _look(self) -> DiskView:
         """What is on disk; what was there when we last could look, if we cannot now."""
         with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
             backends = log.backends()
-            self._seen = _DiskView(
+            self._seen = DiskView(
                 tally=log.tally(),
                 backends=backends,
                 oldest={name: log.oldest_waiting(name) for name in backends},
@@ -429,6 +428,7 @@ class Spool:
             if not was_set_aside(self.directory, deleted.identity):
                 salvage(deleted.connection, log, self._backends, only_origin=self._origin)
             deleted.close()
+        self._save_what_was_set_aside(log)
         return log
 
     def _close_log(self) -> None:
@@ -469,15 +469,16 @@ class Spool:
         aside = set_aside(self._path, broken, "corrupt" if trouble.kind == "corrupt" else "unknown")
         if aside is None:
             return True
-        log = self._opened(create=True)
-        saved = salvage_file(aside, log, self._backends) if trouble.kind == "corrupt" else 0
-        logger.warning("%s It was set aside as %s; %d spans in it could be saved.", trouble.why, aside.name, saved)
+        self._to_save = aside, trouble
+        self._opened(create=True)
         return True
 
-
-def _latest(*moments: float | None) -> float | None:
-    return max((moment for moment in moments if moment is not None), default=None)
-
-
-def _earliest(*moments: float | None) -> float | None:
-    return min((moment for moment in moments if moment is not None), default=None)
+    def _save_what_was_set_aside(self, into: SpoolLog) -> None:
+        """Now, or as soon as there is room for a new file."""
+        if self._to_save is None:
+            return
+        aside, trouble = self._to_save
+        known = self._seen.tally
+        saved = salvage_file(aside, into, self._backends, known) if trouble.kind == "corrupt" else 0
+        self._to_save = None
+        logger.warning("%s It was set aside as %s; %d spans in it could be saved.", trouble.why, aside.name, saved)

@@ -7,6 +7,7 @@ created always equals what is delivered, rejected, dropped and still there, acro
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from otel_llm.ledger import LedgerReport
@@ -14,7 +15,20 @@ from otel_llm.ledger import LedgerReport
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["CREATED", "DELIVERED", "DROPPED", "REJECTED", "Counts", "Tally", "ledger_report"]
+    from otel_llm.delivery.spool_types import Failure
+
+__all__ = [
+    "CREATED",
+    "DELIVERED",
+    "DROPPED",
+    "REJECTED",
+    "Counts",
+    "DiskView",
+    "Tally",
+    "earliest",
+    "latest",
+    "ledger_report",
+]
 
 CREATED = "created"
 DELIVERED = "delivered"
@@ -76,3 +90,25 @@ def ledger_report(tally: Tally, backend: str, last_delivery: float | None) -> Le
         dropped=by_kind[DROPPED],
         last_delivery=last_delivery,
     )
+
+
+@dataclass(frozen=True)
+class DiskView:
+    """What a report needs from the disk."""
+
+    tally: Tally = field(default_factory=Counter)
+    backends: dict[str, tuple[float | None, Failure | None]] = field(default_factory=dict)
+    oldest: dict[str, float | None] = field(default_factory=dict)
+    stored: int = 0
+    capacity: int = 0
+    quarantined: int = 0
+
+
+def latest(*moments: float | None) -> float | None:
+    """The last of the moments that there are."""
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def earliest(*moments: float | None) -> float | None:
+    """The first of the moments that there are."""
+    return min((moment for moment in moments if moment is not None), default=None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ __all__ = [
     "set_aside",
     "set_aside_files",
     "spool_directory",
+    "sync_directory",
     "was_set_aside",
 ]
 
@@ -70,7 +72,7 @@ def prepare(directory: Path) -> Path:
 
     Raises UnsafePlaceError where the place cannot be trusted, and OSError where the file system refuses.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(directory)
     _check_directory(directory)
     log = directory / LOG_NAME
     if not os.path.lexists(log):
@@ -79,6 +81,24 @@ def prepare(directory: Path) -> Path:
     for path in (log, *_side_files(log)):
         _check_file(path)
     return log
+
+
+def _make(directory: Path) -> None:
+    """Make what is missing of the path, and have the disk know the new names: a file below them would be lost too."""
+    missing = list(itertools.takewhile(lambda place: not place.exists(), (directory, *directory.parents)))
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing:
+        sync_directory(made.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the disk have the names in a directory; some file systems know no such thing, and need it not."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _check_directory(directory: Path) -> None:

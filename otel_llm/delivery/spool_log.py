@@ -19,7 +19,7 @@ from otel_llm.delivery.spool_at_hand import SpansAtHand
 from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED, Counts, Tally
 from otel_llm.delivery.spool_files import file_identity
 from otel_llm.delivery.spool_room import Room, boot_id, uptime
-from otel_llm.delivery.spool_schema import open_log
+from otel_llm.delivery.spool_schema import SCHEMA_VERSION, open_log
 from otel_llm.delivery.spool_types import Appended, Failure, Parcel
 
 if TYPE_CHECKING:
@@ -89,8 +89,10 @@ class SpoolLog:
         return Appended.DISK
 
     def add_counts(self, tally: Tally) -> None:
-        """Add counts that were kept in memory while the log could not be used."""
+        """Add counts that were kept in memory while the log could not be used; writes something in any case."""
         with self._transaction():
+            if not tally:
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             for (name, kind, reason), spans in tally.items():
                 if spans:
                     self._counts.add(self._backend_id(name), kind, reason, spans)

@@ -2,28 +2,83 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from otel_llm.delivery.spool_counts import CREATED, DROPPED, Counts, Tally
 from otel_llm.delivery.spool_log import SpoolLog, restored
+from otel_llm.delivery.spool_schema import PAGE_SIZE, open_log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     from otel_llm.contracts import Batch
 
 __all__ = ["salvage", "salvage_file"]
 
+_HEAD_BYTES = 100
+_LONGEST_FILE = 4 * 1024**3
+"""Bytes that a damaged head is believed to speak of at most; they are a hole in the file, not room on the disk."""
 
-def salvage_file(broken: Path, into: SpoolLog, default_backends: Collection[str]) -> int:
-    """As `salvage`, from the file at `broken`."""
+
+def salvage_file(broken: Path, into: SpoolLog, default_backends: Collection[str], known: Tally) -> int:
+    """As `salvage`, from the file at `broken`; of one whose first page is gone, with a first page as new files have.
+
+    Raises sqlite3.Error where `into` cannot be written; nothing that is wrong with `broken` raises.
+    """
+    copy = broken.with_suffix(".copy")
+    try:
+        with suppress(OSError, sqlite3.Error):  # no room for a copy: then only the counts are saved
+            _lengthen(broken)
+            if not _has_a_head(broken):
+                _copy_with_new_head(broken, copy)
+        with closing(sqlite3.connect(copy if copy.exists() else broken, isolation_level=None)) as source:
+            return salvage(source, into, default_backends, known=known)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+
+
+def _has_a_head(broken: Path) -> bool:
+    """Whether SQLite finds our tables in it."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(broken, isolation_level=None)) as source:
-        return salvage(source, into, default_backends)
-    return 0
+        return bool(source.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone())
+    return False
+
+
+def _copy_with_new_head(broken: Path, copy: Path) -> None:
+    """Copy the file, its first page (the schema) from a new file: tables lie in the same places in every spool."""
+    for suffix in ("", "-wal"):
+        source, target = broken.with_name(broken.name + suffix), copy.with_name(copy.name + suffix)
+        if source.exists():
+            target.touch(mode=0o600)
+            shutil.copyfile(source, target)
+    with TemporaryDirectory(dir=broken.parent, prefix="head-") as place:
+        fresh = Path(place) / "fresh.db"
+        open_log(fresh, busy_seconds=1.0, fsync="off").close()  # which folds its write-ahead log into it
+        head = bytearray(fresh.read_bytes()[:PAGE_SIZE])
+    head[28:32] = (copy.stat().st_size // PAGE_SIZE).to_bytes(4, "big")
+    head[32:40] = bytes(8)  # no free pages: which ones were free stood in the page that is gone
+    head[92:96] = head[24:28]  # the number of pages is valid as of this version of the file
+    with copy.open("r+b") as file:
+        file.write(head)
+
+
+def _lengthen(broken: Path) -> None:
+    """Put zeros in the place of what was cut off. https://www.sqlite.org/fileformat.html 1.3: page size and count."""
+    with broken.open("r+b") as file:
+        head = file.read(_HEAD_BYTES)
+        if not head.startswith(b"SQLite format 3\0") or len(head) < _HEAD_BYTES:
+            return
+        page_size, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        length = min(page_size * pages, _LONGEST_FILE)
+        if file.seek(0, 2) < length:
+            file.truncate(length)
 
 
 def salvage(
@@ -31,12 +86,13 @@ def salvage(
     into: SpoolLog,
     default_backends: Collection[str],
     only_origin: str | None = None,
+    known: Tally | None = None,
 ) -> int:
     """Append what can be read in `source` to the log `into`, and carry its counts over; return the spans saved.
 
     What was waiting and cannot be read any more is counted as dropped (`corrupt`), as far as the counts can be
-    read. Where it cannot be read who waits for a batch, all of `default_backends` do: a duplicate beats a loss.
-    `only_origin` limits it to the batches of one process.
+    read; where they cannot, by the `known` ones, which were seen last. Where it cannot be read who waits for a batch,
+    all of `default_backends` do: a duplicate beats a loss. `only_origin` limits it to the batches of one process.
     """
     names = _backend_names(source)
     waiting = _waiting(source, names)
@@ -49,7 +105,7 @@ def salvage(
         for backend in backends:
             saved[backend, CREATED, ""] += batch.span_count
     if only_origin is None:
-        into.add_counts(_carried_over(source, saved))
+        into.add_counts(_carried_over(source, saved, known or Counter()))
     return max(saved.values(), default=0)
 
 
@@ -95,12 +151,12 @@ def _sequence_numbers(source: sqlite3.Connection) -> list[int]:
     return sorted(found)
 
 
-def _carried_over(source: sqlite3.Connection, saved: Tally) -> Tally:
+def _carried_over(source: sqlite3.Connection, saved: Tally, known: Tally) -> Tally:
     """The old counts as far as they are to be added: what was saved is counted already."""
     try:
         old = Counts(source).tally()
     except sqlite3.Error:
-        return Counter()
+        old = known
     carried: Tally = Counter({key: spans for key, spans in old.items() if key[1] != CREATED})
     for backend in {name for name, _, _ in old}:
         settled = sum(spans for (name, _, _), spans in carried.items() if name == backend)

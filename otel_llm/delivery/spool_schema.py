@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from otel_llm.delivery.spool_types import Fsync
 
-__all__ = ["Trouble", "UnknownVersionError", "diagnose", "open_log"]
+__all__ = ["PAGE_SIZE", "SCHEMA_VERSION", "Trouble", "UnknownVersionError", "diagnose", "open_log"]
 
 SCHEMA_VERSION = 1
 PAGE_SIZE = 8192

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from otel_llm.delivery.spool_files import sync_directory
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,7 +71,7 @@ class DiskSync:
             if self._descriptor is None:
                 wal = f"{self._path}-wal"
                 self._descriptor = os.open(wal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                self._sync_directory()
+                sync_directory(self._path.parent)
             _sync_data(self._descriptor)
 
     def checkpoint_if_due(self) -> None:
@@ -94,11 +96,3 @@ class DiskSync:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
-
-    def _sync_directory(self) -> None:
-        """Make the disk have the files' names, too."""
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
