@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from otel_llm.backends.http import retry_after_seconds
-from otel_llm.backends.trouble import Refusal, Trouble
+from otel_llm.backends.trouble import Refusal, Trouble, tls_remedy
 from otel_llm.config import mask_url
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ GRPC_PORT: Final = 4317
 _MAX_WORDS: Final = 300
 _ENDPOINT: Final = "otlp.endpoint (OTEL_LLM_OTLP_ENDPOINT)"
 _HEADERS: Final = "otlp.headers (OTEL_LLM_OTLP_HEADERS)"
+_CA: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+_CLIENT: Final = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (with ..._CLIENT_KEY)"
 
 
 def judge_answer(answer: Answer, url: str) -> Trouble | Refusal | None:
@@ -53,6 +55,8 @@ def judge_silence(error: NoAnswerError, url: str, proxy: str | None) -> Trouble:
             needs_action=True,
         )
     remedy, needs_action = _SILENCE.get(error.reason, ("Check that this machine can reach it.", False))
+    if error.reason == "tls":
+        remedy = tls_remedy(str(error), ca=_CA, address=_ENDPOINT, client=_CLIENT)
     way = f" through the proxy {proxy}" if proxy and error.reason != "proxy" else ""
     return Trouble(f"{url} gave no answer{way}: {error}.", remedy, error.reason, needs_action=needs_action)
 
@@ -62,10 +66,7 @@ _SILENCE: Final = {
     "dns": (f"The host name does not resolve: correct {_ENDPOINT}, or look at this machine's DNS.", False),
     "timeout": ("It is too slow or a firewall swallows the request; it will be tried again.", False),
     "reset": ("It will be tried again; if it stays so, look at the receiver's log.", False),
-    "tls": (
-        "If a private CA signed it, name the CA file in OTEL_EXPORTER_OTLP_CERTIFICATE; if it speaks plain HTTP, use http://.",
-        True,
-    ),
+    "tls": ("", True),
     "proxy": ("Correct HTTPS_PROXY (with its user and password), or put the host into NO_PROXY.", True),
     "not_http": (f"What answers there does not speak HTTP: correct the port or http(s):// in {_ENDPOINT}.", True),
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from otel_llm.contracts import CheckStatus, Finding, Rejected, Retry
 
-__all__ = ["Refusal", "Trouble"]
+__all__ = ["Refusal", "Trouble", "tls_remedy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,38 @@ class Refusal:
         """The answer of `Backend.check`."""
         remedy = "Look at the server's log: it refuses even an empty request, so this is not about single spans."
         return Finding(check, CheckStatus.FAILED, self.what, remedy)
+
+
+_TLS: Final = (
+    (("expired", "not yet valid"), "Renew the server's certificate, and look whether this machine's clock is right."),
+    (("not valid for", "mismatch"), "Its certificate is for another host: use the name that is in it in {address}."),
+    (("unable to get", "self-signed", "self signed"), "If a private CA signed it, name the CA's file in {ca}."),
+    (("cannot be read",), "Correct the path, or make the file readable."),
+    (
+        ("wrong_version_number", "record_layer", "packet_length", "http_request"),
+        "It does not speak TLS: if it speaks plain HTTP, begin {address} with http://.",
+    ),
+    (
+        ("protocol_version", "unsupported_protocol", "no_protocols"),
+        "It speaks no TLS that is safe today: have it offer TLS 1.2 or 1.3.",
+    ),
+)
+"""Words of OpenSSL's, and what to do when they come."""
+
+
+def tls_remedy(words: str, *, ca: str, address: str, client: str = "") -> str:
+    """What to do about a TLS connection that failed with these words; never to check less.
+
+    `ca`, `address` and `client` are the variables that name a CA file, the server, and a certificate of our own.
+    """
+    said = words.lower()
+    for signs, remedy in _TLS:
+        if any(sign in said for sign in signs):
+            return remedy.format(ca=ca, address=address)
+    if client:
+        return (
+            f"It hung up: it may want a certificate of ours, which {client} names; a private CA's file goes into {ca}."
+        )
+    return (
+        f"If a private CA signed it, name the CA's file in {ca}; if it speaks plain HTTP, begin {address} with http://."
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from otel_llm.backends.trouble import tls_remedy
 from otel_llm.contracts import Retry
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def judge_silence(error: NoAnswerError, place: Place) -> Retry:
     remedy = _SILENCE.get(error.reason, "Check that Opik runs and that this machine can reach it.")
     if place.is_grpc_port and error.reason in ("not_http", "reset", "timeout", "refused"):
         remedy = "Port 4317 is for OTLP over gRPC; give Opik's HTTP address, for example http://localhost:5173/api."
+    if error.reason == "tls":
+        remedy = tls_remedy(str(error), ca="SSL_CERT_FILE or REQUESTS_CA_BUNDLE", address="OPIK_URL_OVERRIDE")
     needs_action = error.reason in ("tls", "proxy") or (place.is_grpc_port and error.reason == "not_http")
     return Retry(f"Opik at {place.base} gave no answer: {error}. {remedy}", error.reason, needs_action=needs_action)
 
@@ -84,10 +87,6 @@ _SILENCE: Final = {
     "refused": "Nothing listens there: start Opik, or correct OPIK_URL_OVERRIDE.",
     "dns": "The host name does not resolve: correct OPIK_URL_OVERRIDE, or look at this machine's DNS.",
     "timeout": "It is too slow or a firewall swallows the request; it will be tried again.",
-    "tls": (
-        "If a private CA signed its certificate, name the CA file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE; if the "
-        "server speaks plain HTTP, begin the address with http://."
-    ),
     "proxy": "Correct HTTPS_PROXY (and its user and password), or put the host into NO_PROXY.",
     "not_http": "What answers there does not speak HTTP: look at the port, and at http:// or https://.",
     "reset": "It closed the connection in the middle; it will be tried again.",

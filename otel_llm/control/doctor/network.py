@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from otel_llm.backends.http import HttpClient, NoAnswerError, Tls
+from otel_llm.backends.trouble import tls_remedy
 from otel_llm.config import mask_url
 from otel_llm.control.doctor.examination import failed, ok, warning
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "check_connection", "check_name", "check_server", "speaks_only_http2", "target_of"]
 
+_CLIENT: Final = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
 _CONNECT_SECONDS: Final = 3.0
 _ANSWER_SECONDS: Final = 3.0
 _GRPC_PORT: Final = 4317
@@ -159,12 +161,10 @@ def speaks_only_http2(host: str, port: int) -> bool:
 
 def _untrusted(target: Target, error: NoAnswerError) -> Finding:
     variable = "OTEL_EXPORTER_OTLP_CERTIFICATE" if target.backend == "otlp" else "SSL_CERT_FILE"
-    return failed(
-        "network.tls",
-        f"{mask_url(target.url)} is not trusted: {error}.",
-        f"If a private CA signed the certificate, name the CA's file in {variable}; if the server speaks plain HTTP, "
-        f"begin {target.setting} with http://.",
+    remedy = tls_remedy(
+        str(error), ca=variable, address=target.setting, client=_CLIENT if target.backend == "otlp" else ""
     )
+    return failed("network.tls", f"{mask_url(target.url)} is not trusted: {error}.", remedy)
 
 
 def _clock(date: str, sent: float) -> Iterator[Finding]:

@@ -108,6 +108,12 @@ def _private_ca(scene: Scene) -> dict[str, str]:
     return _opik(scene.enter(FakeOpik(tls=ServerCertificate())).url)
 
 
+def _other_host(scene: Scene) -> dict[str, str]:
+    certificate = ServerCertificate("opik.example.test")
+    opik = scene.enter(FakeOpik(tls=certificate))
+    return _opik(opik.url, SSL_CERT_FILE=str(certificate.write_ca(scene.directory / "ca.pem")))
+
+
 def _proxy_wants_login(scene: Scene) -> dict[str, str]:
     proxy = scene.enter(HttpServer(default=Reply(407)))
     return _opik("http://opik.example.test/api", HTTP_PROXY=proxy.url.replace("http://", "http://me:canary@"))
@@ -179,6 +185,7 @@ MISTAKES: dict[str, tuple[Callable[[Scene], dict[str, str]], str, str]] = {
     "missing /api": (_missing_api, "opik.server", "Most likely /api is missing"),
     "gRPC port for HTTP": (_grpc_port, "network.protocol", "is a port for OTLP over gRPC"),
     "private CA": (_private_ca, "network.tls", "name the CA's file in SSL_CERT_FILE"),
+    "certificate of another host": (_other_host, "network.tls", "use the name that is in it in OPIK_URL_OVERRIDE"),
     "proxy wants a login": (_proxy_wants_login, "opik.server", "wants a login (HTTP 407)"),
     "dead proxy": (_dead_proxy, "network.tcp", "correct the port in the proxy of the environment"),
     "misspelt host": (_misspelt_host, "network.dns", "does not resolve"),
