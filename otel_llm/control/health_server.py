@@ -6,25 +6,20 @@ import contextlib
 import logging
 import os
 import socket
-import socketserver
-import sys
 import threading
 import weakref
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from otel_llm.control.health_app import page
+from otel_llm.control.loopback_server import ADDRESS, LoopbackHandler, LoopbackServer
 from otel_llm.faults import guarded
 
 __all__ = ["HealthServer"]
 
 _logger = logging.getLogger(__name__)
 
-_ADDRESS: Final = "127.0.0.1"
 _LOCAL_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_MOST_CONNECTIONS: Final = 16
-_READ_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.5
 _CLOSING_SECONDS: Final = 1.0
 
@@ -37,7 +32,7 @@ class HealthServer:
     """
 
     def __init__(self, port: int) -> None:
-        self._server: _Server | None = _opened(port)
+        self._server: LoopbackServer | None = _opened(port)
         if self._server is None:
             return
         thread = threading.Thread(
@@ -52,7 +47,7 @@ class HealthServer:
     @property
     def url(self) -> str | None:
         """Where it answers; None where it does not."""
-        return f"http://{_ADDRESS}:{self._server.server_address[1]}" if self._server is not None else None
+        return f"http://{ADDRESS}:{self._server.server_address[1]}" if self._server is not None else None
 
     def close(self) -> None:
         """Close the port."""
@@ -73,9 +68,9 @@ class HealthServer:
             server.socket.close()
 
 
-def _opened(port: int) -> _Server | None:
+def _opened(port: int) -> LoopbackServer | None:
     try:
-        return _Server((_ADDRESS, port), _Handler)
+        return LoopbackServer(port, _Handler)
     except OSError as error:
         _logger.warning(
             "The health port %d could not be opened (%s); recording goes on without it. Most likely another process of "
@@ -86,58 +81,14 @@ def _opened(port: int) -> _Server | None:
         return None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        super().__init__(address, handler)
-
-    def server_bind(self) -> None:
-        """Bind without looking up the machine's name, as the base class would: that may ask a name server."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = _ADDRESS, self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread of its own, or hang up when too many are being answered."""
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no more threads
-            self._free.release()
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and make room for the next."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  (the base class's names)
-        """A client that went away is no news, and the base class would print a traceback."""
-        _logger.debug("A request to the health port failed (%s)", type(sys.exc_info()[1]).__name__)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = _READ_SECONDS
-    server_version = "otel-llm"
-    sys_version = ""
-
-    def do_GET(self) -> None:
+class _Handler(LoopbackHandler):
+    def do_GET(self) -> None:  # noqa: N802  (the base class's name)
         """Answer with the page."""
         self._answer()
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802  (likewise)
         """Answer with the head of the page."""
         self._answer()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Requests are not logged: the base class would write to the program's stderr."""
 
     def _answer(self) -> None:
         if not _is_local(self.headers.get("Host", "")):

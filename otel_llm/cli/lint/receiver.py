@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import queue
-import socketserver
-import sys
 import threading
 import zlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from otel_llm.control.loopback_server import ADDRESS, LoopbackHandler, LoopbackServer
 from otel_llm.errors import ConfigError
 from otel_llm.wire import IllFormedPayloadError, from_otlp_json
 
@@ -32,7 +30,6 @@ __all__ = ["Receiver"]
 
 _logger = logging.getLogger(__name__)
 
-_ADDRESS: Final = "127.0.0.1"
 _TRACES: Final = "/v1/traces"
 _OTHERS: Final = frozenset({"/v1/metrics", "/v1/logs", "/v1development/profiles"})
 _JSON: Final = "application/json"
@@ -60,13 +57,13 @@ class Receiver:
         self.requests: queue.Queue[ExportTraceServiceRequest] = queue.Queue(_MOST_WAITING)
         """What has come and is not looked at yet. A request is here before its sender hears that it was taken."""
         try:
-            self._server = _Server((_ADDRESS, port), self.requests)
+            self._server = _Server(port, self.requests)
         except OSError as error:
             raise ConfigError(
-                f"Port {port} of {_ADDRESS} cannot be opened ({error.strerror or error}); most likely a Collector or "
+                f"Port {port} of {ADDRESS} cannot be opened ({error.strerror or error}); most likely a Collector or "
                 "another receiver listens there. Stop it, or choose another with --port (0 takes any that is free)."
             ) from error
-        self.url = f"http://{_ADDRESS}:{self._server.server_address[1]}"
+        self.url = f"http://{ADDRESS}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         thread = threading.Thread(
@@ -82,32 +79,18 @@ class Receiver:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: tuple[str, int], requests: queue.Queue[ExportTraceServiceRequest]) -> None:
+class _Server(LoopbackServer):
+    def __init__(self, port: int, requests: queue.Queue[ExportTraceServiceRequest]) -> None:
         self.requests = requests
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without looking up the machine's name, as the base class would: that may ask a name server."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = _ADDRESS, self.server_address[1]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  (the base class's names)
-        """A client that went away is no news, and the base class would print a traceback."""
-        _logger.debug("A request failed (%s)", type(sys.exc_info()[1]).__name__)
+        super().__init__(port, _Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     protocol_version = "HTTP/1.1"
     timeout = _READ_SECONDS
-    server_version = "otel-llm"
-    sys_version = ""
     server: _Server
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  (the base class's name)
         """Take one export request."""
         try:
             kind = self._take()
@@ -116,9 +99,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(refused.status, "text/plain; charset=utf-8", refused.why.encode())
         else:
             self._answer(200, kind, b"{}" if kind == _JSON else b"")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
-        """Requests are not logged: stderr is the command's."""
 
     def _take(self) -> str:
         path = urlsplit(self.path).path

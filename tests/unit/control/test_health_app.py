@@ -19,7 +19,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 import otel_llm
+from otel_llm.control import loopback_server
 from otel_llm.control.health_server import HealthServer
+from tests.crash.kit import wait_until
 from tests.fakes.http_server import closed_port
 
 if TYPE_CHECKING:
@@ -228,17 +230,39 @@ def test_a_port_that_is_taken_is_said_and_the_program_runs_on(
 
 
 def test_idle_connections_do_not_pile_up(provider: TracerProvider) -> None:
-    """Beyond the bound a connection is hung up on at once instead of getting a thread."""
-    from otel_llm.control.health_server import _MOST_CONNECTIONS
+    """Beyond the bound the connection that has been idle longest is hung up on, and the new one is answered."""
+    from otel_llm.control.loopback_server import _MOST_CONNECTIONS
 
-    url = urlsplit(str(otel_llm.configure(tracer_provider=provider, backend="none", health_port=0).health_url))
-    held = [socket.create_connection(("127.0.0.1", int(url.port or 0)), timeout=10) for _ in range(_MOST_CONNECTIONS)]
+    url = str(otel_llm.configure(tracer_provider=provider, backend="none", health_port=0).health_url)
+    held = [
+        socket.create_connection(("127.0.0.1", int(urlsplit(url).port or 0)), timeout=10)
+        for _ in range(_MOST_CONNECTIONS)
+    ]
     try:
-        with socket.create_connection(("127.0.0.1", int(url.port or 0)), timeout=10) as one_more:
-            assert one_more.recv(1) == b""
+        assert get(url, "/healthz")[0] == 200
+        assert held[0].recv(1) == b""
     finally:
         for connection in held:
             connection.close()
+
+
+def test_a_request_that_drips_is_cut_off(provider: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends a byte now and then, each in time, does not hold its connection for ever."""
+    monkeypatch.setattr(loopback_server, "_REQUEST_SECONDS", 0.3)
+    url = urlsplit(str(otel_llm.configure(tracer_provider=provider, backend="none", health_port=0).health_url))
+    with socket.create_connection(("127.0.0.1", int(url.port or 0)), timeout=10) as slow:
+
+        def dripped() -> bool:
+            slow.sendall(b"G")
+            slow.settimeout(0.05)
+            try:
+                return slow.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        assert wait_until(dripped, 30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
