@@ -22,6 +22,8 @@ class Computed(NamedTuple):
 
 _Values: TypeAlias = Mapping[str, Any]
 
+_NO_HOME: Final = Path("/nonexistent")
+"""Where a user lives who has no home, as Debian writes it; else `~` would be a directory in the working directory."""
 _OPIK_CLOUD: Final = "https://www.comet.com/opik/api/"
 _OTLP_HTTP: Final = "http://127.0.0.1:4318"
 _OTLP_GRPC: Final = "http://127.0.0.1:4317"
@@ -52,7 +54,8 @@ def _state_dir(_values: _Values) -> Computed:
     else:
         named = os.environ.get("XDG_STATE_HOME", "")
         base = Path(named if named.startswith("/") else "~/.local/state")  # a relative one is to be ignored
-    return Computed(Path(os.path.expanduser(base / "otel-llm")))
+    found = Path(os.path.expanduser(base / "otel-llm"))
+    return Computed(found if found.is_absolute() else _NO_HOME / "otel-llm")
 
 
 def _otlp_endpoint(values: _Values) -> Computed:

@@ -169,6 +169,8 @@ def _table_in(path: Path, problems: Problems, *, must_exist: bool) -> Mapping[st
             problems.add(CONFIG_VARIABLE, "environment", f"names {path}, which does not exist; correct or unset it")
         return None
     except OSError as error:
+        if _is_beyond_us(path) and not must_exist:
+            return None
         problems.add(str(path), "file", f"cannot be read ({error.strerror}); correct its permissions")
         return None
     is_pyproject = path.name == _PYPROJECT
@@ -180,6 +182,11 @@ def _table_in(path: Path, problems: Problems, *, must_exist: bool) -> Mapping[st
     tools = table.get("tool")
     ours = tools.get(_TOOL_TABLE) if isinstance(tools, Mapping) else None
     return ours if isinstance(ours, Mapping) else None
+
+
+def _is_beyond_us(path: Path) -> bool:
+    """Whether it lies in a directory that we may not enter, so that nobody can have meant us to read it."""
+    return not os.path.lexists(path)  # which is False there, and True for a file that may not be read
 
 
 def _parsed(path: Path, content: bytes, problems: Problems) -> dict[str, Any] | None:
@@ -222,6 +229,8 @@ def opik_file_layer(environ: Mapping[str, str], problems: Problems) -> Layer:
             problems.add("opik", "environment OPIK_CONFIG_PATH", f"{path} does not exist", foreign=True)
         return {}
     except (OSError, ValueError):
+        if _is_beyond_us(path) and not named:
+            return {}
         problems.add("opik", f"file {path}", "cannot be read; correct its permissions or encoding", foreign=True)
         return {}
     return _opik_section(path, text, problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -117,6 +118,20 @@ def test_every_setting_can_be_set_by_its_variable(setting: object, place: Place)
     if setting.kind is Kind.MAPPING and (setting.choices or setting.at_least is not None):
         text = f"a={text if setting.choices else number}"
     assert place.load(**{setting.env: text}).source(setting.name) == f"environment {setting.env}"
+
+
+def test_a_directory_that_may_not_be_entered_holds_no_settings(place: Place) -> None:
+    """A working directory or home of somebody else's is no error: what may lie in it was not meant for us."""
+    place.write("otel-llm.toml", 'backend = "file"')
+    place.directory.chmod(0)
+    me = os.geteuid()
+    try:
+        if me == 0:  # root may enter every directory
+            os.seteuid(54321)
+        assert place.load().source("backend") == "default"
+    finally:
+        os.seteuid(me)
+        place.directory.chmod(0o700)
 
 
 def test_a_pseudonym_key_that_can_be_guessed_is_refused_and_not_shown(place: Place) -> None:
