@@ -225,6 +225,7 @@ class Config(_Masked):
     export_timeout: float
     shutdown_timeout: float
     handle_sigterm: bool
+    handle_os_exit: bool
     max_span_bytes: int
     max_value_bytes: int
     content_tenants: Mapping[str, str]

@@ -24,6 +24,7 @@ from otel_llm.config.setting import Kind, Setting
 from otel_llm.config.settings_client import CLIENT
 from otel_llm.config.settings_privacy import CONTENT_MODES, DETECTORS, PRIVACY
 from otel_llm.config.settings_sampling import MEDIA, METRICS, SAMPLING
+from otel_llm.config.settings_spool import SPOOL
 
 __all__ = [
     "BACKENDS",
@@ -253,6 +254,12 @@ _BATCHING: Final = (
         about="Hands spans over on SIGTERM, then lets it end the program; never where the program handles it itself.",
     ),
     Setting(
+        "handle_os_exit",
+        Kind.BOOL,
+        default=True,
+        about="In forked children, where `os._exit` skips every other end, puts spans into the spool before it.",
+    ),
+    Setting(
         "max_span_bytes",
         Kind.INT,
         _MIB,
@@ -372,55 +379,6 @@ _OPIK: Final = (
     ),
 )
 
-_SPOOL: Final = (
-    Setting(
-        "spool.mode",
-        Kind.CHOICE,
-        "always",
-        "Whether spans lie on disk before they are sent: always, only when memory is full or the backend fails, never.",
-        choices=("always", "overflow", "off"),
-    ),
-    Setting(
-        "spool.max_bytes",
-        Kind.INT,
-        256 * _MIB,
-        "The most the spool may take on disk; beyond it the oldest spans are dropped and counted.",
-        unit="bytes",
-        at_least=_MIB,
-    ),
-    Setting(
-        "spool.max_age",
-        Kind.FLOAT,
-        86_400.0,
-        "The longest time a span may wait on disk before it is dropped and counted.",
-        unit="s",
-        at_least=1,
-    ),
-    Setting(
-        "spool.max_disk_share",
-        Kind.FLOAT,
-        0.1,
-        "The share (0 to 1) of the disk space not used by others that the spool may take.",
-        at_least=0.001,
-        at_most=1,
-    ),
-    Setting(
-        "spool.fsync",
-        Kind.CHOICE,
-        "interval",
-        "When the disk itself must have what was written (matters for power loss only): at intervals or every batch.",
-        choices=("interval", "always"),
-    ),
-    Setting(
-        "spool.flush_interval",
-        Kind.INT,
-        200,
-        "The time between two such moments when `spool.fsync` is `interval`.",
-        unit="ms",
-        at_least=1,
-    ),
-)
-
 GROUPS: Final = {
     "General": _GENERAL,
     "Batching and limits": _BATCHING,
@@ -430,7 +388,7 @@ GROUPS: Final = {
     "Media": MEDIA,
     "OTLP": _OTLP,
     "Opik": _OPIK,
-    "Spool": _SPOOL,
+    "Spool": SPOOL,
     "Client": CLIENT,
 }
 """Heading on the reference page -> its settings."""

@@ -76,6 +76,9 @@ class CapturedSpans(SpanProcessor):
     def hurry(self, timeout: float) -> None:
         """Nothing to hurry."""
 
+    def keep(self, timeout: float) -> None:
+        """Nothing to keep: it lives in memory on purpose."""
+
     def close(self, timeout: float) -> None:
         """Nothing to close: what was kept can still be read."""
 

@@ -54,6 +54,10 @@ class Channel(Protocol):
         """The process is about to end: whatever is being delivered has `timeout` seconds left."""
         ...
 
+    def keep(self, timeout: float) -> None:
+        """Within `timeout` seconds, put what is queued where it outlives the process; nothing else is waited for."""
+        ...
+
     def close(self, timeout: float) -> None:
         """Let go of connections and files, within `timeout` seconds."""
         ...
@@ -124,6 +128,11 @@ class DirectChannel:
     def hurry(self, timeout: float) -> None:
         """Give an export that is under way, and all after it, an end."""
         self._exporter.hurry(timeout)
+
+    def keep(self, timeout: float) -> None:
+        """Hand what is queued to the backend."""
+        self.hurry(timeout)
+        empty_queue(self._queue, timeout)
 
     def close(self, timeout: float) -> None:  # noqa: ARG002  (a backend on this machine does not keep us waiting)
         """Close the backend."""

@@ -12,7 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_llm import semconv
@@ -205,7 +205,10 @@ def _made_provider(config: Config) -> TracerProvider:
     facts: dict[str, Any] = {semconv.SERVICE_NAME: config.service_name}
     if config.environment is not None:
         facts[semconv.DEPLOYMENT_ENVIRONMENT] = config.environment
-    resource = Resource.create(facts)
+    try:
+        resource = Resource.create(facts)
+    except RuntimeError:  # its detectors run in threads, and the system gives none
+        resource = OTELResourceDetector().detect().merge(Resource(facts))
     if not resource.schema_url:  # a detector that names another version keeps it: merging both would lose our facts
         resource = resource.merge(Resource({}, semconv.RESOURCE_SCHEMA_URL))
     provider = TracerProvider(resource=resource, id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)

@@ -6,9 +6,11 @@ SIGTERM, where the program left it alone         a handler of ours, which then l
 SIGTERM under uvicorn                            its server, when it has shut down (`otel_llm.control.servers`)
 a child of `multiprocessing` or billiard         their `Finalize`: such children end by `os._exit`, without `atexit`
 a child of Celery's prefork pool                 Celery's signal `worker_process_shutdown`: those skip `Finalize` too
-`os._exit`, SIGKILL                              nothing can: what is in the spool stays there for the next start
+`os._exit` in a forked child                     a function of ours in its place, which only puts spans onto the disk
+`os._exit` elsewhere, SIGKILL                    nothing can: what is in the spool stays there for the next start
 
-docs/decisions/0052-sigterm.md says why. Other packages are looked up where the program has loaded them.
+docs/decisions/0052-sigterm.md and 0054-os-exit.md say why. Other packages are looked up where the program has loaded
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from otel_llm.control.servers import watch_uvicorn
 
@@ -41,22 +43,29 @@ class EndOfProcess:
     """Calls `hand_over` once the process is about to end, by any of the ways that leave a chance to.
 
     `hand_over` takes as long as it takes, except on SIGTERM, where the process does not wait for it longer than
-    the `patience` of `watch_sigterm`. It may be called more than once and in any thread.
+    the `patience` of `watch_sigterm`. It may be called more than once and in any thread. `keep(seconds)` is the short
+    form before `os._exit`: it delivers nothing, and only puts spans where they outlive the process.
     """
 
-    def __init__(self, hand_over: Callable[[], None]) -> None:
+    def __init__(self, hand_over: Callable[[], None], keep: Callable[[float], None]) -> None:
         self._hand_over = hand_over
+        self._keep = keep
         self._watching = False
         self._patience = 0.0
+        self._os_exit_patience: float | None = None
+        self._os_exit = os._exit
         self._begin()
 
     def _begin(self) -> None:
         self._terminating = False
-        self._handed_over = False
         self._closing_in: int | None = None
 
-    def watch(self) -> None:
-        """Be called at the end of this process and of every child forked from it. A second call does nothing."""
+    def watch(self, *, os_exit_patience: float | None = None) -> None:
+        """Be called at the end of this process and of every child forked from it. A second call changes no more than:
+
+        `os_exit_patience`, the seconds that `os._exit` waits in a child; None leaves it alone.
+        """
+        self._os_exit_patience = os_exit_patience
         if self._watching:
             return
         self._watching = True
@@ -127,19 +136,20 @@ class EndOfProcess:
         if self._closing_in == threading.get_ident():  # this thread is at it, and goes on when the handler returns
             return
         end = time.monotonic() + self._patience + _GRACE_SECONDS
-        self._handed_over = False
-        try:
-            _thread.start_new_thread(self._hand_over_and_note, ())
-        except RuntimeError:  # no more threads, or the interpreter is ending and `atexit` is at it already
-            self._handed_over = True
-        while not (self._handed_over and self._closing_in is None) and time.monotonic() < end:
+        handed_over = _beside(self._hand_over)
+        while not (handed_over() and self._closing_in is None) and time.monotonic() < end:
             time.sleep(_LOOK_SECONDS)  # another thread may have begun to close before us
 
-    def _hand_over_and_note(self) -> None:
+    def _on_os_exit(self, status: int) -> NoReturn:
+        """In place of `os._exit`, which may be called anywhere, under any lock: so beside, and for a while only."""
         try:
-            self._hand_over()
+            patience = self._os_exit_patience or 0.0
+            end = time.monotonic() + patience
+            kept = _beside(lambda: self._keep(patience))
+            while not kept() and time.monotonic() < end:
+                time.sleep(_LOOK_SECONDS / 10)
         finally:
-            self._handed_over = True
+            self._os_exit(status)
 
     # --- children ------------------------------------------------------------------------------------------
 
@@ -147,6 +157,13 @@ class EndOfProcess:
         self._begin()
         self._watch_finalizers()
         self._watch_celery()
+        self._watch_os_exit()
+
+    def _watch_os_exit(self) -> None:
+        """Only in children: there it is what programs end by that must not run the parent's `atexit`."""
+        if self._os_exit_patience is not None and os._exit != self._on_os_exit:
+            self._os_exit = os._exit
+            setattr(os, "_exit", self._on_os_exit)  # noqa: B010  (for mypy, a function cannot be assigned)
 
     def _watch_finalizers(self) -> None:
         """Children begin with an empty list of finalizers, so each is to put us on its own when it begins."""
@@ -167,6 +184,23 @@ class EndOfProcess:
     def finish(self) -> None:
         """Hand over what is queued now."""
         self._hand_over()
+
+
+def _beside(work: Callable[[], None]) -> Callable[[], bool]:
+    """Run `work` in a thread of the lowest level; what comes back says whether it is done."""
+    done: list[bool] = []
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            done.append(True)
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # no more threads, or the interpreter is ending and `atexit` is at it already
+        done.append(True)
+    return lambda: bool(done)
 
 
 def _add_finalizer_of(util: Any) -> Callable[[EndOfProcess], None]:

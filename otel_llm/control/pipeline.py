@@ -110,6 +110,12 @@ class Pipeline:
         """The tracer provider that spans begin on now."""
         return self.home.provider
 
+    def keep(self, timeout: float) -> None:
+        """Before the process ends: put spans where they outlive it, within `timeout` seconds, and deliver no more."""
+        end = time.monotonic() + timeout
+        for channel in self.channels:
+            channel.keep(max(0.0, end - time.monotonic()))
+
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
         use_tracing(None)

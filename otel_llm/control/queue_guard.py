@@ -7,13 +7,14 @@ new span is turned away here and counted, so that nothing disappears unseen.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DropCounts", "GuardedBatching"]
 
+_logger = logging.getLogger(__name__)
+
 _QUEUE_FULL = "queue_full"
+_SHUTDOWN = "shutdown"
 
 
 class DropCounts(Protocol):
@@ -67,12 +71,9 @@ class GuardedBatching(SpanProcessor):
         self._capacity = queue_size
         self._queued = 0
         self._lock = threading.Lock()
-        self._inner = BatchSpanProcessor(
-            _CountingExporter(exporter, weakref.WeakMethod(self._took)),
-            max_queue_size=queue_size,
-            schedule_delay_millis=delay,
-            max_export_batch_size=min(batch_size, queue_size),
-        )
+        self._ended = False
+        counting = _CountingExporter(exporter, weakref.WeakMethod(self._took))
+        self._inner = _batching(counting, queue_size, min(batch_size, queue_size), delay)
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
@@ -93,17 +94,23 @@ class GuardedBatching(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span, or count it as dropped where the queue is full."""
         with self._lock:
-            full = self._queued >= self._capacity
-            if not full:
+            reason = _SHUTDOWN if self._ended else _QUEUE_FULL if self._queued >= self._capacity else None
+            if reason is None:
                 self._queued += 1
-        if full:
-            self._counts.dropped(1, _QUEUE_FULL)
+        if reason is not None:
+            self._counts.dropped(1, reason)
             return
         self._inner.on_end(span)
 
     def shutdown(self) -> None:
-        """Export what is queued and stop."""
-        self._inner.shutdown()  # type: ignore[no-untyped-call]  # upstream left it untyped
+        """Export what is queued and stop; what the SDK has left in its queue then is counted as dropped."""
+        with self._lock:
+            self._ended = True
+        self._inner.shutdown()
+        with self._lock:
+            left, self._queued = self._queued, 0
+        if left:
+            self._counts.dropped(left, _SHUTDOWN)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Export what is queued."""
@@ -117,3 +124,18 @@ class GuardedBatching(SpanProcessor):
     def _took(self, spans: int) -> None:
         with self._lock:
             self._queued = max(0, self._queued - spans)
+
+
+def _batching(exporter: SpanExporter, queue_size: int, batch_size: int, delay: int) -> SpanProcessor:
+    """The SDK's queue, whose thread begins at once; where the system gives none, spans are exported as they end."""
+    try:
+        return BatchSpanProcessor(
+            exporter, max_queue_size=queue_size, schedule_delay_millis=delay, max_export_batch_size=batch_size
+        )
+    except RuntimeError as error:
+        _logger.warning(
+            "There is no thread for batches of spans (%s): each is handed over as it ends, on the program's own "
+            "thread. Most likely this user's limit of processes is reached (ulimit -u): raise it.",
+            error,
+        )
+        return SimpleSpanProcessor(exporter)

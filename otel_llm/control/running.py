@@ -18,7 +18,7 @@ from otel_llm.control.lifecycle import EndOfProcess
 from otel_llm.control.pipeline import Pipeline, assemble
 from otel_llm.control.summary import Instrumented, instrumented, start_line
 from otel_llm.errors import InstrumentationError
-from otel_llm.faults import fault_counts
+from otel_llm.faults import fault_counts, guarded
 from otel_llm.instrumentation.litellm.leftovers import settle
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ def _hand_over() -> None:
     shutdown()
 
 
+def _keep(timeout: float) -> None:
+    pipeline = _running.pipeline  # without the lock, which another thread may hold for long
+    if pipeline is not None:
+        guarded("keeping spans", pipeline.keep, timeout)
+
+
 class _Running:
     """Holds the pipeline of this process, if there is one."""
 
@@ -98,7 +104,7 @@ class _Running:
         self.monitor = HealthMonitor()
         self.watch: HealthWatch | None = None
         self.server: HealthServer | None = None
-        self.end = EndOfProcess(_hand_over)
+        self.end = EndOfProcess(_hand_over, _keep)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_locks)
 
@@ -172,7 +178,7 @@ def _begin(pipeline: Pipeline) -> None:
     if config.strict:
         _insist(pipeline)
     _running.begin_health(pipeline)
-    _running.end.watch()
+    _running.end.watch(os_exit_patience=config.shutdown_timeout if config.handle_os_exit else None)
     if config.handle_sigterm:
         _running.end.watch_sigterm(config.shutdown_timeout)
 

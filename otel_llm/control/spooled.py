@@ -81,6 +81,13 @@ class SpooledChannel:
     def hurry(self, timeout: float) -> None:
         """Nothing to hurry: what is queued goes to disk, and `close` bounds the rest."""
 
+    def keep(self, timeout: float) -> None:
+        """Put what is queued into the spool, and that onto the disk; wait for what is being sent now."""
+        end = time.monotonic() + timeout
+        empty_queue(self._queue, timeout)
+        self._courier.rest(end - time.monotonic())
+        self._spool.close()
+
     def close(self, timeout: float) -> None:
         """Deliver what can be delivered in time; the rest stays in the spool for the next start."""
         self._courier.shutdown(timeout)

@@ -6,6 +6,7 @@ least that: of what the recorder cut before, characters are known).
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import Event
@@ -40,6 +41,10 @@ _NEVER_CUT: Final = frozenset(
 _SMALLEST_CUT: Final = 256
 """Bytes to which a value is cut at most, however small the span's limit."""
 _SCALAR_BYTES: Final = 8
+_LONGEST_KEY: Final = 512
+"""Characters of an attribute's name that are kept."""
+_USUAL_KEY_BYTES: Final = 8192
+"""Of all names of a span together; below it nobody looks for long ones."""
 _MOST_JSON_READ: Final = 32 * 1024 * 1024
 """Bytes of JSON above which it is replaced, not parsed: parsing happens on the program's thread."""
 _MOST_ITEMS: Final = 100_000
@@ -69,8 +74,13 @@ class SizeLimits:
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Cut what is too long; the usual span is measured and left as it is."""
         sizes = {key: _size(value) for key, value in draft.attributes.items()}
+        keys = sum(map(len, sizes))
+        if keys > _USUAL_KEY_BYTES and max(map(len, sizes)) > _LONGEST_KEY:
+            _shorten_keys(draft)
+            sizes = {key: _size(value) for key, value in draft.attributes.items()}
+            keys = sum(map(len, sizes))
         events = _size_of_events(draft)
-        total = sum(sizes.values()) + sum(map(len, sizes)) + events
+        total = sum(sizes.values()) + keys + events
         fits = total <= self._max_span and (not sizes or max(sizes.values()) <= self._max_value) and not events
         if fits and semconv.REPLACED not in draft.attributes:
             return draft
@@ -144,6 +154,18 @@ class _Cutting:
         if self._original:
             self._draft.attributes[semconv.TRUNCATED] = list(self._original)
             self._draft.attributes[semconv.TRUNCATED_BYTES] = list(self._original.values())
+
+
+def _shorten_keys(draft: SpanDraft) -> None:
+    """Cut names that are too long, told apart by a hash: no convention has such names."""
+    draft.attributes = {
+        key if len(key) <= _LONGEST_KEY else _short_key(key): value for key, value in draft.attributes.items()
+    }
+
+
+def _short_key(key: str) -> str:
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{key[: _LONGEST_KEY - 17]}~{digest}"
 
 
 def _size(value: Any) -> int:

@@ -14,6 +14,7 @@ from otel_llm.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pytest
     from opentelemetry.sdk.trace import ReadableSpan
 
 
@@ -59,6 +60,44 @@ def test_a_full_queue_is_counted_and_nothing_disappears() -> None:
     dropped = ledger.report().dropped["queue_full"]
     assert exporter.spans + dropped == 35
     assert exporter.spans >= 10
+    provider.shutdown()
+
+
+def test_what_ends_after_the_end_is_counted() -> None:
+    """Spans that end while the queue is shut down, or later, are dropped with that reason."""
+    exporter, ledger = GatedExporter(), Ledger("x")
+    exporter.gate.set()
+    queue = GuardedBatching(exporter, ledger, queue_size=10, batch_size=5, delay=60_000)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(queue)
+    provider.get_tracer("t").start_span("in time").end()
+    queue.shutdown()
+    provider.get_tracer("t").start_span("late").end()
+    assert exporter.spans == 1
+    assert ledger.report().dropped == {"shutdown": 1}
+    assert queue.queued == 0
+
+
+def test_without_a_thread_spans_are_exported_as_they_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the system gives no thread, there is no queue: one line says so, and nothing is lost."""
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    exporter, ledger = GatedExporter(), Ledger("x")
+    exporter.gate.set()
+    provider = TracerProvider(shutdown_on_exit=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        queue = GuardedBatching(exporter, ledger, queue_size=10, batch_size=5, delay=60_000)
+    provider.add_span_processor(queue)
+    for _ in range(20):
+        provider.get_tracer("t").start_span("s").end()
+    assert exporter.spans == 20
+    assert ledger.report().dropped == {}
+    assert [record.levelname for record in caplog.records if "no thread" in record.getMessage()] == ["WARNING"]
     provider.shutdown()
 
 
