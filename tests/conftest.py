@@ -12,9 +12,11 @@ import pytest
 
 from tests.collector import fault_table
 from tests.conformance.plugin import register
+from tests.crash import disaster_table
 from tests.e2e import prefork_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -39,6 +41,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the tables that tests filled in."""
     fault_table.pytest_terminal_summary(terminalreporter)
     prefork_table.write_table(terminalreporter)
+    disaster_table.write_table(terminalreporter)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,3 +61,9 @@ def hidden_settings(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
         if name.startswith(("OTEL_", "OPIK_")) and name not in {"OPIK_SENTRY_ENABLE", "OPIK_ANALYTICS_ENABLE"}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_LLM_STATE_DIR", str(state))
+
+
+@pytest.fixture
+def verdict(record_property: Callable[[str, object], None]) -> disaster_table.Verdict:
+    """Takes what was injected and what was counted; the rows come as a table at the end of the run."""
+    return disaster_table.Verdict(record_property)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.crash.conftest import Verdict
+    from tests.crash.disaster_table import Verdict
 
 DOWN = Retry("Connection refused.", "refused")
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -58,11 +58,11 @@ def fill(disk: Path) -> Path:
             return ballast
 
 
-def shown(verdict: Verdict, injected: str, ids: list[str], sink: Sink, spool: Spool) -> None:
+def shown(verdict: Verdict, row: int, injected: str, ids: list[str], sink: Sink, spool: Spool) -> None:
     """Record the row, and check that nothing was lost or doubled and the books balance."""
     lost = set(ids) - set(sink.ids)
     duplicates = len(sink.ids) - len(set(sink.ids))
-    verdict(injected, created=len(ids), delivered=len(set(sink.ids)), duplicates=duplicates, lost=len(lost))
+    verdict(row, injected, created=len(ids), delivered=len(set(sink.ids)), duplicates=duplicates, lost=len(lost))
     assert not lost
     assert duplicates == 0
     assert counts(spool.report()) == (len(ids), len(ids), 0, {}, {})
@@ -86,7 +86,7 @@ def test_the_disk_is_full_before_we_begin(small_disk: Path, verdict: Verdict, ca
     assert wait_until(lambda: not spool.report().degraded and not spool.report().memory_bytes)
     sink.down = None
     assert courier.flush(60.0).complete
-    shown(verdict, "ENOSPC before the start, then room", ids, sink, spool)
+    shown(verdict, 5, "ENOSPC before the start, then room", ids, sink, spool)
     courier.shutdown(1.0)
 
 
@@ -110,11 +110,14 @@ def test_the_disk_fills_up_while_we_write(small_disk: Path, verdict: Verdict) ->
     assert courier.flush(60.0).complete
     created, delivered, waiting, _, drops = counts(spool.report())
     verdict(
+        5,
         "ENOSPC while writing in an outage",
         created=len(ids),
         delivered=len(set(sink.ids)),
         duplicates=len(sink.ids) - len(set(sink.ids)),
+        counted=sum(drops.values()),
         lost=len(ids) - len(set(sink.ids)) - sum(drops.values()),
+        varies=True,
     )
     assert (created, waiting) == (60, 0)
     assert delivered == len(set(sink.ids)) == len(sink.ids)
@@ -135,7 +138,7 @@ def test_the_disk_is_full_when_a_delivery_is_recorded(small_disk: Path, verdict:
     assert wait_until(lambda: set(sink.ids) == set(ids))
     ballast.unlink()
     assert courier.flush(60.0).complete
-    shown(verdict, "ENOSPC while settling", ids, sink, spool)
+    shown(verdict, 5, "ENOSPC while settling", ids, sink, spool)
     courier.shutdown(1.0)
 
 
@@ -161,7 +164,7 @@ def test_a_read_only_disk(tmp_path: Path, verdict: Verdict, caplog: pytest.LogCa
             assert spool.append(batch_of([span_id])) is Appended.DISK
         assert spool.report().degraded == ""
         assert courier.flush(60.0).complete
-        shown(verdict, "EROFS, then writable", ids, sink, spool)
+        shown(verdict, 8, "EROFS, then writable", ids, sink, spool)
         courier.shutdown(1.0)
     finally:
         subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
@@ -194,6 +197,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, verdict: Verdict) -> None:
         complete, created, delivered, waiting, reasons, arrived, arrivals = map(int, pipe.read().split())
     assert os.waitpid(pid, 0)[1] == 0
     verdict(
+        5,
         "RLIMIT_FSIZE of 300 kB in an outage",
         created=50,
         delivered=arrived,
@@ -218,10 +222,12 @@ def test_memory_is_bounded_when_neither_disk_nor_backend_work(tmp_path: Path, ve
     assert courier.flush(60.0).complete
     created, delivered, waiting, _, dropped = counts(spool.report())
     verdict(
+        25,
         "no disk, no backend, memory full",
         created=2000,
         delivered=len(set(sink.ids)),
         duplicates=len(sink.ids) - len(set(sink.ids)),
+        counted=dropped["memory_full"],
         lost=2000 - len(set(sink.ids)) - dropped["memory_full"],
     )
     assert (created, waiting) == (2000, 0)
@@ -261,11 +267,13 @@ def test_a_backend_that_takes_and_does_not_say_so(
         assert courier.flush(60.0).complete
         lost = set(ids) - set(receiver.times)
         verdict(
+            17,
             injected,
             created=30,
             delivered=len(receiver.times),
             duplicates=receiver.duplicates(),
             lost=len(lost),
+            varies=True,
         )
         assert not lost
         assert set(receiver.times) == set(ids)
@@ -285,7 +293,7 @@ def test_a_directory_full_of_foreign_files(tmp_path: Path, verdict: Verdict) -> 
     spool.append(batch_of(ids))
     courier.notify()
     assert courier.flush(60.0).complete
-    shown(verdict, "10,000 foreign files", ids, sink, spool)
+    shown(verdict, 6, "10,000 foreign files", ids, sink, spool)
     courier.shutdown(1.0)
     assert sum(path.suffix == ".txt" for path in directory.iterdir()) == 10_000
 
@@ -333,17 +341,156 @@ def test_the_file_is_harmed_while_in_use(
     assert courier.flush(60.0).complete
     lost = set(before + after) - set(sink.ids)
     verdict(
+        6,
         injected,
         created=20,
         delivered=len(set(sink.ids)),
         duplicates=len(sink.ids) - len(set(sink.ids)),
         lost=len(lost),
+        varies=True,
     )
     assert not lost & set(after)
     assert len(sink.ids) == len(set(sink.ids))
     if damage is not damage_noise:
         assert not lost
     courier.shutdown(1.0)
+
+
+def half_gone(log: Path) -> None:
+    """The file ends in the middle."""
+    os.truncate(log, log.stat().st_size // 2)
+
+
+def bit_flipped(log: Path) -> None:
+    """One bit of one batch is another."""
+    with log.open("r+b") as file:
+        content = file.read()
+        file.seek(content.index(b"xxxx", len(content) // 2))
+        file.write(b"y")
+
+
+def zeros(log: Path) -> None:
+    """The size is right, and there is nothing in it."""
+    log.write_bytes(bytes(log.stat().st_size))
+
+
+def head_gone(log: Path) -> None:
+    """The first page, which says what the file is, is zeros."""
+    with log.open("r+b") as file:
+        file.write(bytes(8192))
+
+
+def foreign(log: Path) -> None:
+    """Somebody else's file has the name."""
+    log.write_text("these are my notes\n" * 100)
+
+
+def linked(log: Path) -> None:
+    """A link to a file of somebody's."""
+    log.rename(log.with_name("elsewhere"))
+    log.symlink_to(log.with_name("elsewhere"))
+
+
+def fifo(log: Path) -> None:
+    """A pipe, whose opening would wait for a writer for ever."""
+    log.unlink()
+    os.mkfifo(log)
+
+
+@pytest.mark.parametrize("damage", [half_gone, bit_flipped, zeros, head_gone, foreign, linked, fifo])
+def test_a_spool_that_is_no_longer_what_it_was(
+    tmp_path: Path, verdict: Verdict, damage: Callable[[Path], None]
+) -> None:
+    """Whatever the next start finds in the file's place: it begins, sends only true spans, and loses no new one."""
+    before, after = new_ids(20), new_ids(10)
+    with_backlog = Spool(tmp_path / "s")
+    with_backlog.register(["sink"])
+    for span_id in before:
+        with_backlog.append(batch_of([span_id], size=5000))
+    with_backlog.close()
+    damage(tmp_path / "s" / "spool.db")
+    spool, sink = Spool(tmp_path / "s"), Sink()
+    courier = Courier(spool, {"sink": sink})
+    for span_id in after:
+        spool.append(batch_of([span_id]))
+        courier.notify()
+    assert courier.flush(60.0).complete
+    assert wait_until(lambda: not spool.report().backends["sink"].ledger.waiting)
+    _, delivered, waiting, rejected, dropped = counts(spool.report())
+    assert set(after) <= set(sink.ids) <= {*before, *after}
+    assert len(sink.ids) == len(set(sink.ids)) == delivered
+    assert (waiting, rejected) == (0, {})
+    assert set(dropped) <= {"corrupt"}
+    counted = sum(dropped.values())
+    said = " ".join((damage.__doc__ or "").split())
+    verdict(
+        6,
+        f"20 spans wait, then: {said[0].lower()}{said[1:].rstrip('.')}",
+        created=30,
+        delivered=delivered,
+        counted=counted,
+        lost=30 - delivered - counted,
+    )
+    courier.shutdown(1.0)
+
+
+def test_a_damaged_file_on_a_full_disk(small_disk: Path, verdict: Verdict) -> None:
+    """No new file can be made: spans wait in memory; with room again those in the damaged one are saved too."""
+    before, after = new_ids(20), new_ids(10)
+    with_backlog = Spool(small_disk / "s")
+    with_backlog.register(["sink"])
+    for span_id in before:
+        with_backlog.append(batch_of([span_id], size=5000))
+    with_backlog.close()
+    head_gone(small_disk / "s" / "spool.db")
+    ballast = fill(small_disk)
+    spool, sink = Spool(small_disk / "s"), Sink()
+    courier = Courier(spool, {"sink": sink})
+    for span_id in after:
+        assert spool.append(batch_of([span_id])) is Appended.MEMORY
+        courier.notify()
+    assert courier.flush(60.0).complete
+    assert set(sink.ids) == set(after)
+    ballast.unlink()
+    spool.append(batch_of(last := new_ids(1)))
+    courier.notify()
+    assert wait_until(lambda: set(sink.ids) == {*before, *after, *last})
+    assert courier.flush(60.0).complete
+    shown(verdict, 5, "ENOSPC while a damaged file is set aside, then room", [*before, *after, *last], sink, spool)
+    courier.shutdown(1.0)
+
+
+def test_a_downgrade_and_an_upgrade_again(tmp_path: Path, verdict: Verdict) -> None:
+    """A spool of a newer version is laid aside untouched, and delivers all that waits in it when it is put back."""
+    old, between = new_ids(20), new_ids(10)
+    newer = Spool(tmp_path / "s")
+    newer.register(["sink"])
+    newer.append(batch_of(old))
+    newer.close()
+    log = tmp_path / "s" / "spool.db"
+    _set_version(log, 99)
+    spool, sink = Spool(tmp_path / "s"), Sink()
+    courier = Courier(spool, {"sink": sink})
+    assert spool.append(batch_of(between)) is Appended.DISK
+    courier.notify()
+    assert courier.flush(60.0).complete
+    assert sink.ids == between
+    courier.shutdown(1.0)
+    (kept,) = (tmp_path / "s").glob("unknown-*.db")
+    log.unlink()
+    kept.rename(log)
+    _set_version(log, 1)
+    upgraded = Courier(Spool(tmp_path / "s"), {"sink": sink})
+    assert upgraded.drain(60.0).complete
+    upgraded.shutdown(1.0)
+    assert sorted(sink.ids) == sorted([*old, *between])
+    verdict(33, "20 spans wait in a spool of a newer version; put back later", created=30, delivered=len(sink.ids))
+
+
+def _set_version(log: Path, version: int) -> None:
+    connection = sqlite3.connect(log, isolation_level=None)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
 
 
 def test_another_program_holds_the_lock_for_long(tmp_path: Path, verdict: Verdict) -> None:
@@ -362,6 +509,6 @@ def test_another_program_holds_the_lock_for_long(tmp_path: Path, verdict: Verdic
     stranger.close()
     sink.down = None
     assert courier.flush(60.0).complete
-    shown(verdict, "write lock held by another program", ids, sink, spool)
+    shown(verdict, 34, "write lock held by another program", ids, sink, spool)
     assert sink.ids == ids
     courier.shutdown(1.0)

@@ -60,7 +60,7 @@ class OtlpReceiver(HttpServer):
 class GrpcReceiver:
     """An OTLP/gRPC receiver at `url`; set `abort_with` to (status code, words) to refuse, `hang` to stall."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
         self.abort_with: tuple[grpc.StatusCode, str] | None = None
         self.response = ExportTraceServiceResponse()
         self.trailing_metadata: tuple[tuple[str, Any], ...] = ()
@@ -71,7 +71,7 @@ class GrpcReceiver:
         # Without so_reuseport another server could share the port of one that was just stopped.
         self._server = grpc.server(
             futures.ThreadPoolExecutor(4),
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 * 1024 * 1024)],
+            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_bytes)],
         )
         handler = grpc.unary_unary_rpc_method_handler(
             self._export, response_serializer=ExportTraceServiceResponse.SerializeToString

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import TracerProvider
 
+    from tests.crash.disaster_table import Verdict
+
 CANARY = "sk-proj-CANARY{0}0123456789"
 """Looks like a key, so that it has to go even where content is recorded."""
 OPIK_KEY = "opikCANARYkey0123456789"
@@ -144,6 +146,7 @@ def test_canaries_are_found_nowhere(
     provider: TracerProvider,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    verdict: Verdict,
 ) -> None:
     """No backend, spool, log at DEBUG, status, repr or start line holds a planted secret, whatever is recorded."""
     faults.reset_faults()
@@ -153,6 +156,7 @@ def test_canaries_are_found_nowhere(
             calls_with_canaries(provider)
         assert otel_llm.flush(20)
         shown = repr(otel_llm.status()) + json.dumps(otel_llm.status().as_dict())
+        created = next(backend.created for backend in otel_llm.status().backends if backend.name == "otlp")
         otel_llm.shutdown()
     printed = capfd.readouterr()
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("otel_llm"))
@@ -166,6 +170,16 @@ def test_canaries_are_found_nowhere(
     assert len(places.otlp.spans) >= 3
     assert any(b"gpt-4o-mini" in data for name, data in found.items() if name.endswith("store.db"))
     assert (b"hello <key>" in found["opik"]) is (content == "on")
+    ids = [span.span_id for span in places.otlp.spans]
+    verdict(
+        28,
+        f"secrets in every text, content {content}",
+        created=created,
+        delivered=len(set(ids)),
+        duplicates=len(ids) - len(set(ids)),
+        lost=created - len(set(ids)),
+        varies=True,
+    )
 
 
 def test_a_dead_backend_leaves_no_canary_in_the_spool(places: Places, provider: TracerProvider) -> None:
