@@ -168,6 +168,7 @@ def test_the_spools_size_is_reported_where_there_is_one(kind: str, tmp_path: Pat
             assert (status.spool_bytes, status.spool_capacity) == (None, None)
         else:
             assert wait_until(lambda: (rig.status().spool_bytes or 0) > 0)
+            status = rig.status()
             assert (status.spool_capacity or 0) > (status.spool_bytes or 0)
     finally:
         rig.close()
