@@ -60,7 +60,11 @@ def know_model(library: Any, router: Any, model: str) -> None:
 
 
 def _is_known(router: Any, model: str) -> bool:
-    return model in router.model_names or model in (router.model_group_alias or {})
+    registry = getattr(router, "registry", None)
+    if registry is None:  # litellm before 1.109
+        return model in router.model_names or model in (router.model_group_alias or {})
+    known = registry()
+    return model in known.names(kind="group_set") or model in known.aliases()
 
 
 def _set_cache(library: Any, settings: ClientSettings) -> None:

@@ -236,6 +236,16 @@ class Recording:
             if value is not None:
                 self.attributes[key] = value
 
+    def correct(self, facts: Mapping[str, AttributeValue | None]) -> None:
+        """Replace what was given at the start and turned out otherwise; None means not known and replaces nothing."""
+        if not self._owns_span:
+            return
+        for key, value in facts.items():
+            if value is not None:
+                self.attributes[key] = value
+                self.invocation.metric_attributes[key] = value
+                self.invocation.span.set_attribute(key, value)  # upstream does not write again what it began with
+
     def first_chunk(self) -> float | None:
         """Take the time to the first chunk with content, in seconds from the start; once."""
         inference = self.inference

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
@@ -19,7 +19,7 @@ from otel_llm.instrumentation.litellm.answer import fill_answer, fill_billing, f
 from otel_llm.instrumentation.litellm.request import fill_request
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 from otel_llm.instrumentation.litellm.stream_usage import usage_chunks
-from otel_llm.instrumentation.litellm.streams import StreamRecording, follow, is_stream
+from otel_llm.instrumentation.litellm.streams import AttemptStream, StreamRecording, follow, is_stream, on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.recorder import Recorder, Recording
 
 __all__ = ["Attempt", "LogicalCall"]
+
+_TARGET: Final = (semconv.PROVIDER_NAME, semconv.SERVER_ADDRESS, semconv.SERVER_PORT)
 
 
 class LogicalCall:
@@ -52,6 +54,9 @@ class LogicalCall:
     def _fill_request(self) -> None:
         fill_request(self.recording, self.request, content=self._recorder.wants_content)
 
+    def _fill_attempt(self, recording: Recording, request: Request) -> None:
+        fill_request(recording, request, within=self.request)
+
     def begin_attempt(self, request: Request) -> Attempt:
         """A call inside this one is about to try, or to try again."""
         if self._first is None or (self._last is self._first and not self._first.over):
@@ -64,7 +69,7 @@ class LogicalCall:
         attempt = Attempt(self, request, number)
         attempt.recording = self._recorder.start_attempt(request.call(tenant_key=self._tenant_key), attempt, number)
         self._last = attempt
-        guarded("reading a request", fill_request, attempt.recording, request)
+        guarded("reading a request", self._fill_attempt, attempt.recording, request)
         attempt.recording.set({semconv.FALLBACK: self._fell_back(request)})
         return attempt
 
@@ -128,6 +133,10 @@ class LogicalCall:
         self._fill_attempts()
         if not self._several:
             fill_stream_billing(self.recording, self.served, reader, self.raw_chunks)
+        elif self._last is not None and self._last.recording is not None:
+            # The first chunks may be those of a stream that broke off before it said anything.
+            said = self._last.recording.attributes
+            self.recording.set({name: said.get(name) for name in (semconv.RESPONSE_ID, semconv.RESPONSE_MODEL)})
 
     def _fill(self, result: Any) -> None:
         fill_answer(self.recording, self.served, result, content=self._recorder.wants_content)
@@ -140,6 +149,8 @@ class LogicalCall:
         self._fill_attempts()
 
     def _fill_attempts(self) -> None:
+        if self.routed:  # begun with what the deployments have in common, before one was chosen
+            self.recording.correct({name: self.recording.attributes.get(name) for name in _TARGET})
         if not self._several or self._last is None:
             return
         self.recording.set({semconv.ATTEMPTS: self._last.number, semconv.FALLBACK: self._fell_back(self._last.request)})
@@ -180,11 +191,13 @@ class Attempt:
         """The attempt was answered with `result`."""
         if self.recording is None:
             self.logical.raw_chunks = usage_chunks(result)
+            if self.logical.routed and is_stream(result):
+                on_failure(result, self.fail)
             return result
         if is_stream(result):
             self.recording.suspend()
             finish = self._finish_stream(usage_chunks(result))
-            return follow(result, StreamRecording(self.recording, StreamReader(self.request), finish))
+            return follow(result, AttemptStream(self.recording, StreamReader(self.request), finish))
         try:
             guarded("reading an answer", self._fill, result)
         finally:

@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm.context import ACTIVE_CALL_KEY, active_call
+from otel_llm.context import ACTIVE_CALL_KEY, active_call, outside_calls
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.around import arun_around, arun_within, run_around
 from otel_llm.instrumentation.litellm.calls import Attempt, LogicalCall
-from otel_llm.instrumentation.litellm.forms import Form, form_of_router_call, is_inner_half
+from otel_llm.instrumentation.litellm.forms import Form, is_inner_half
 from otel_llm.instrumentation.litellm.request import Request
+from otel_llm.instrumentation.litellm.routers import is_mirrored
 from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
 from otel_llm.instrumentation.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from otel_llm.instrumentation.litellm.routers import Reading
     from otel_llm.instrumentation.recorder import Recorder
 
 __all__ = ["Entry"]
@@ -64,9 +66,10 @@ class Entry:
 
         return handle
 
-    def router_handler(self, *, asynchronous: bool) -> Handler:
-        """Handler of the Router's method that all its sync, or all its async, calls pass through."""
-        begin, around = self._begin_routed, arun_around if asynchronous else run_around
+    def router_handler(self, read: Reading, *, asynchronous: bool) -> Handler:
+        """Handler of a Router's method; `read` tells what its calls ask for."""
+        begin = functools.partial(self._begin_routed, read)
+        around = arun_around if asynchronous else run_around
 
         def handle(original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return around(begin, original, args, kwargs)
@@ -110,12 +113,17 @@ class Entry:
             return None
         return self._attempt(active, Request(form, args, kwargs), form.name if door else None, kwargs)
 
-    def _begin_routed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:
-        form = form_of_router_call(kwargs)
-        if form is None or _active_call() is not None or not is_instrumentation_enabled():
+    def _begin_routed(self, read: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:
+        made = read(args, kwargs)
+        if made is None or not is_instrumentation_enabled():
             return None
-        request = Request(form, (), kwargs)
-        request.route(args[0])
+        active = _active_call()
+        if active is not None:
+            if not is_mirrored(made.kwargs) or is_mirrored(active.request.arguments):
+                return None
+            otel_context.attach(outside_calls())  # the one who runs us puts the context back
+        request = Request(made.form, made.args, made.kwargs)
+        request.route(made.router)
         call = LogicalCall(self._recorder, request, routed=True, tenant_key=self._tenant_key)
         return _Running(call, call, kwargs, asked=False)
 

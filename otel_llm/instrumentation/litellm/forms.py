@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from otel_llm import semconv
 
-__all__ = ["FORMS", "RETRY_DRIVERS", "ROUTER_METHODS", "Form", "form_of_router_call", "is_inner_half"]
+__all__ = ["FORMS", "RETRY_DRIVERS", "Form", "is_inner_half"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,6 @@ RETRY_DRIVERS: Final = (
 )
 """Functions that litellm itself enters after a first failure, to try again; some exist only in newer versions."""
 
-ROUTER_METHODS: Final = ("function_with_fallbacks", "async_function_with_fallbacks")
-"""All calls of `litellm.Router` pass through one of these: the logical call that retries and falls back."""
-
 _INNER_FLAGS: Final = {
     "completion": "acompletion",
     "text_completion": "atext_completion",
@@ -78,9 +75,3 @@ def is_inner_half(form: Form, kwargs: dict[str, Any]) -> bool:
     """Whether this is the sync function that litellm calls to do its own async twin's work."""
     flag = _INNER_FLAGS.get(form.family)
     return flag is not None and kwargs.get(flag) is True
-
-
-def form_of_router_call(kwargs: dict[str, Any]) -> Form | None:
-    """The form that a Router call stands for, read off the function it was given; None for what we do not record."""
-    target = kwargs.get("original_generic_function") or kwargs.get("original_function")
-    return FORMS.get(getattr(target, "__name__", "").lstrip("_"))

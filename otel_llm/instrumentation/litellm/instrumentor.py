@@ -14,14 +14,14 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from otel_llm.faults import note_fault
 from otel_llm.instrumentation.divert import Diversion, divert
-from otel_llm.instrumentation.litellm import callbacks
+from otel_llm.instrumentation.litellm import callbacks, routers
 from otel_llm.instrumentation.litellm.entry import Entry
-from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS, ROUTER_METHODS
+from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS
 from otel_llm.instrumentation.litellm.streams import release
 from otel_llm.instrumentation.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from types import ModuleType
 
 __all__ = ["LitellmInstrumentor"]
@@ -67,7 +67,7 @@ class _Installation:
         self._entry: Entry | None = None
         self._diversions: list[Diversion] = []
         self._waiting = False
-        self._waiting_for_callbacks = False
+        self._awaited: set[str] = set()
 
     @property
     def active(self) -> bool:
@@ -100,7 +100,8 @@ class _Installation:
                 self._divert_forms(library, self._entry)
                 self._divert_retries(library, self._entry)
                 self._divert_router(library, self._entry)
-                self._wait_for_callbacks()
+                for name in callbacks.MODULES:
+                    self._when_loaded(name, self._divert_callbacks)
             except Exception as error:  # noqa: BLE001  (runs inside the program's own `import litellm`)
                 note_fault("instrumenting litellm", error)
 
@@ -125,20 +126,35 @@ class _Installation:
             self._divert(helper.run_async_function, entry.loop_handler())  # type: ignore[union-attr]
 
     def _divert_router(self, library: ModuleType, entry: Entry) -> None:
-        router = getattr(library, "Router", None)
-        for name in ROUTER_METHODS:
-            function = getattr(router, name, None)
-            if function is not None:
-                self._divert(function, entry.router_handler(asynchronous=inspect.iscoroutinefunction(function)))
+        methods = list(routers.router_methods(library))
+        self._divert_routed(methods, entry)
+        if methods:
+            return
+        if routers.has_core():
+            self._when_loaded(routers.CORE, self._divert_core)
+        else:
+            note_fault("instrumenting litellm's Router", LookupError("a Router of another kind"))
 
-    def _wait_for_callbacks(self) -> None:
-        """Wait for modules that litellm imports when a program names a callback, which may be never."""
-        for name in callbacks.MODULES:
-            if name in sys.modules:
-                self._divert_callbacks(sys.modules[name])
-            elif not self._waiting_for_callbacks:
-                wrapt.register_post_import_hook(self._divert_callbacks, name)
-        self._waiting_for_callbacks = True
+    def _divert_core(self, module: ModuleType) -> None:
+        with self._lock:
+            if self._entry is None:
+                return
+            methods = list(routers.core_methods(module))
+            self._divert_routed(methods, self._entry)
+            if not methods:
+                note_fault("instrumenting litellm's Router", LookupError("a core of another kind"))
+
+    def _divert_routed(self, methods: Iterable[tuple[object, routers.Reading]], entry: Entry) -> None:
+        for method, read in methods:
+            self._divert(method, entry.router_handler(read, asynchronous=inspect.iscoroutinefunction(method)))
+
+    def _when_loaded(self, name: str, use: Callable[[ModuleType], None]) -> None:
+        """Call `use` with a module that litellm imports when it first needs it, which may be never."""
+        if name in sys.modules and _loaded(sys.modules[name]):
+            use(sys.modules[name])
+        elif name not in self._awaited:
+            self._awaited.add(name)
+            wrapt.register_post_import_hook(use, name)
 
     def _divert_callbacks(self, module: ModuleType) -> None:
         with self._lock:

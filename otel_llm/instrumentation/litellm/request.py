@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_llm import semconv
@@ -46,6 +46,9 @@ class Request:
         self.target = self._target()
         """What a fallback changes: the Router's model group where there is one, else model and provider. Taken down
         now: older Routers write the next group into the same metadata."""
+        metadata = self.arguments.get("metadata")
+        self.named = frozenset(dict.keys(metadata)) if isinstance(metadata, dict) else frozenset()
+        """Entries that the call's metadata has now: Routers write more of their own into it while they try."""
 
     @property
     def stream(self) -> bool:
@@ -60,14 +63,17 @@ class Request:
         return self.model, self.provider
 
     def route(self, router: object) -> None:
-        """Take provider and address from the Router's first deployment of the model group that was asked for."""
+        """Take from the Router what all deployments of the model group that was asked for have in common."""
         self.model, self.provider, self.api_base = self.requested, None, None
+        found = []
         for deployment in items(get(router, "model_list")):
             parameters = get(deployment, "litellm_params")
             model = text(get(parameters, "model"))
             if get(deployment, "model_name") == self.requested and model is not None:
-                _, self.provider, self.api_base = resolve(model, dict(parameters))
-                return
+                found.append(resolve(model, dict(parameters))[1:])
+        providers, bases = ({each[place] for each in found} for place in (0, 1))
+        self.provider = providers.pop() if len(providers) == 1 else None
+        self.api_base = bases.pop() if len(bases) == 1 else None
 
     def call(self, *, tenant_key: str = _TENANT_KEY) -> Call:
         """The same in the recorder's words."""
@@ -94,8 +100,13 @@ def identity_of(arguments: Mapping[str, Any], *, tenant_key: str = _TENANT_KEY) 
     )
 
 
-def fill_request(recording: Recording, request: Request, *, content: bool = False) -> None:
-    """Put what the call asks for on its span; messages only where `content` says so."""
+def fill_request(
+    recording: Recording, request: Request, *, content: bool = False, within: Request | None = None
+) -> None:
+    """Put what the call asks for on its span; messages only where `content` says so.
+
+    `within` is the program's call that this one is an attempt of: what litellm adds to its metadata is left out.
+    """
     arguments = request.arguments
     inference = recording.inference
     if inference is not None:
@@ -118,7 +129,7 @@ def fill_request(recording: Recording, request: Request, *, content: bool = Fals
         )
     elif request.form.operation == semconv.OP_RETRIEVAL:
         recording.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
-    _fill_metadata(recording, arguments.get("metadata"))
+    _fill_metadata(recording, arguments.get("metadata"), None if within is None else within.named)
     if content:
         set_content(recording, _content(request))
 
@@ -189,8 +200,8 @@ def _output_type(arguments: Mapping[str, Any]) -> str | None:
     return "text" if kind == "text" else None
 
 
-def _fill_metadata(recording: Recording, metadata: object) -> None:
-    """Tags and scalar entries of the call's own `metadata`; nested values belong to litellm and stay out."""
+def _fill_metadata(recording: Recording, metadata: object, only: Container[object] | None) -> None:
+    """Tags and scalar entries of `metadata`, of those in `only`; nested values belong to litellm and stay out."""
     if not isinstance(metadata, Mapping):
         return
     tags = [tag for tag in items(metadata.get("tags")) if isinstance(tag, str)]
@@ -198,6 +209,8 @@ def _fill_metadata(recording: Recording, metadata: object) -> None:
         recording.set({semconv.TAGS: tags})
     for key, value in metadata.items():
         if not isinstance(key, str) or _litellms_own(key) or not readable(value):
+            continue
+        if only is not None and key not in only:
             continue
         if isinstance(value, (str, bool, int, float)):
             attribute, _ = to_attribute(value)
@@ -213,7 +226,8 @@ _LITELLM_METADATA = frozenset(
     {
         "tenant_id", "user_id", "session_id", "thread_id", "deployment", "api_base", "caching_groups", "model_info",
         "attempted_fallbacks", "original_model_group", "previous_models", "deployment_model_name", "endpoint",
-        "requester_ip_address", "headers", "hidden_params", "attempted_retries", "max_retries",
+        "requester_ip_address", "headers", "hidden_params", "attempted_retries", "max_retries", "request_retry_count",
+        "adaptive_router_chosen_model",
     }
 )  # fmt: skip
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.stream_reader import StreamReader
     from otel_llm.instrumentation.recorder import Recording
 
-__all__ = ["StreamRecording", "follow", "is_stream", "release"]
+__all__ = ["AttemptStream", "StreamRecording", "follow", "is_stream", "on_failure", "release"]
 
 Generator = TypeVar("Generator")
 
@@ -105,6 +105,54 @@ class StreamRecording:
                 self._recording.fail(error)
 
 
+class AttemptStream(StreamRecording):
+    """The recording of the stream of one of several attempts, which a Router reads."""
+
+    def fail(self, error: BaseException) -> None:
+        """Reading raised, for the Router to try again."""
+        super().fail(_underlying(error))
+
+
+class _FailureWatch:
+    """Tells of the failure of a stream that has no span of its own, and of nothing else."""
+
+    over = False
+    reading = False
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._failed = failed
+
+    def enter(self) -> Callable[[], None]:
+        return self.end
+
+    def chunk(self, chunk: object) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def stop(self, how: str) -> None:
+        pass
+
+    def fail(self, error: BaseException) -> None:
+        self.over = True
+        if isinstance(error, Exception):
+            self._failed(_underlying(error))
+
+
+def on_failure(stream: Any, failed: Callable[[BaseException], None]) -> None:
+    """Have `failed` called with what the provider did wrong, should reading `stream` raise."""
+    if not inspect.isasyncgen(stream) and not inspect.isgenerator(stream):
+        _teach(type(stream))
+        setattr(stream, _ATTRIBUTE, _FailureWatch(failed))
+
+
+def _underlying(error: BaseException) -> BaseException:
+    """The provider's error, which litellm wraps in one of its own for a Router that is to try elsewhere."""
+    original = getattr(error, "original_exception", None)
+    return original if isinstance(original, BaseException) else error
+
+
 def is_stream(result: object) -> bool:
     """Whether a call's result is something to be iterated over for chunks."""
     return hasattr(type(result), "__next__") or hasattr(type(result), "__anext__")
@@ -120,7 +168,8 @@ def follow(stream: Any, recording: StreamRecording) -> Any:
     if inspect.isgenerator(stream):
         return _generator(stream, recording)
     _teach(type(stream))
-    recording.inner = vars(stream).get(_ATTRIBUTE)
+    inner = vars(stream).get(_ATTRIBUTE)
+    recording.inner = inner if isinstance(inner, StreamRecording) else None
     setattr(stream, _ATTRIBUTE, recording)
     watch(stream, recording)
     return stream
@@ -158,7 +207,7 @@ def _is_ours(method: object) -> bool:
     return getattr(method, _ATTRIBUTE, False) is True
 
 
-def _recording_of(stream: object) -> StreamRecording | None:
+def _recording_of(stream: object) -> StreamRecording | _FailureWatch | None:
     recording = getattr(stream, "__dict__", {}).get(_ATTRIBUTE)
     return recording if recording is not None and not recording.reading and not recording.over else None
 
@@ -248,7 +297,7 @@ def _async_generator(stream: AsyncIterator[Any], recording: StreamRecording) -> 
     return _with_last_resort(following(), recording)
 
 
-def _end_of_generator(recording: StreamRecording) -> None:
+def _end_of_generator(recording: StreamRecording | _FailureWatch) -> None:
     recording.stop("abandoned" if was_collected(recording) else "closed")
 
 

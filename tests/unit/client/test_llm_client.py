@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,16 @@ def test_the_sync_twin_and_the_surrounding_block(client: Any, captured: Captured
     otel_llm.flush(5)
     [call] = calls_in(captured.spans)
     assert (call.tenant, call.user, call.model) == ("globex", "u2", "gpt-4o")
+
+
+async def test_nothing_is_asked_of_a_router_that_it_calls_outdated(client: Any, provider: FakeProvider) -> None:
+    """Newer litellm warns of what a Router will no longer have; a program sees no such warning for what we do."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=r"Router\.", category=DeprecationWarning)
+        one = client()
+        await one.generate(ASK, tenant_id="acme")
+        unknown = {"model": "openai/gpt-4.1", "api_base": provider.openai_base, "api_key": "k"}
+        one.generate_sync(ASK, tenant_id="acme", **unknown)
 
 
 async def test_streams(client: Any, captured: CapturedSpans) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import litellm
@@ -49,6 +50,7 @@ def prepare(provider: FakeProvider) -> None:
     """Have `provider` answer as the scenes need it, any number of times."""
     provider.when(model="gpt-4").error(404, times=None)
     provider.when(model="gpt-4.1-nano").error(500, headers={"retry-after-ms": "1"}, times=None)
+    provider.when(model="gpt-4.1-mini").stream(["a "], fail_after=0, fail_with="error", times=None)
     provider.when(model="gpt-4-turbo").stream(["a ", "b ", "c ", "d "], fail_after=2, fail_with="error", times=None)
 
 
@@ -189,13 +191,15 @@ async def _fell_back(provider: FakeProvider) -> Any:
     return await litellm.acompletion(**call, fallbacks=["openai/gpt-4o-mini"])
 
 
-async def _routed(provider: FakeProvider) -> Any:
-    bad = {**CALLS["completion"].__dict__, "model": "openai/gpt-4"}
-    routing = router(provider, type(CALLS["completion"])(**bad), CALLS["completion"],
-                     fallbacks=[{"group-gpt-4": ["group-gpt-4o-mini"]}])  # fmt: skip
-    return await _achunks(
-        await routing.acompletion(model="group-gpt-4", messages=CALLS["completion"].inputs["messages"], stream=True)
-    )
+def _routed(bad: str) -> Callable[..., Any]:
+    async def ascene(provider: FakeProvider) -> Any:
+        form = replace(CALLS["completion"], model=f"openai/{bad}")
+        routing = router(provider, form, CALLS["completion"], fallbacks=[{f"group-{bad}": ["group-gpt-4o-mini"]}])
+        return await _achunks(
+            await routing.acompletion(model=f"group-{bad}", messages=form.inputs["messages"], stream=True)
+        )
+
+    return ascene
 
 
 def _routed_sync(provider: FakeProvider) -> Any:
@@ -220,7 +224,8 @@ SCENES: dict[str, Callable[..., Any]] = {
     "retried": _retried,
     "aretried": _aretried,
     "fell back": _fell_back,
-    "routed stream with fallback": _routed,
+    "routed stream with fallback": _routed("gpt-4"),
+    "routed stream that breaks at once": _routed("gpt-4.1-mini"),
     "routed": _routed_sync,
 }  # fmt: skip
 """Programs by name; each takes the provider."""

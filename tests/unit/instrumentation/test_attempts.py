@@ -14,7 +14,7 @@ import otel_llm.context as identity
 from otel_llm import semconv
 from otel_llm.testing import Usage
 from tests.unit.instrumentation.calls import CALLS, MESSAGES, CallForm, arguments, router, run
-from tests.unit.instrumentation.recorded import Spans, attributes, failed
+from tests.unit.instrumentation.recorded import Spans, attributes, failed, until
 
 if TYPE_CHECKING:
     from otel_llm.testing import FakeProvider
@@ -204,6 +204,113 @@ def test_a_context_window_fallback_is_one_span(name: str, provider: FakeProvider
     run(getattr(routing, name), model="group-gpt-4", messages=MESSAGES)
     _tree(spans, statuses=[400, None], fallback=True)
     assert attributes(spans.attempts[0])[semconv.ERROR_TYPE].endswith("ContextWindowExceededError")
+
+
+@pytest.mark.parametrize("how", ["cut", "error"])
+@BOTH
+def test_a_routed_stream_that_breaks_before_its_first_word_falls_back(
+    name: str, how: Any, provider: FakeProvider, spans: Spans
+) -> None:
+    """A stream that broke off before it said anything is an attempt that failed, with the provider's own error."""
+    provider.when(model="gpt-4").stream(["a "], fail_after=0, fail_with=how)
+    provider.when(model="gpt-4").error(404, times=None)
+    provider.when(model="gpt-4o-mini").stream(["b ", "c"], usage=Usage(12, 3), times=None)
+    routing = router(provider, GPT_4, GPT_4O, fallbacks=[{"group-gpt-4": ["group-gpt-4o-mini"]}])
+
+    async def program() -> None:
+        made = getattr(routing, name)(model="group-gpt-4", messages=MESSAGES, stream=True)
+        if inspect.isawaitable(made):
+            async for _ in await made:
+                pass
+        else:
+            list(made)
+
+    try:
+        run(program)
+    except litellm.APIConnectionError:
+        assert len(provider.requests) == 1
+        pytest.skip("this litellm does not fall back from a stream")
+    asked = [request.json["model"] for request in provider.requests]
+    if len(asked) == 1:
+        pytest.skip("this litellm takes a connection that was cut for the end of the stream")
+    facts = attributes(spans.logical[0])
+    assert facts[semconv.ATTEMPTS] == len(asked)
+    assert facts[semconv.FALLBACK] is True
+    assert facts[semconv.RESPONSE_MODEL] == "gpt-4o-mini"
+    assert [attributes(attempt)[semconv.REQUEST_MODEL] for attempt in spans.attempts] == asked
+    assert [failed(attempt) for attempt in spans.attempts] == [True] * (len(asked) - 1) + [False]
+    assert attributes(spans.attempts[0])[semconv.ERROR_TYPE] == "litellm.exceptions.APIConnectionError"
+    assert not BILLING & facts.keys()
+    billed = [attributes(attempt) for attempt in spans.attempts if semconv.USAGE_OUTPUT in attributes(attempt)]
+    assert sum(facts[semconv.USAGE_OUTPUT] for facts in billed) == 3
+
+
+@BOTH
+def test_a_router_tries_deployments_of_a_group(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """Each attempt has the model and the provider of its own deployment."""
+    provider.when(model="gpt-4").error(429, headers=SOON, times=None)
+    claude = {"model": "anthropic/claude-3-haiku-20240307", "api_base": provider.anthropic_base, "api_key": "k"}
+    gpt_4 = {"model": "openai/gpt-4", "api_base": provider.openai_base, "api_key": "k", "max_retries": 0}
+    routing = litellm.Router(
+        model_list=[{"model_name": "any", "litellm_params": parameters} for parameters in (gpt_4, claude)],
+        num_retries=30,
+        retry_after=0,
+    )
+    while not spans.attempts:  # until the one that fails is chosen first
+        spans.clear()
+        run(getattr(routing, name), model="any", messages=MESSAGES)
+    names = {"gpt-4": "openai", "claude-3-haiku-20240307": "anthropic"}
+    tried = [attributes(attempt)[semconv.REQUEST_MODEL] for attempt in spans.attempts]
+    assert tried == ["gpt-4"] * (len(tried) - 1) + ["claude-3-haiku-20240307"]
+    assert [attributes(attempt)[semconv.PROVIDER_NAME] for attempt in spans.attempts] == [names[one] for one in tried]
+    logical = spans.logical[0]
+    assert logical.name == "chat any"
+    assert attributes(logical)[semconv.PROVIDER_NAME] == "anthropic"
+    assert attributes(logical)[semconv.ATTEMPTS] == len(tried)
+    assert semconv.FALLBACK not in attributes(logical)
+
+
+@BOTH
+def test_what_a_router_notes_is_not_the_programs_metadata(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """A Router writes what it does into the call's metadata; the spans have what the program wrote, time and again."""
+    provider.when(model="gpt-4").error(500, headers=SOON, times=None)
+    routing = router(provider, GPT_4, GPT_4O, num_retries=1, retry_after=0, disable_cooldowns=True,
+                     fallbacks=[{"group-gpt-4": ["group-gpt-4o-mini"]}])  # fmt: skip
+    metadata = {"tenant_id": "acme", "feature": "search"}
+    for _ in range(2):
+        run(getattr(routing, name), model="group-gpt-4", messages=MESSAGES, metadata=metadata)
+    assert len(spans.logical) == 2
+    found = {key for span in spans.llm for key in attributes(span) if key.startswith(semconv.METADATA_PREFIX)}
+    assert found == {semconv.METADATA_PREFIX + "feature"}
+
+
+@BOTH
+def test_a_call_that_a_router_mirrors_is_a_call_of_its_own(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """`silent_model`: what the Router sends to another model, to try it out, is no attempt of the program's call."""
+    parameters = {"api_base": provider.openai_base, "api_key": "k", "max_retries": 0}
+    mirrored = {"model": "openai/gpt-4", "silent_model": "group-gpt-4o-mini", **parameters}
+    models = {"group-gpt-4": mirrored, "group-gpt-4o-mini": {"model": "openai/gpt-4o-mini", **parameters}}
+    routing = litellm.Router(model_list=[{"model_name": name, "litellm_params": models[name]} for name in models])
+
+    async def program() -> None:
+        with spans.tracer.start_as_current_span("caller"):
+            made = getattr(routing, name)(model="group-gpt-4", messages=MESSAGES)
+            if inspect.isawaitable(made):
+                await made
+        await asyncio.to_thread(until, lambda: len(spans.logical) == 2 or _sent_on(provider))
+
+    run(program)
+    if _sent_on(provider):
+        pytest.skip("this litellm has no silent_model, and sends it to the provider")
+    assert not spans.attempts
+    assert {span.name for span in spans.logical} == {"chat group-gpt-4", "chat group-gpt-4o-mini"}
+    assert all(attributes(span)[semconv.USAGE_OUTPUT] > 0 for span in spans.logical)
+    models = {span.context.span_id for span in spans.logical}
+    assert not [span for span in spans.logical if span.parent is not None and span.parent.span_id in models]
+
+
+def _sent_on(provider: FakeProvider) -> bool:
+    return "silent_model" in provider.requests[0].json
 
 
 def test_a_sync_router_inside_a_running_loop_is_one_span(provider: FakeProvider, spans: Spans) -> None:

@@ -135,12 +135,32 @@ def test_a_router_call_is_one_span(name: str, provider: FakeProvider, spans: Spa
         pytest.skip("litellm's Router.text_completion sends the group's name as the model, and fails without us too")
     run(getattr(routing, name), model=f"group-{form.bare_model}", **form.inputs)
     facts = spans.facts
+    assert spans.only.name == f"{form.operation} group-{form.bare_model}"
     assert facts[semconv.OPERATION_NAME] == form.operation
     assert facts[semconv.PROVIDER_NAME] == form.provider
     assert facts[semconv.SERVER_ADDRESS] == "127.0.0.1"
     assert facts[semconv.COST] > 0
     if form.counts_tokens:
         assert facts[semconv.USAGE_INPUT] == provider.requests[-1].usage.input_tokens
+
+
+@pytest.mark.parametrize("name", ["completion", "acompletion"])
+def test_a_router_call_has_the_provider_that_was_chosen(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """Of a group with deployments at two providers the span names the one that answered, and its price."""
+    claude = {"model": "anthropic/claude-sonnet-4-5", "api_base": provider.anthropic_base, "api_key": "k"}
+    gpt_4 = {"model": "openai/gpt-4", "api_base": provider.openai_base, "api_key": "k", "max_retries": 0}
+    routing = litellm.Router([{"model_name": "any", "litellm_params": chosen} for chosen in (gpt_4, claude)])
+    for _ in range(100):
+        run(getattr(routing, name), model="any", messages=MESSAGES)
+        if {attributes(span)[semconv.PROVIDER_NAME] for span in spans.llm} == {"openai", "anthropic"}:
+            break
+    for request, span in zip(provider.requests, spans.llm, strict=True):
+        asked = request.json["model"]
+        assert span.name == "chat any"
+        assert attributes(span)[semconv.RESPONSE_MODEL] == asked
+        assert attributes(span)[semconv.PROVIDER_NAME] == ("openai" if asked == "gpt-4" else "anthropic")
+        assert attributes(span)[semconv.COST] > 0
+    assert len({attributes(span)[semconv.PROVIDER_NAME] for span in spans.llm}) == 2
 
 
 @pytest.mark.parametrize("name", [name for name in ROUTED if inspect.iscoroutinefunction(getattr(litellm, name))])

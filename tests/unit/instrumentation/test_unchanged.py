@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from litellm import completion as alias
 from litellm import completion as imported_completion
 from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 
+from otel_llm import faults
 from otel_llm.instrumentation.divert import divert
-from otel_llm.instrumentation.litellm import LitellmInstrumentor
-from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS, ROUTER_METHODS
+from otel_llm.instrumentation.litellm import LitellmInstrumentor, routers
+from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS
 from tests.unit.instrumentation.calls import CALLS, MESSAGES, arguments, router, run
 from tests.unit.instrumentation.recorded import Spans
 
@@ -41,7 +43,11 @@ class Kept:
 
 def _functions() -> dict[str, Any]:
     named = {name: getattr(litellm, name) for name in (*FORMS, *RETRY_DRIVERS) if hasattr(litellm, name)}
-    return {**named, **{name: getattr(litellm.Router, name) for name in ROUTER_METHODS}}
+    routed = [method for method, _ in routers.router_methods(litellm)]
+    if not routed:
+        routed = [method for method, _ in routers.core_methods(importlib.import_module(routers.CORE))]
+    assert routed
+    return {**named, **{f"Router.{method.__name__}": method for method in routed}}
 
 
 def _codes() -> dict[str, list[Any]]:
@@ -116,6 +122,14 @@ def test_a_router_made_before_is_recorded(provider: FakeProvider) -> None:
         run(bound, model="group-gpt-4o-mini", messages=MESSAGES)
         routing.completion(model="group-gpt-4o-mini", messages=MESSAGES)
     assert [span.name for span in spans.llm] == ["chat group-gpt-4o-mini"] * 2
+
+
+def test_a_router_of_another_kind_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Router that we do not know is a fault that is counted: its retries would pass for calls of their own."""
+    monkeypatch.setattr(routers, "METHODS", ())
+    monkeypatch.setattr(routers, "CORE", "litellm.router_of_tomorrow.core")
+    with Spans():
+        assert faults.fault_counts() == {"instrumenting litellm's Router": 1}
 
 
 def test_functions_look_the_same_while_recorded() -> None:
