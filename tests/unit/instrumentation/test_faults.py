@@ -27,6 +27,8 @@ pytestmark = [
 ]
 
 HOOKS = hooks()
+_OF_OTHER_LIBRARIES = ("clients.", "http_gates:")
+"""Rooms that run where another library is instrumented too, which no scene does."""
 FEW = 5
 """Scenes that are played for each hook."""
 
@@ -101,7 +103,8 @@ def reached(steady: FakeProvider, recording: Spans) -> dict[str, list[str]]:
 
 def test_scenes_run_nearly_every_hook(reached: dict[str, list[str]]) -> None:
     """The scenes are rich enough to run nearly all of the recorder that is not about turning it on or off."""
-    assert len([hook for hook in HOOKS if reached[hook]]) > 0.75 * len(HOOKS)
+    recorder = [hook for hook in HOOKS if not hook.startswith(_OF_OTHER_LIBRARIES)]
+    assert len([hook for hook in recorder if reached[hook]]) > 0.75 * len(recorder)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["instead", "after"])
