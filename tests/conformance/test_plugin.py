@@ -62,13 +62,36 @@ def test_two():
 """
 
 
+MARK = '@pytest.mark.breaks_conventions("unknown-attribute", "gen_ai.{name}", reason="on purpose")'
+MARKED = (
+    TESTS.replace("{{", "{").replace("}}", "}").replace("{second}", "")
+    + f"""
+{MARK.format(name="nothing")}
+def test_on_purpose():
+    span("otel_llm", nothing=1)
+
+{MARK.format(name="nothing")}
+def test_no_longer():
+    span("otel_llm")
+
+{MARK.format(name="nothing")}
+def test_something_else():
+    span("otel_llm", nothing=1, thing=2)
+
+{MARK.format(name="nothing")}
+def test_skipped_before_it_comes_to_that():
+    pytest.skip("not here")
+"""
+)
+
+
 def run(directory: Path, second: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the project; `second` is what the span of its second test has."""
     (directory / "pytest.ini").write_text("[pytest]\ntestpaths = t\n")
     tests = directory / "t"
     tests.mkdir()
     (tests / "conftest.py").write_text(dedent(CONFTEST))
-    (tests / "test_it.py").write_text(TESTS.format(second=second))
+    (tests / "test_it.py").write_text(MARKED if second == MARKED else TESTS.format(second=second))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=300)
 
@@ -96,3 +119,15 @@ def test_an_undeclared_deviation_fails_its_test(tmp_path: Path) -> None:
     assert "ERROR t/test_it.py::test_two" in answer.stdout
     assert "there is no `gen_ai.nothing` in the conventions" in answer.stdout
     assert "take them off" not in answer.stdout
+
+
+def test_what_a_test_breaks_on_purpose_it_says(tmp_path: Path) -> None:
+    """A mark covers what it names and nothing else, and fails its test once no span shows it."""
+    answer = run(tmp_path, MARKED, "-k", "not one and not two")
+    assert answer.returncode == 1, answer.stdout
+    assert "2 errors" in answer.stdout
+    assert "ERROR t/test_it.py::test_no_longer" in answer.stdout
+    assert "take the mark away:\nunknown-attribute gen_ai.nothing: on purpose" in answer.stdout
+    assert "ERROR t/test_it.py::test_something_else" in answer.stdout
+    assert "there is no `gen_ai.thing` in the conventions" in answer.stdout
+    assert "there is no `gen_ai.nothing`" not in answer.stdout
