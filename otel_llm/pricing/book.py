@@ -48,6 +48,8 @@ class Contract:
     price: AgreedPrice | None
     """None: the price is the table's (or the provider's own figure), and only the multiplier was agreed."""
     multiplier: Decimal = Decimal(1)
+    otherwise: Decimal = Decimal(1)
+    """The multiplier where `price` does not hold, because it lacks the price of something that was used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,14 @@ class PriceBook:
         agreed = self.tenants.get(tenant or self.default_tenant or "") or _NOTHING_AGREED
         behind = self.model_behind(asked)
         models = (*asked, *((behind,) if behind else ()), *served)
+        everywhere = Decimal(1) if agreed.multiplier is None else agreed.multiplier
         own = _first(agreed.deployments, asked) or _first(agreed.models, models)
         if own is not None:
-            return Contract(own, own.multiplier)
+            return Contract(own, own.multiplier, everywhere)
         price = _first(self.deployments, asked) or _first(self.models, models)
-        everywhere = Decimal(1) if agreed.multiplier is None else agreed.multiplier
         if price is not None:
-            return Contract(price, price.multiplier * everywhere)
-        return Contract(None, everywhere) if everywhere != 1 else None
+            return Contract(price, price.multiplier * everywhere, everywhere)
+        return Contract(None, everywhere, everywhere) if everywhere != 1 else None
 
 
 _NOTHING_AGREED: Final = TenantPrices()

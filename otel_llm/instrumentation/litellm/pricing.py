@@ -116,8 +116,8 @@ def price(
         if agreed is not None:
             return Price(agreed, semconv.COST_OVERRIDDEN)
     found = _listed(request, answer, usage, billed, tier, (asked, served), fresh=fresh)
-    if contract is not None and contract.price is None and found.usd is not None:
-        return Price(found.usd * contract.multiplier, semconv.COST_OVERRIDDEN)
+    if contract is not None and contract.otherwise != 1 and found.usd is not None:
+        return Price(found.usd * contract.otherwise, semconv.COST_OVERRIDDEN)
     return found
 
 
