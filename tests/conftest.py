@@ -14,6 +14,7 @@ from tests.collector import fault_table
 from tests.conformance.plugin import register
 from tests.crash import disaster_table
 from tests.e2e import prefork_table
+from tests.interop import interop_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     fault_table.pytest_terminal_summary(terminalreporter)
     prefork_table.write_table(terminalreporter)
     disaster_table.write_table(terminalreporter)
+    interop_table.write_table(terminalreporter)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -78,7 +78,7 @@ class Spending:
 
     def _written(self, unsaved: Counter[tuple[str, str]], day: str, tenant: str) -> int:
         make_private(self._path)
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as file:
+        with closing(sqlite3.Connection(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as file:
             file.execute(
                 "CREATE TABLE IF NOT EXISTS spending"
                 " (day TEXT, tenant TEXT, nano_usd INTEGER, PRIMARY KEY (day, tenant))"

@@ -168,7 +168,7 @@ def assemble(
     pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
     home.settle(processor, lambda: _follow(pipeline, lineage))
     use_media(media)
-    _instrument(pipeline, meter_provider, prices)
+    _instrument(pipeline, prices)
     return pipeline
 
 
@@ -249,7 +249,7 @@ def _fan_out(processors: list[SpanProcessor]) -> SpanProcessor:
     return fan
 
 
-def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices: PriceBook) -> None:
+def _instrument(pipeline: Pipeline, prices: PriceBook) -> None:
     config = pipeline.config
     pipeline.recorder = Recorder(
         pipeline.provider,
@@ -267,7 +267,7 @@ def _instrument(pipeline: Pipeline, meter_provider: MeterProvider | None, prices
         return
     for name in ("httpx", "aiohttp"):
         if name in config.instrument:
-            instrumentation = HttpInstrumentation(name, pipeline.provider, meter_provider)
+            instrumentation = HttpInstrumentation(name, pipeline.provider)
             instrumentation.begin()
             pipeline.http.append(instrumentation)
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from contextlib import nullcontext
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,10 @@ class Lane:
             return True
         if self._stopping or time.monotonic() < self._no_thread_until:
             return False
-        thread = threading.Thread(target=self._run, name=f"otel-llm-courier-{self.name}", daemon=True)
+        # In a context of its own: Sentry hands the program's on to threads, and our requests would be its request's.
+        thread = threading.Thread(
+            target=Context().run, args=(self._run,), name=f"otel-llm-courier-{self.name}", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down

@@ -37,7 +37,7 @@ def salvage_file(broken: Path, into: SpoolLog, default_backends: Collection[str]
             _lengthen(broken)
             if not _has_a_head(broken):
                 _copy_with_new_head(broken, copy)
-        with closing(sqlite3.connect(copy if copy.exists() else broken, isolation_level=None)) as source:
+        with closing(sqlite3.Connection(copy if copy.exists() else broken, isolation_level=None)) as source:
             return salvage(source, into, default_backends, known=known)
     finally:
         for suffix in ("", "-wal", "-shm"):
@@ -46,7 +46,7 @@ def salvage_file(broken: Path, into: SpoolLog, default_backends: Collection[str]
 
 def _has_a_head(broken: Path) -> bool:
     """Whether SQLite finds our tables in it."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(broken, isolation_level=None)) as source:
+    with suppress(sqlite3.Error), closing(sqlite3.Connection(broken, isolation_level=None)) as source:
         return bool(source.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone())
     return False
 

@@ -94,7 +94,7 @@ def open_log(path: Path, *, busy_seconds: float, fsync: Fsync) -> sqlite3.Connec
 
     Raises sqlite3.Error, or UnknownVersionError for a file of another version.
     """
-    connection = sqlite3.connect(
+    connection = sqlite3.Connection(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=64
     )
     try:

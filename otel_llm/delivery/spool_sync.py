@@ -86,7 +86,7 @@ class DiskSync:
             if self._closed:  # else a connection could be open during a fork
                 return
             self._since_checkpoint, self._checkpointed_at = 0, time.monotonic()
-            with contextlib.closing(sqlite3.connect(self._path, timeout=0, isolation_level=None)) as connection:
+            with contextlib.closing(sqlite3.Connection(self._path, timeout=0, isolation_level=None)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:

@@ -21,7 +21,6 @@ from otel_llm.faults import note_fault
 from otel_llm.instrumentation.http_gates import AiohttpGate, HttpxGate
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
 __all__ = ["CLIENTS", "HttpInstrumentation"]
@@ -47,11 +46,10 @@ CLIENTS: Final = {
 class HttpInstrumentation:
     """Turns the recording of one client library's requests in LLM calls on and off."""
 
-    def __init__(self, name: str, tracer_provider: TracerProvider, meter_provider: MeterProvider | None = None) -> None:
+    def __init__(self, name: str, tracer_provider: TracerProvider) -> None:
         self.name = name
         self._client = CLIENTS[name]
         self._tracer_provider = tracer_provider
-        self._meter_provider = meter_provider
         self._instrumentor: Any = None
         self._gate: HttpxGate | AiohttpGate | None = None
         self._wanted = False
@@ -115,7 +113,7 @@ class HttpInstrumentation:
             if self._program_records():
                 return
             gate = self._client.gate(library, module, self._records)
-            gate.install(self._tracer_provider, self._meter_provider)
+            gate.install(self._tracer_provider)
         except Exception as error:  # noqa: BLE001
             note_fault(f"instrumenting {self.name}", error)
             return

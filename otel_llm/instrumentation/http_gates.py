@@ -1,7 +1,8 @@
 """Upstream's instrumentations of HTTP clients behind a gate: they see a request only where `records()` says so.
 
 Upstream knows one instrumentation per process, on for all requests. Turned on by us it would record and mark requests
-that are none of our business, and refuse the program, or another tool, that turns it on for them later.
+that are none of our business, and refuse the program, or another tool, that turns it on for them later. Its metrics of
+requests are not asked for: they would be the program's, and two clients of one process would contradict each other.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+from opentelemetry.metrics import NoOpMeterProvider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
 __all__ = ["AiohttpGate", "HttpxGate"]
@@ -51,9 +52,9 @@ class HttpxGate:
         self._wrapping = _Wrapping()
         self._instrumentor: Any = object.__new__(module.HTTPXClientInstrumentor)  # not the one that `cls()` gives all
 
-    def install(self, tracer_provider: TracerProvider, meter_provider: MeterProvider | None) -> None:
+    def install(self, tracer_provider: TracerProvider) -> None:
         """Put both in place."""
-        self._instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
+        self._instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider())
         self._wrapping.put(self._library.HTTPTransport, "handle_request", self._gated)
         self._wrapping.put(self._library.AsyncHTTPTransport, "handle_async_request", self._gated_async)
 
@@ -92,9 +93,9 @@ class AiohttpGate:
         self._wrapping = _Wrapping()
         self._providers: dict[str, Any] = {}
 
-    def install(self, tracer_provider: TracerProvider, meter_provider: MeterProvider | None) -> None:
+    def install(self, tracer_provider: TracerProvider) -> None:
         """Begin with the sessions that are made from now on."""
-        self._providers = {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
+        self._providers = {"tracer_provider": tracer_provider, "meter_provider": NoOpMeterProvider()}
         self._wrapping.put(self._library.ClientSession, "__init__", self._begun)
 
     def remove(self) -> None:

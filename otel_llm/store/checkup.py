@@ -95,7 +95,7 @@ def _integrity(path: Path) -> Finding:
     """SQLite's quick check, given up after some seconds: it reads the whole file."""
     deadline = time.monotonic() + _INTEGRITY_SECONDS
     try:
-        connection = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+        connection = sqlite3.Connection(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=_BUSY_SECONDS)
         try:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
             answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])

@@ -42,7 +42,7 @@ def open_writer(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
     sqlite3.Error; `diagnose` says what they mean.
     """
     make_private(path)
-    connection = sqlite3.connect(
+    connection = sqlite3.Connection(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=16
     )
     try:
@@ -84,7 +84,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
             "`otel-llm run python app.py` (backend `local`), try `otel-llm demo`, or name another store with --store."
         )
     try:
-        connection = sqlite3.connect(
+        connection = sqlite3.Connection(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READER_BUSY_SECONDS, isolation_level=None
         )
         connection.row_factory = sqlite3.Row

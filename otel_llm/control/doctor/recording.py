@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import metadata
 from importlib.util import find_spec
@@ -23,6 +24,18 @@ _OTHERS: Final = re.compile(
     r"|vertexai|google-genai|google-generativeai|langchain|llamaindex))$"
 )
 """Distributions that record calls of language models as OpenTelemetry spans."""
+_PROVIDERS: Final = (
+    "arize-phoenix-otel",
+    "azure-monitor-opentelemetry",
+    "langfuse",
+    "logfire",
+    "openlit",
+    "opentelemetry-distro",
+    "traceloop-sdk",
+)
+"""Distributions that set a tracer provider of their own."""
+_OWN_SPANS: Final = ("ddtrace", "sentry-sdk")
+"""Distributions whose spans are, unless told otherwise, not OpenTelemetry's."""
 _OWN_PIPELINES: Final = ("langfuse", "opik")
 """SDKs with litellm callbacks that send spans by a way of their own."""
 
@@ -39,12 +52,36 @@ def check_recording(config: Config) -> Iterator[Finding]:
             f"Also installed: {', '.join(others)}. Where a program switches them on, their spans of calls that "
             "otel_llm records are left out of what otel_llm ships, so that nothing counts twice.",
         )
+    yield from _vendors(installed)
     callbacks = [name for name in installed if name in _OWN_PIPELINES]
     if callbacks:
         yield ok(
             "recording.callbacks",
             f"Also installed: {', '.join(callbacks)}. A program that names one of them in `litellm.callbacks` sends "
             "each call a second time, by that package's own way; otel_llm cannot see that.",
+        )
+
+
+def _vendors(installed: list[str]) -> Iterator[Finding]:
+    providers = [name for name in installed if name in _PROVIDERS]
+    own = [name for name in installed if name in _OWN_SPANS]
+    if providers:
+        yield ok(
+            "recording.vendors",
+            f"Also installed: {', '.join(providers)}. Where a program sets one of them up, before otel_llm or after, "
+            "its tracer provider is joined: it gets our spans too, and backends get LLM work and its ancestors only "
+            "(setting `spans`).",
+        )
+    if own:
+        yield ok(
+            "recording.own_spans",
+            f"Also installed: {', '.join(own)}. Their own spans stay with them, and ours do not go there.",
+        )
+    if "ddtrace" in own and os.environ.get("DD_TRACE_OTEL_ENABLED", "").lower() in {"1", "true"}:
+        yield ok(
+            "recording.ddtrace",
+            "DD_TRACE_OTEL_ENABLED is set: our spans are in Datadog's traces where a program imports `ddtrace.auto` "
+            "before everything else.",
         )
 
 

@@ -353,6 +353,18 @@ def test_other_instrumentations_are_named(tmp_path: Path) -> None:
     assert "langfuse" in found["recording.callbacks"]["evidence"]
 
 
+def test_other_vendors_are_named(tmp_path: Path) -> None:
+    """Packages that set a tracer provider, or have spans of their own, are listed with what that means here."""
+    others = [_package(tmp_path, name, "1.0") for name in ("azure_monitor_opentelemetry", "logfire", "ddtrace")]
+    _, told = doctor(tmp_path, PYTHONPATH=os.pathsep.join([*others, str(ROOT)]), DD_TRACE_OTEL_ENABLED="true")
+    found = by_check(told)
+    assert "azure-monitor-opentelemetry, logfire" in found["recording.vendors"]["evidence"]
+    assert "`spans`" in found["recording.vendors"]["evidence"]
+    assert "ddtrace" in found["recording.own_spans"]["evidence"]
+    assert "before everything else" in found["recording.ddtrace"]["evidence"]
+    assert {found[check]["status"] for check in found if check.startswith("recording.")} <= {"ok", "warning"}
+
+
 def test_a_check_that_hangs_is_left_behind() -> None:
     """A check without an end costs its time and no more, and what others found stays."""
     release = threading.Event()

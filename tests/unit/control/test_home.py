@@ -13,7 +13,7 @@ from opentelemetry.util._once import Once
 
 import otel_llm
 from otel_llm.control.running import current_pipeline, current_provider
-from tests.tools import shipped
+from tests.fakes.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

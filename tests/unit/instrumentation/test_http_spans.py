@@ -140,6 +140,72 @@ def test_a_program_that_instrumented_httpx_itself_is_not_doubled(provider: FakeP
         upstream.uninstrument()
 
 
+def test_a_program_that_instruments_httpx_after_us_is_not_refused(
+    provider: FakeProvider, spans: Spans, clients: list[HttpInstrumentation]
+) -> None:
+    """Its instrumentation records all requests, and ours none, until it is turned off again."""
+    upstream = HTTPXClientInstrumentor()
+    assert not upstream.is_instrumented_by_opentelemetry
+    theirs = Spans()
+    upstream.instrument(tracer_provider=theirs.tracer_provider)
+    try:
+        litellm.completion(**arguments(CALLS["completion"], provider))
+        httpx.get(provider.url)
+        assert (len(theirs.http), len(spans.http)) == (2, 0)
+        assert not clients[0].active
+        assert clients[0].recorded_by_program
+    finally:
+        upstream.uninstrument()
+    litellm.completion(**arguments(CALLS["completion"], provider))
+    assert (len(theirs.http), len(spans.http)) == (2, 1)
+
+
+def test_requests_of_the_program_are_not_touched(
+    provider: FakeProvider, spans: Spans, clients: list[HttpInstrumentation]
+) -> None:
+    """A request outside of a call begins no span on the program's provider and gets no header of a trace's."""
+    aiohttp = pytest.importorskip("aiohttp")
+
+    async def get() -> None:
+        async with aiohttp.ClientSession() as session, session.get(provider.url) as answer:
+            await answer.read()
+
+    seen = len(spans.at_start.spans)
+    with spans.tracer.start_as_current_span("work"):
+        httpx.get(provider.url)
+        run(get)
+    assert [name for name, _ in spans.at_start.spans[seen:]] == ["work"]
+    assert all("traceparent" not in request.headers for request in provider.requests)
+
+
+def test_recording_moves_to_another_provider(
+    provider: FakeProvider, spans: Spans, clients: list[HttpInstrumentation]
+) -> None:
+    """After `move_to` the requests of calls are recorded there, by httpx and aiohttp alike, once each."""
+    elsewhere = Spans()
+    for client in clients:
+        client.move_to(elsewhere.tracer_provider)
+    litellm.completion(**arguments(CALLS["completion"], provider))
+    run(litellm.acompletion, **arguments(CALLS["acompletion"], provider))
+    assert (len(elsewhere.http), len(spans.http)) == (2, 0)
+
+
+def test_a_wrapper_put_around_ours_stays(provider: FakeProvider, spans: Spans) -> None:
+    """Somebody who has wrapped httpx since keeps his wrapper when we leave, and ours records nothing any more."""
+    client = HttpInstrumentation("httpx", spans.tracer_provider)
+    client.begin()
+    inner, seen = httpx.HTTPTransport.handle_request, []
+    try:
+        httpx.HTTPTransport.handle_request = lambda self, request: seen.append(1) or inner(self, request)
+        client.end()
+        litellm.completion(**arguments(CALLS["completion"], provider))
+        assert seen == [1]
+        assert spans.http == []
+    finally:
+        httpx.HTTPTransport.handle_request = inner
+        client._gate = None
+
+
 def test_turning_off_gives_the_client_back(provider: FakeProvider, spans: Spans) -> None:
     """After `end` no HTTP span is made."""
     for name in CLIENTS:
