@@ -23,7 +23,7 @@ FOREIGN_CONTENT: Final = frozenset(
         semconv.PYDANTIC_AI_RESULT,
         "all_messages_events",
         "events",
-        "llm.function_call",
+        semconv.OI_FUNCTION_CALL,
         semconv.OI_PARAMETERS,
         semconv.OI_EMBEDDING_PARAMETERS,
         "llm.request.functions",

@@ -29,12 +29,15 @@ from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
 from otel_llm.instrumentation.http import HttpInstrumentation
 from otel_llm.instrumentation.litellm import LitellmInstrumentor
 from otel_llm.instrumentation.litellm.instrumentor import is_recording
+from otel_llm.instrumentation.litellm.price_table import price_table
 from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.instrumentation.recorder import Recorder
 from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.processors.call_metrics import CallMetrics, MeterSink, PageSink
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.content_policy import ContentPolicy
+from otel_llm.processors.foreign import ForeignSpans, in_foreign_call, is_foreign_call
+from otel_llm.processors.foreign.cost import ForeignCost
 from otel_llm.processors.identity import DefaultTenant, IdentityStamp
 from otel_llm.processors.inline_media import InlineMedia
 from otel_llm.processors.label_bounds import LabelBounds
@@ -163,8 +166,9 @@ def assemble(
     home = Home.find(config, tracer_provider)
     counting, watch = Counting(config, meter_provider), CallWatch()
     media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
+    foreign = ForeignSpans(ForeignCost(prices, price_table), wants_content=config.captures_content)
     lineage = Lineage(llm_only=_llm_only(config, home), joined=not home.owned)
-    processor = _processor(config, channels, lineage, watch, counting, redaction, media)
+    processor = _processor(config, channels, lineage, foreign, watch, counting, redaction, media)
     pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
     home.settle(processor, lambda: _follow(pipeline, lineage))
     use_media(media)
@@ -194,12 +198,14 @@ def _processor(
     config: Config,
     channels: list[Channel],
     lineage: Lineage,
+    foreign: ForeignSpans,
     watch: CallWatch,
     counting: Counting,
     redaction: Redaction,
     media: MediaFiles | None,
 ) -> SpanPipeline:
-    overlap, replay = OverlapFilter(is_recording), ReplayFilter()
+    overlap = OverlapFilter(is_recording, is_call=is_foreign_call, absorb=foreign.absorb)
+    replay = ReplayFilter()
     identity = IdentityStamp(
         default_tenant=config.tenant_default,
         from_baggage=config.tenant_from_baggage,
@@ -209,13 +215,14 @@ def _processor(
     rules = SamplingRules.of(config)
     return SpanPipeline(
         _fan_out([channel.processor for channel in channels]),
-        on_start=[identity, lineage.on_start, replay.on_start, overlap.on_start],
+        on_start=[identity, lineage.on_start, replay.on_start, overlap.on_start, foreign.on_start],
         # Redaction is the last that changes a span; the others only count, and see no more than a backend does.
         on_end=[
             lineage,
             replay,
             overlap,
             DefaultTenant(config.tenant_default),
+            foreign,
             watch,
             Sampling(rules),
             ContentPolicy.of(config),
@@ -267,7 +274,7 @@ def _instrument(pipeline: Pipeline, prices: PriceBook) -> None:
         return
     for name in ("httpx", "aiohttp"):
         if name in config.instrument:
-            instrumentation = HttpInstrumentation(name, pipeline.provider)
+            instrumentation = HttpInstrumentation(name, pipeline.provider, in_call=in_foreign_call)
             instrumentation.begin()
             pipeline.http.append(instrumentation)
 

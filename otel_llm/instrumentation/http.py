@@ -21,6 +21,8 @@ from otel_llm.faults import note_fault
 from otel_llm.instrumentation.http_gates import AiohttpGate, HttpxGate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.trace import TracerProvider
 
 __all__ = ["CLIENTS", "HttpInstrumentation"]
@@ -44,10 +46,16 @@ CLIENTS: Final = {
 
 
 class HttpInstrumentation:
-    """Turns the recording of one client library's requests in LLM calls on and off."""
+    """Turns the recording of one client library's requests in LLM calls on and off.
 
-    def __init__(self, name: str, tracer_provider: TracerProvider) -> None:
+    `in_call` says whether a call that somebody else records is under way; ours we know ourselves.
+    """
+
+    def __init__(
+        self, name: str, tracer_provider: TracerProvider, *, in_call: Callable[[], bool] = lambda: False
+    ) -> None:
         self.name = name
+        self._in_call = in_call
         self._client = CLIENTS[name]
         self._tracer_provider = tracer_provider
         self._instrumentor: Any = None
@@ -121,7 +129,7 @@ class HttpInstrumentation:
 
     def _records(self) -> bool:
         """Whether a request that begins here and now is ours to record."""
-        return self._wanted and active_call() is not None and not self._program_records()
+        return self._wanted and (active_call() is not None or self._in_call()) and not self._program_records()
 
     def _program_records(self) -> bool:
         """Upstream has one instrumentor for the process, which we leave to the program."""

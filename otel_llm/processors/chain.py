@@ -22,6 +22,7 @@ from otel_llm import semconv
 from otel_llm.faults import guarded, note_fault
 from otel_llm.processors.content_names import FACTS
 from otel_llm.processors.draft import SpanDraft
+from otel_llm.processors.foreign.scopes import is_foreign_scope
 from otel_llm.processors.sampling import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class SpanPipeline(SpanProcessor):
         if span.context is None:
             return
         sampled = span.context.trace_flags.sampled
-        if not sampled and (span.attributes or {}).get(semconv.OPERATION_NAME) not in semconv.LLM_OPERATIONS:
+        if not sampled and not _may_be_call(span):
             return
         if self._ended:  # a provider keeps its processors, also that of a pipeline which another has replaced
             self._drop("shutdown")
@@ -189,6 +190,13 @@ class SpanPipeline(SpanProcessor):
         if spans:
             with self._lock:
                 self._dropped[reason] += spans
+
+
+def _may_be_call(span: ReadableSpan) -> bool:
+    """Whether a span says that it is a call to a model, in our words or in somebody else's."""
+    if (span.attributes or {}).get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS:
+        return True
+    return span.instrumentation_scope is not None and is_foreign_scope(span.instrumentation_scope.name)
 
 
 def _facts_of(draft: SpanDraft) -> ReadableSpan:

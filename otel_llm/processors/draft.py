@@ -64,6 +64,21 @@ class SpanDraft:
         start, end = self._original.start_time, self._original.end_time
         return max(0, end - start) / 1e9 if start is not None and end is not None else 0.0
 
+    @property
+    def start_ns(self) -> int | None:
+        """When the span began, in Unix nanoseconds."""
+        return self._original.start_time
+
+    @property
+    def end_ns(self) -> int | None:
+        """When it ended."""
+        return self._original.end_time
+
+    @property
+    def original_name(self) -> str:
+        """The name that its instrumentation gave it."""
+        return self._original.name
+
     def to_span(self) -> ReadableSpan:
         """The draft as a span for the SDK; shares `attributes` with the draft, which is done with."""
         return _FinishedSpan(self)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from otel_llm.processors.draft import SpanDraft
 
-__all__ = ["CLIENT_SCOPES", "LITELLM_SCOPES", "OverlapFilter", "is_llm_scope"]
+__all__ = ["BUILT_IN_SCOPES", "CLIENT_SCOPES", "LITELLM_SCOPES", "OverlapFilter", "is_llm_scope"]
 
 LITELLM_SCOPES: Final = frozenset(
     {
@@ -84,6 +84,9 @@ CLIENT_SCOPES: Final = frozenset(
 )
 """Scopes of instrumentations of client libraries: OpenLLMetry's and OpenTelemetry contrib's share one naming."""
 
+BUILT_IN_SCOPES: Final = frozenset({"com.anthropic.sdk.python", "mistralai_sdk_tracer"})
+"""Scopes of client libraries that record themselves, whatever else records them (anthropic from 2.0 on)."""
+
 _PREFIXES: Final = (
     "langtrace_python_sdk.instrumentation.",
     "openinference.instrumentation.",
@@ -104,15 +107,25 @@ def is_llm_scope(scope_name: str) -> bool:
 class OverlapFilter:
     """Start stage `on_start` finds duplicates; end stage (the object itself) drops them and re-parents children.
 
-    `records_litellm` says whether our own litellm instrumentation is active now. At most 10,000 duplicates are
-    remembered, the latest ones; a child of an older one keeps a parent that our backends do not have.
+    `records_litellm` says whether our own litellm instrumentation is active now; `is_call` whether a span is somebody's
+    record of a model call, inside which a library's record of itself is one too many. `absorb` gets what is dropped.
+    At most 10,000 duplicates are remembered, the latest ones; a child of an older one keeps a parent that our backends
+    do not have.
     """
 
     name = "overlap"
     drop_reason = "duplicate"
 
-    def __init__(self, records_litellm: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        records_litellm: Callable[[], bool] = lambda: True,
+        *,
+        is_call: Callable[[ReadableSpan], bool] = lambda _: False,
+        absorb: Callable[[SpanDraft], object] = lambda _: None,
+    ) -> None:
         self._records_litellm = records_litellm
+        self._is_call = is_call
+        self._absorb = absorb
         self._parents: OrderedDict[tuple[int, int], SpanContext | None] = OrderedDict()
         self._lock = threading.Lock()
         _renew_after_fork(self)
@@ -129,7 +142,7 @@ class OverlapFilter:
 
     def _note(self, span: ReadableSpan, parent_context: Context | None) -> None:
         scope, context = span.instrumentation_scope, span.get_span_context()
-        if scope is None or context is None or not self._is_duplicate(scope.name, span.kind, parent_context):
+        if scope is None or context is None or not self._is_duplicate(scope.name, span, parent_context):
             return
         with self._lock:
             self._parents[_key(context)] = span.parent
@@ -141,22 +154,28 @@ class OverlapFilter:
         if not self._parents:
             return draft
         with self._lock:
-            if _key(draft.context) in self._parents:
-                return None
+            is_duplicate = _key(draft.context) in self._parents
             parent = draft.parent
             while parent is not None and _key(parent) in self._parents:
                 parent = self._parents[_key(parent)]
             draft.parent = parent
+        if is_duplicate:
+            self._absorb(draft)
+            return None
         return draft
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
         self._lock = threading.Lock()
 
-    def _is_duplicate(self, scope_name: str, kind: SpanKind, parent_context: Context | None) -> bool:
+    def _is_duplicate(self, scope_name: str, span: ReadableSpan, parent_context: Context | None) -> bool:
+        if scope_name in BUILT_IN_SCOPES:
+            around: object = get_current_span(parent_context)
+            inside = around is not span and isinstance(around, ReadableSpan) and self._is_call(around)
+            return inside or active_call(parent_context) is not None
         if not is_llm_scope(scope_name):
             return False
-        if scope_name in LITELLM_SCOPES and kind is not SpanKind.SERVER and self._records_litellm():
+        if scope_name in LITELLM_SCOPES and span.kind is not SpanKind.SERVER and self._records_litellm():
             return True  # SERVER is litellm's proxy answering a request: work around calls, not a call
         return active_call(parent_context) is not None
 

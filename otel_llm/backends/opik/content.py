@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from otel_llm import semconv
-from otel_llm.backends.opik.indexed import indexed_list, is_index
 from otel_llm.backends.opik.messages import as_choices, as_messages
 from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of
+from otel_llm.indexed import indexed_list, is_index
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span

@@ -8,6 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from otel_llm.config import CLIENT_LIBRARIES
 from otel_llm.control.doctor.examination import ok, warning
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def check_recording(config: Config) -> Iterator[Finding]:
     """Each library that could be recorded, and each installed package that would record it too."""
     for library in ("litellm", *(("httpx", "aiohttp") if config.http_spans else ())):
         yield _library(library, config)
+    yield from _clients(config)
     installed = sorted({_normal(name) for found in metadata.distributions() if (name := found.metadata["Name"])})
     others = [name for name in installed if _OTHERS.match(name)]
     if others:
@@ -83,6 +85,23 @@ def _vendors(installed: list[str]) -> Iterator[Finding]:
             "DD_TRACE_OTEL_ENABLED is set: our spans are in Datadog's traces where a program imports `ddtrace.auto` "
             "before everything else.",
         )
+
+
+def _clients(config: Config) -> Iterator[Finding]:
+    """Libraries that instrumentations of others record, as far as the settings name them."""
+    names = [name for name in CLIENT_LIBRARIES if name in config.instrument]
+    if not names:
+        return
+    from otel_llm.instrumentation.clients import would_record  # noqa: PLC0415  (few programs name any)
+
+    for name in names:
+        by, problem = would_record(name)
+        if problem is None:
+            yield ok(f"recording.{name}", f"{name} is recorded by {by} as soon as the program imports it.")
+        else:
+            what, _, remedy = problem.partition(": ")
+            run = f"Run {remedy}" if remedy.startswith("pip ") else f"{remedy[:1].upper()}{remedy[1:]}"
+            yield warning(f"recording.{name}", f"{what}.", run)
 
 
 def _normal(name: str) -> str:

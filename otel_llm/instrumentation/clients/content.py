@@ -17,7 +17,7 @@ from otel_llm.instrumentation.clients.table import Family
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["content_switch", "release_content"]
+__all__ = ["content_switch", "release", "silence"]
 
 _GENAI_MODE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _GENAI_EVENTS: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
@@ -25,8 +25,8 @@ _TRACELOOP: Final = "TRACELOOP_TRACE_CONTENT"
 _ON_EVENTS: Final = frozenset({"EVENT_ONLY", "SPAN_AND_EVENT"})
 
 _lock: Final = threading.RLock()
-_silenced: Final[set[object]] = set()
-"""Who needs OpenLLMetry to be silent: it reads its variable with every call."""
+_silenced: Final[dict[str, set[object]]] = {}
+"""Variable that we have set to `false`, because it is read with every call -> who needs it."""
 
 
 @contextmanager
@@ -39,17 +39,26 @@ def content_switch(family: Family, owner: object, *, wanted: bool) -> Iterator[d
         yield {"config": _trace_config(wanted=wanted)}
     else:
         if family is Family.OPENLLMETRY and not wanted:
-            _silence(owner)
+            silence(_TRACELOOP, owner)
         yield {"include_content": wanted} if family is Family.BUILT_IN else {}
 
 
-def release_content(owner: object) -> None:
+def silence(variable: str, owner: object) -> None:
+    """Set `variable` to `false` for as long as `owner` needs it, unless the program has set it to something."""
+    with _lock:
+        if variable in _silenced or variable not in os.environ:
+            _silenced.setdefault(variable, set()).add(owner)
+            os.environ[variable] = "false"
+
+
+def release(owner: object) -> None:
     """Undo what still holds for `owner`, whose instrumentation has ended."""
     with _lock:
-        if owner in _silenced:
-            _silenced.discard(owner)
-            if not _silenced:
-                os.environ.pop(_TRACELOOP, None)
+        for variable in [name for name, owners in _silenced.items() if owner in owners]:
+            _silenced[variable].discard(owner)
+            if not _silenced[variable]:
+                del _silenced[variable]
+                os.environ.pop(variable, None)
 
 
 def _genai_mode(*, wanted: bool) -> str:
@@ -88,10 +97,3 @@ def _trace_config(*, wanted: bool) -> Any:
     if wanted:
         return kind(**always)
     return kind(hide_inputs=True, hide_outputs=True, hide_embeddings_text=True, hide_llm_tools=True, **always)
-
-
-def _silence(owner: object) -> None:
-    with _lock:
-        if _silenced or _TRACELOOP not in os.environ:
-            _silenced.add(owner)
-            os.environ[_TRACELOOP] = "false"

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import wrapt
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
 
 from otel_llm.faults import note_fault
-from otel_llm.instrumentation.clients.content import content_switch, release_content
+from otel_llm.instrumentation.clients.content import content_switch, release, silence
+from otel_llm.instrumentation.clients.gate import Gate
 from otel_llm.instrumentation.clients.table import CLIENTS, Family
-from otel_llm.instrumentation.record_all import counting_everything
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from otel_llm.instrumentation.clients.table import Client, Upstream
 
-__all__ = ["ClientInstrumentation"]
+__all__ = ["ClientInstrumentation", "would_record"]
 
 _logger = logging.getLogger(__name__)
 _EXTRA: Final = "instruments"
@@ -50,6 +51,7 @@ class ClientInstrumentation:
         self.name = name
         self._client = CLIENTS[name]
         self._provider = tracer_provider
+        self._gate: Gate | None = None
         self._captures_content = captures_content
         self._lock = threading.RLock()
         self._wanted = False
@@ -120,13 +122,14 @@ class ClientInstrumentation:
             self._wanted = False
             instrumentor, self._instrumentor = self._instrumentor, None
             self._in_use = None
+            self._close_gate()
             if instrumentor is None:
                 return
             try:
                 instrumentor.uninstrument()
             except Exception as error:  # noqa: BLE001  (a fault of upstream's must not keep the program from ending)
                 note_fault(f"ending the instrumentation of {self.name}", error)
-            release_content(self)
+            release(self)
 
     def move_to(self, tracer_provider: TracerProvider) -> None:
         """Record on another tracer provider from now on; what the program has turned on itself stays where it is."""
@@ -135,6 +138,11 @@ class ClientInstrumentation:
             if self._instrumentor is not None:
                 self.end()
                 self.begin()
+
+    def _close_gate(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.close()
 
     @property
     def _version(self) -> str | None:
@@ -154,6 +162,7 @@ class ClientInstrumentation:
                 except Exception as error:
                     self._failed.append(f"{upstream.distribution} {_version(upstream.distribution)} failed: {error!r}")
                     _logger.debug("%s does not work here", upstream.distribution, exc_info=True)
+                    self._close_gate()
                     continue
                 return
             note_fault(f"instrumenting {self.name}", RuntimeError("; ".join(self._failed)))
@@ -164,15 +173,24 @@ class ClientInstrumentation:
         if instrumentor.is_instrumented_by_opentelemetry:
             self._in_use, self._by_program = upstream, True
             return
+        self._gate = Gate(self._provider)
+        if upstream.silences:
+            silence(upstream.silences, self)
         with content_switch(upstream.family, self, wanted=self._captures_content) as arguments:
             # Metrics are ours, from the finished spans: a second set would count every call twice.
             instrumentor.instrument(
-                tracer_provider=counting_everything(self._provider),
+                tracer_provider=self._gate,
                 meter_provider=NoOpMeterProvider(),
                 **({} if upstream.family is Family.BUILT_IN else {"skip_dep_check": True}),
                 **arguments,
             )
         self._instrumentor, self._in_use, self._by_program = instrumentor, upstream, False
+
+
+def would_record(name: str) -> tuple[str, str | None]:
+    """Which package would record the library called `name` here, and what is wrong where none would."""
+    client = ClientInstrumentation(name, NoOpTracerProvider(), captures_content=False)
+    return client.by, client.problem
 
 
 def _choice(client: Client) -> _Choice:

@@ -36,6 +36,8 @@ class Upstream:
     module: str
     instrumentor: str
     """Name of the class in `module`."""
+    silences: str = ""
+    """Variable that stops the library from recording itself, where both would count and nothing tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,13 @@ def _openinference(client: str, instrumentor: str) -> Upstream:
     )
 
 
-def _openllmetry(client: str, instrumentor: str) -> Upstream:
+def _openllmetry(client: str, instrumentor: str, silences: str = "") -> Upstream:
     return Upstream(
         Family.OPENLLMETRY,
         f"opentelemetry-instrumentation-{client}",
         f"opentelemetry.instrumentation.{client.replace('-', '_')}",
         instrumentor,
+        silences,
     )
 
 
@@ -96,7 +99,8 @@ _ALL: Final = (
         (
             _otel("anthropic", "AnthropicInstrumentor"),
             _openinference("anthropic", "AnthropicInstrumentor"),
-            _openllmetry("anthropic", "AnthropicInstrumentor"),
+            # Its span is not the current one while the library works, which traces itself from 2.0 on.
+            _openllmetry("anthropic", "AnthropicInstrumentor", "ANTHROPIC_OPEN_TELEMETRY"),
         ),
     ),
     Client(
@@ -147,8 +151,9 @@ _ALL: Final = (
         ("llama-index-core",),
         "llama_index.core",
         (
-            _otel("llama-index", "LlamaIndexInstrumentor"),
+            # OpenTelemetry's records agents, workflows and tools, and no call to a model.
             _openinference("llama-index", "LlamaIndexInstrumentor"),
+            _otel("llama-index", "LlamaIndexInstrumentor"),
             _openllmetry("llamaindex", "LlamaIndexInstrumentor"),
         ),
     ),
@@ -163,8 +168,9 @@ _ALL: Final = (
         ("openai-agents",),
         "agents",
         (
-            _otel("openai-agents", "OpenAIAgentsInstrumentor"),
+            # As above: OpenTelemetry's records no call to a model.
             _openinference("openai-agents", "OpenAIAgentsInstrumentor"),
+            _otel("openai-agents", "OpenAIAgentsInstrumentor"),
             _openllmetry("openai-agents", "OpenAIAgentsInstrumentor"),
         ),
     ),

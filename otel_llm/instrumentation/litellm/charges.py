@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, text, tokens
 from otel_llm.pricing import Billed
+from otel_llm.pricing.rows import TIER_NAMES
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.request import Request
@@ -28,14 +29,6 @@ _ANTHROPIC: Final = "anthropic"
 _XAI_TICKS: Final = Decimal(10) ** 10
 """Ticks in one USD in xAI's `cost_in_usd_ticks`."""
 
-_TIERS: Final = {
-    "priority": "priority",
-    "flex": "flex",
-    "batch": "batches",
-    "on_demand_priority": "priority",
-    "on_demand_flex": "flex",
-}
-"""What providers call a tier, in lower case -> the price table's name. All else is billed as ordinary."""
 _PLAIN_TOOLS: Final = frozenset({None, "function", "custom"})
 """Types of tools that the program runs itself; all others the provider runs, and may bill."""
 _PLAIN_OUTPUT: Final = frozenset({None, "message", "reasoning", "function_call", "custom_tool_call"})
@@ -109,7 +102,7 @@ def service_tier_of(request: Request, answer: object) -> str | None:
         or text(path(hidden_of(answer), "provider_specific_fields", "traffic_type"))
     )
     tier = served or text(request.arguments.get("service_tier")) or ""
-    return _TIERS.get(tier.lower())
+    return TIER_NAMES.get(tier.lower())
 
 
 def own_figure(request: Request, answer: object, usage: Usage | None) -> Decimal | None:

@@ -11,7 +11,6 @@ price for, so a zero is believed only where a table says that the model is free.
 from __future__ import annotations
 
 import logging
-import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,6 +26,8 @@ from otel_llm.instrumentation.litellm.charges import (
 from otel_llm.instrumentation.litellm.guest import guest
 from otel_llm.instrumentation.litellm.reading import get, number, path, text
 from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
+from otel_llm.pricing.rows import BY_THE_HOUR, XAI, is_free, names_for, row_for
+from otel_llm.pricing.unpriced import Unpriced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,18 +40,8 @@ __all__ = ["fill_cost", "price", "unknown_prices", "use_prices"]
 
 _logger = logging.getLogger(__name__)
 
-_MAX_UNKNOWN: Final = 1000
-"""Models without a price that are told apart; the calls of all further ones are counted together."""
-_OTHER: Final = "other"
-
-_SPECIAL: Final = frozenset({"off_peak_pricing", "tiered_pricing"})
-"""Rows with prices by the hour or by brackets: litellm knows how to read them."""
-_AZURE: Final = frozenset({"azure", "azure_text"})
-_XAI: Final = "xai"
 _ASKED_ABOUT: Final = frozenset({"ollama", "ollama_chat"})
 """Providers whose server litellm asks for a model that its table lacks: pricing must not touch the network."""
-_ROUTES: Final = ("converse/", "invoke/", "responses/")
-"""Ways to one and the same model, which litellm takes as part of its name."""
 
 
 class Price(NamedTuple):
@@ -65,8 +56,7 @@ class _State:
 
     def __init__(self) -> None:
         self.book: PriceBook = NO_PRICES
-        self.unknown: dict[str, int] = {}
-        self.lock = threading.Lock()
+        self.unpriced = Unpriced()
 
 
 _state = _State()
@@ -74,15 +64,12 @@ _state = _State()
 
 def use_prices(book: PriceBook) -> None:
     """Price calls by `book` from now on, and begin to count unknown prices anew."""
-    with _state.lock:
-        _state.book = book
-        _state.unknown = {}
+    _state.book, _state.unpriced = book, Unpriced()
 
 
 def unknown_prices() -> dict[str, int]:
     """Model -> calls that were recorded without a cost because nobody knows its price."""
-    with _state.lock:
-        return dict(_state.unknown)
+    return _state.unpriced.counts()
 
 
 def fill_cost(recording: Recording, request: Request, answer: object, usage: Usage | None) -> None:
@@ -98,7 +85,7 @@ def fill_cost(recording: Recording, request: Request, answer: object, usage: Usa
         return
     found = price(request, answer, usage, tenant=tenant)
     if found.usd is None:
-        _note_unknown(text(get(answer, "model")) or request.model)
+        _state.unpriced.note(text(get(answer, "model")) or request.model)
     cost = float(found.usd) if found.usd is not None else None
     recording.set({semconv.COST: cost, semconv.COST_STATUS: found.status})
 
@@ -147,7 +134,7 @@ def _listed(
     if ours:
         # Extras could not be priced by anybody; what could is at least that much.
         return Price(ours, semconv.COST_ESTIMATED)
-    if not theirs_first and _is_free(row):
+    if not theirs_first and is_free(row):
         return Price(Decimal(0), semconv.COST_FREE)
     return Price(None, semconv.COST_UNKNOWN)
 
@@ -158,7 +145,7 @@ def _listed(
 def _calculated(row: Mapping[str, Any] | None, request: Request, billed: Billed, tier: str | None) -> Decimal | None:
     if row is None:
         return None
-    reaches = request.provider == _XAI  # bills the higher rate from the threshold on
+    reaches = request.provider == XAI  # bills the higher rate from the threshold on
     return cost_of(billed, Rates(row, tokens=billed.input, tier=tier, reaches=reaches))
 
 
@@ -178,20 +165,7 @@ def _agreed(
 
 
 def _row(request: Request, asked: list[str], served: list[str]) -> Mapping[str, Any] | None:
-    """The table's row for a call; an alias first, then the name asked for, then the one that answered.
-
-    Azure calls models by the names of deployments, which say nothing: there, what answered goes first.
-    """
-    table = _table()
-    behind = _state.book.model_behind(asked)
-    if behind is not None:
-        return table.get(behind)
-    names = [*served, *asked] if request.provider in _AZURE else [*asked, *served]
-    for name in names:
-        row = table.get(name)
-        if isinstance(row, dict) and _is_of(request.provider, text(row.get("litellm_provider")), name):
-            return row
-    return None
+    return row_for(_table(), _state.book, request.provider, asked, served)
 
 
 def _table() -> Mapping[str, Any]:
@@ -203,43 +177,11 @@ def _names_asked(request: Request) -> list[str]:
     """Every name that a call was made under: as the program wrote it, and as litellm resolved it."""
     region = text(request.arguments.get("aws_region_name")) if request.provider == "bedrock" else None
     group = text(path(request.arguments, "metadata", "model_group"))
-    return _spelt(request.provider, request.model, region, first=(request.requested, group))
+    return names_for(request.provider, request.model, region, first=(request.requested, group))
 
 
 def _names_served(request: Request, answer: object) -> list[str]:
-    return _spelt(request.provider, text(get(answer, "model")), None)
-
-
-def _spelt(
-    provider: str | None, model: str | None, region: str | None, *, first: tuple[str | None, ...] = ()
-) -> list[str]:
-    names: list[str | None] = [*first]
-    if model is not None:
-        for route in _ROUTES:
-            model = model.removeprefix(route)
-        names += [
-            f"{provider}/{region}/{model}" if region else None,
-            f"{provider}/{model}" if provider else None,
-            model,
-        ]
-    return list(dict.fromkeys(name for name in names if name))
-
-
-def _is_of(provider: str | None, listed: str | None, name: str) -> bool:
-    """Whether a row that the table lists under a provider is meant for this one: a model has a price per seller."""
-    if provider is None or listed is None or name.startswith(f"{provider}/"):
-        return True
-    return _family(provider) == _family(listed)
-
-
-def _family(provider: str) -> str:
-    """`bedrock_converse` and `bedrock` sell the same; so do `vertex_ai-language-models` and `vertex_ai`."""
-    return provider.removeprefix("text-completion-").replace("-", "_").partition("_")[0]
-
-
-def _is_free(row: Mapping[str, Any] | None) -> bool:
-    prices = [value for key, value in (row or {}).items() if "cost" in key and number(value) is not None]
-    return bool(prices) and not any(prices)
+    return names_for(request.provider, text(get(answer, "model")))
 
 
 # --- litellm's ---------------------------------------------------------------------------------------------
@@ -253,7 +195,7 @@ def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: ob
         return False
     base = request.api_base or ""
     return (
-        not _SPECIAL.isdisjoint(row)
+        not BY_THE_HOUR.isdisjoint(row)
         or ("regional_endpoint_uplift_multiplier" in row and request.arguments.get("vertex_location") != "global")
         or "://eu." in base
         or "://us." in base
@@ -295,18 +237,3 @@ def _litellms(request: Request, answer: object, *, served: list[str], fresh: boo
 def _positive(value: object) -> Decimal | None:
     found = number(value)
     return Decimal(repr(found)) if found is not None and found > 0 else None
-
-
-def _note_unknown(model: str | None) -> None:
-    """Count a call whose price is unknown, and say so once per model; the models told apart are bounded."""
-    name = model or "(no model)"
-    with _state.lock:
-        first = name not in _state.unknown and len(_state.unknown) < _MAX_UNKNOWN
-        counted = name if first or name in _state.unknown else _OTHER
-        _state.unknown[counted] = _state.unknown.get(counted, 0) + 1
-    if first:
-        _logger.warning(
-            "No price is known for model %s: its calls are recorded without a cost (status unknown). "
-            "Name the model behind it in `model_aliases`, or give it a price in `prices_file` or `prices`.",
-            name,
-        )

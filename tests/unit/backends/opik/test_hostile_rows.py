@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
-from otel_llm.backends.opik.indexed import indexed_list
 from otel_llm.backends.opik.usage import ttft_ms_of, usage_names
 from otel_llm.backends.opik.values import parsed
 from otel_llm.contracts import Batch, Delivered
+from otel_llm.indexed import indexed_list
 from otel_llm.wire import from_otlp_json
 from tests.fakes.opik import FakeOpik, needs_openapi
 

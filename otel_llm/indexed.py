@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from otel_llm.backends.opik.values import Attributes
+    from collections.abc import Mapping
 
 __all__ = ["indexed_list", "is_index"]
 
@@ -18,7 +18,7 @@ _LONGEST_INDEX: Final = 9
 """Digits; what is longer counts nothing that anybody could have sent."""
 
 
-def indexed_list(attributes: Attributes, prefix: str) -> list[Any]:
+def indexed_list(attributes: Mapping[str, Any], prefix: str) -> list[Any]:
     """The list that is flattened under `prefix` (without a dot at its end), in the order of its indexes."""
     tree: dict[str, Any] = {}
     start = prefix + "."

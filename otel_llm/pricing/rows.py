@@ -1,0 +1,107 @@
+"""Which row of a price table a call is billed by: the names that a call goes by, and who sells under them.
+
+The table is litellm's; its names and its providers are what these functions speak of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from otel_llm.pricing.book import PriceBook
+
+__all__ = ["AZURE", "BY_THE_HOUR", "TIER_NAMES", "XAI", "PriceTable", "is_free", "names_for", "row_for", "sellers"]
+
+PriceTable: TypeAlias = Mapping[str, Any]
+"""Name of a model -> its row."""
+
+AZURE: Final = frozenset({"azure", "azure_text"})
+XAI: Final = "xai"
+BY_THE_HOUR: Final = frozenset({"off_peak_pricing", "tiered_pricing"})
+"""What rows have whose prices go by the hour or by brackets, which is more than rates can say."""
+
+_ROUTES: Final = ("converse/", "invoke/", "responses/")
+"""Ways to one and the same model, which litellm takes as part of its name."""
+_SELLERS: Final = {
+    "aws.bedrock": ("bedrock",),
+    "azure.ai.inference": ("azure_ai", "azure"),
+    "azure.ai.openai": ("azure",),
+    "gcp.gemini": ("gemini",),
+    "gcp.gen_ai": ("gemini", "vertex_ai"),
+    "gcp.vertex_ai": ("vertex_ai",),
+    "ibm.watsonx.ai": ("watsonx",),
+    "mistral_ai": ("mistral",),
+    "moonshot_ai": ("moonshot",),
+    "x_ai": (XAI,),
+}
+"""The conventions' name of a provider -> the table's; all others are the same in both."""
+
+TIER_NAMES: Final = {
+    "priority": "priority",
+    "flex": "flex",
+    "batch": "batches",
+    "on_demand_priority": "priority",
+    "on_demand_flex": "flex",
+}
+"""What providers call a service tier, in lower case -> the table's name. All else is billed as ordinary."""
+
+
+def sellers(provider: str | None) -> tuple[str | None, ...]:
+    """The table's names for who sold a call, most likely first."""
+    return (None,) if provider is None else _SELLERS.get(provider, (provider,))
+
+
+def names_for(
+    provider: str | None, model: str | None, region: str | None = None, *, first: Sequence[str | None] = ()
+) -> list[str]:
+    """Every name that the table may have a model under: `first`, then as its seller has it, then bare."""
+    names: list[str | None] = [*first]
+    if model is not None:
+        for route in _ROUTES:
+            model = model.removeprefix(route)
+        names += [
+            f"{provider}/{region}/{model}" if region else None,
+            f"{provider}/{model}" if provider else None,
+            model,
+        ]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def row_for(
+    table: PriceTable, book: PriceBook, provider: str | None, asked: Sequence[str], served: Sequence[str]
+) -> Mapping[str, Any] | None:
+    """The table's row for a call; an alias first, then the name asked for, then the one that answered.
+
+    Azure calls models by the names of deployments, which say nothing: there, what answered goes first.
+    """
+    behind = book.model_behind(asked)
+    if behind is not None:
+        return table.get(behind)
+    for name in [*served, *asked] if provider in AZURE else [*asked, *served]:
+        row = table.get(name)
+        if isinstance(row, Mapping) and _is_of(provider, row.get("litellm_provider"), name):
+            return row
+    return None
+
+
+def _is_of(provider: str | None, listed: object, name: str) -> bool:
+    """Whether a row that the table lists under a provider is meant for this one: a model has a price per seller."""
+    if provider is None or not isinstance(listed, str) or not listed or name.startswith(f"{provider}/"):
+        return True
+    return _family(provider) == _family(listed)
+
+
+def _family(provider: str) -> str:
+    """`bedrock_converse` and `bedrock` sell the same; so do `vertex_ai-language-models` and `vertex_ai`."""
+    return provider.removeprefix("text-completion-").replace("-", "_").partition("_")[0]
+
+
+def is_free(row: Mapping[str, Any] | None) -> bool:
+    """Whether the table says that a model costs nothing, as opposed to not saying what it costs."""
+    prices = [
+        value
+        for key, value in (row or {}).items()
+        if "cost" in key and isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    return bool(prices) and not any(prices)

@@ -1,0 +1,42 @@
+"""Calls whose price nobody knows: counted by model, and said once for each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+__all__ = ["Unpriced"]
+
+_logger = logging.getLogger(__name__)
+
+_MAX_UNKNOWN: Final = 1000
+"""Models without a price that are told apart; the calls of all further ones are counted together."""
+_OTHER: Final = "other"
+
+
+class Unpriced:
+    """Model -> calls that were recorded without a cost."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[str, int] = {}
+
+    def note(self, model: str | None) -> None:
+        """Count a call, and say so once per model; the models told apart are bounded."""
+        name = model or "(no model)"
+        with self._lock:
+            first = name not in self._calls and len(self._calls) < _MAX_UNKNOWN
+            counted = name if first or name in self._calls else _OTHER
+            self._calls[counted] = self._calls.get(counted, 0) + 1
+        if first:
+            _logger.warning(
+                "No price is known for model %s: its calls are recorded without a cost (status unknown). "
+                "Name the model behind it in `model_aliases`, or give it a price in `prices_file` or `prices`.",
+                name,
+            )
+
+    def counts(self) -> dict[str, int]:
+        """A copy of what was counted."""
+        with self._lock:
+            return dict(self._calls)

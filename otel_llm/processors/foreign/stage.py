@@ -1,0 +1,67 @@
+"""The stage that foreign spans go through, before anything is counted, limited or taken off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_llm import semconv
+from otel_llm.faults import guarded
+from otel_llm.processors.foreign.conventions import to_conventions
+from otel_llm.processors.foreign.openinference import from_openinference
+from otel_llm.processors.foreign.openllmetry import from_openllmetry
+from otel_llm.processors.foreign.repeats import Repeats
+from otel_llm.processors.foreign.scopes import is_foreign_scope
+from otel_llm.processors.foreign.words import is_model_call
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import Span
+
+    from otel_llm.processors.draft import SpanDraft
+    from otel_llm.processors.foreign.cost import ForeignCost
+
+__all__ = ["ForeignSpans"]
+
+
+class ForeignSpans:
+    """Start stage `on_start` and end stage: names as ours, a cost, and usage on one span of several for one call.
+
+    Spans of ours cost it a comparison, until the program is seen to use a framework around calls. `wants_content` says
+    whether any content may stay on a span: without, messages are not even read.
+    """
+
+    name = "foreign spans"
+
+    def __init__(self, cost: ForeignCost, *, wants_content: bool = True) -> None:
+        self._cost = cost
+        self._wants_content = wants_content
+        self._repeats = Repeats()
+
+    def on_start(self, span: Span, parent_context: Context | None) -> None:
+        """Remember who stands around whom."""
+        self._repeats.on_start(span, parent_context)
+
+    def __call__(self, draft: SpanDraft) -> SpanDraft:
+        """Translate a foreign span, see whether it repeats another one, and price it if not."""
+        if not is_foreign_scope(draft.scope_name):
+            if self._repeats.watching:
+                self._repeats.note(draft)
+            return draft
+        guarded("translating a foreign span", self._translate, draft)
+        for name, value in self._repeats.absorbed(draft).items():
+            draft.attributes.setdefault(name, value)
+        if not self._repeats.settle(draft) and is_model_call(draft.attributes):
+            self._cost(draft)
+        return draft
+
+    def absorb(self, draft: SpanDraft) -> None:
+        """Take what is dropped as the second record of one call: some of it the first record lacks."""
+        self._repeats.absorb(draft)
+
+    def _translate(self, draft: SpanDraft) -> None:
+        if semconv.OI_SPAN_KIND in draft.attributes:
+            from_openinference(draft, wants_content=self._wants_content)
+        elif semconv.ANTHROPIC_STOP_REASON in draft.attributes:
+            draft.attributes.setdefault(semconv.FINISH_REASONS, [draft.attributes.pop(semconv.ANTHROPIC_STOP_REASON)])
+        from_openllmetry(draft, wants_content=self._wants_content)
+        to_conventions(draft, wants_content=self._wants_content)
