@@ -11,15 +11,18 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otel_llm import semconv
 from otel_llm.faults import fault_counts
+from otel_llm.instrumentation.clients.gate import Gate
 from otel_llm.pricing import NO_PRICES, PriceBook
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.foreign import ForeignSpans, is_foreign_call
 from otel_llm.processors.foreign.cost import ForeignCost
 from otel_llm.processors.overlap import OverlapFilter
+from otel_llm.processors.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -402,3 +405,18 @@ def test_spans_of_others_are_left_alone() -> None:
     with program.span("my.app", "work", llm__token_count__prompt=3):
         pass
     assert _said(program.only()) == {"llm.token_count.prompt": 3}
+
+
+def test_what_the_programs_sampler_leaves_out_is_counted() -> None:
+    """A call that the program's sampler drops is sent nowhere, and counted, where we turned its instrumentation on."""
+    exporter, tally = InMemorySpanExporter(), Tally()
+    foreign = ForeignSpans(ForeignCost(NO_PRICES, lambda: TABLE))
+    pipeline = SpanPipeline(SimpleSpanProcessor(exporter), on_start=[foreign.on_start], on_end=[foreign, tally])
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider.add_span_processor(pipeline)
+    for tracer in (Gate(provider).get_tracer(OPENINFERENCE), provider.get_tracer(OPENINFERENCE)):
+        with tracer.start_as_current_span("ChatCompletion") as span:
+            span.set_attributes(_dotted({**FACTS, "llm__provider": "openai", "llm__token_count__prompt": 10}))
+    assert exporter.get_finished_spans() == ()
+    (usage,) = tally.report().usage.values()
+    assert (usage.calls, usage.input_tokens, usage.cost_usd) == (1, 10, pytest.approx(20e-6))
