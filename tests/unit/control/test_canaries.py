@@ -113,7 +113,39 @@ def calls_with_canaries(provider: TracerProvider) -> None:
         litellm.completion(**arguments)
         with contextlib.suppress(litellm.exceptions.APIError, litellm.exceptions.AuthenticationError):
             litellm.completion(**arguments)
+        _other_forms(server)
+    _own_work()
     _foreign_span(provider)
+
+
+def _other_forms(server: FakeProvider) -> None:
+    """A stream, an embedding, a Responses call with instructions and a tool."""
+    import litellm
+
+    server.stream([f"it is {canary('chunk')} ", "far"])
+    shared = {"api_base": server.openai_base, "api_key": canary("apikey"), "max_retries": 0}
+    said = [{"role": "user", "content": canary("prompt")}]
+    list(litellm.completion("openai/gpt-4o-mini", said, stream=True, user=canary("user"), **shared))
+    litellm.embedding("openai/text-embedding-3-small", input=[canary("embedded")], **shared)
+    tool = {"type": "function", "name": "find", "description": canary("tooldescription"), "parameters": {}}
+    litellm.responses(
+        model="openai/gpt-4o-mini", input=canary("prompt"), instructions=canary("instructions"), tools=[tool], **shared
+    )
+
+
+def _own_work() -> None:
+    """A function of the program's, with canaries in its arguments, its result, its tags and what it raises."""
+
+    @otel_llm.trace("lookup", operation="tool")
+    def lookup(query: str, *, broken: bool) -> dict[str, str]:
+        otel_llm.current().set({"app.note": canary("attribute")})
+        if broken:
+            raise ValueError(canary("raised"))
+        return {"found": canary("found")}
+
+    lookup(canary("argument"), broken=False)
+    with contextlib.suppress(ValueError):
+        lookup(canary("argument"), broken=True)
 
 
 def _foreign_span(provider: TracerProvider) -> None:
