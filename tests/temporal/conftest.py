@@ -29,7 +29,7 @@ def recorded() -> Iterator[Recorded]:
     """What this process records, as a backend gets it."""
     with OtlpReceiver() as receiver:
         provider = TracerProvider(id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
-        otel_llm.configure(backend="otlp", otlp_endpoint=receiver.url, tracer_provider=provider)
+        otel_llm.configure(backend="otlp", otlp_endpoint=receiver.url, tracer_provider=provider, spans="all")
         try:
             yield Recorded(receiver)
         finally:
