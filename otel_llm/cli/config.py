@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from otel_llm.cli.tables import Column, write_table
-from otel_llm.config import load
+from otel_llm.config import CLIENT_LIBRARIES, load
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         columns = [Column("setting"), Column("value"), Column("source")]
         write_table(sys.stdout, columns, [(item.name, item.text, item.source) for item in config.explain()])
+        _write_clients(config)
     return 0
+
+
+def _write_clients(config: Config) -> None:
+    """What would record each library of `instrument` that is recorded by an instrumentation of somebody else's."""
+    names = [name for name in CLIENT_LIBRARIES if name in config.instrument]
+    if not names:
+        return
+    from otel_llm.instrumentation.clients import would_record  # noqa: PLC0415  (few programs name any)
+
+    rows = []
+    for name in names:
+        by, problem = would_record(name)
+        rows.append((name, by if problem is None else problem))
+    print()
+    write_table(sys.stdout, [Column("library"), Column("recorded by")], rows)
 
 
 def _as_json(config: Config) -> str:

@@ -82,7 +82,11 @@ DEVIATIONS: Final[tuple[Deviation, ...]] = (
 
 
 def declared(finding: Finding) -> Deviation | None:
-    """The deviation that a finding about one of our own spans is; None where it is none, or somebody else's span."""
-    if finding.span.scope != semconv.OWN_SCOPE:
+    """The deviation that a finding about one of our own spans is; None where it is none, or somebody else's span.
+
+    A cost of ours on somebody else's span (docs/clients.md) is ours too.
+    """
+    ours = finding.span.scope == semconv.OWN_SCOPE
+    if not ours and not (finding.attribute == semconv.COST and semconv.COST_STATUS in finding.span.attributes):
         return None
     return next((deviation for deviation in DEVIATIONS if deviation.covers(finding)), None)

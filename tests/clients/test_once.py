@@ -75,6 +75,19 @@ def test_langchain_around_anthropics_own_tracing_counts_once(family: str, client
     _counted(answer, exchanges)
 
 
+def test_anthropics_own_tracing_is_the_last_resort(clients: Elsewhere) -> None:
+    """Without any instrumentation, Anthropic's library records itself: tokens and finish reasons, no messages."""
+    exchanges = (ANTHROPIC, ANTHROPIC_STREAM)
+    answer = clients.run(Job(("anthropic",), exchanges, ("built in",)))
+    assert answer["by"]["anthropic"].startswith("anthropic ")
+    _counted(answer, exchanges)
+    for (name, number), (_, said) in zip(exchanges, _spans(answer), strict=True):
+        recorded = oracle.answer(interactions_of(name)[number])
+        assert tuple(said[semconv.FINISH_REASONS]) == recorded.finish_reasons
+        assert said.get(semconv.USAGE_CACHE_READ) == (recorded.usage.cache_read or None)
+        assert semconv.OUTPUT_MESSAGES not in said
+
+
 def test_what_is_around_a_call_says_so(clients: Elsewhere) -> None:
     """The framework's span keeps its name and messages, and is marked; usage, cost and model are the call's alone."""
     families = ("OpenTelemetry openai", "OpenInference langchain")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["PydanticAI"]
+__all__ = ["AnthropicSDK", "PydanticAI"]
 
 
 class PydanticAI:
@@ -44,3 +44,16 @@ class PydanticAI:
     @staticmethod
     def _agent() -> Any:
         return importlib.import_module("pydantic_ai").Agent
+
+
+class AnthropicSDK:
+    """Anthropic's library from 2.0 on, which always records itself, into the global tracer provider."""
+
+    is_instrumented_by_opentelemetry = False
+
+    def instrument(self, **_: Any) -> None:
+        """Nothing is to be done; raises ImportError where this version does not record itself after all."""
+        importlib.import_module("anthropic._tracing")
+
+    def uninstrument(self) -> None:
+        """It was on before us and stays on."""

@@ -200,7 +200,7 @@ def _choice(client: Client) -> _Choice:
         version = _version(upstream.distribution)
         if version is None:
             continue
-        wanted = [] if upstream.family is Family.BUILT_IN else _unmet(upstream.distribution, client)
+        wanted = _unmet(upstream, client)
         if wanted:
             unfit.append(f"{upstream.distribution} {version} is for {', '.join(wanted)}")
         else:
@@ -208,13 +208,15 @@ def _choice(client: Client) -> _Choice:
     return _Choice(tuple(fit), tuple(unfit))
 
 
-def _unmet(distribution: str, client: Client) -> list[str]:
+def _unmet(upstream: Upstream, client: Client) -> list[str]:
     """What an instrumentation asks of the library's own packages and does not find in the installed versions."""
     from packaging.requirements import Requirement  # noqa: PLC0415  (every instrumentation brings it along)
 
+    lines = [f"{upstream.needs}; extra == '{_EXTRA}'"] if upstream.needs else []
+    if upstream.family is not Family.BUILT_IN:
+        lines += metadata.requires(upstream.distribution) or ()
     unmet = []
-    for line in metadata.requires(distribution) or ():
-        requirement = Requirement(line)
+    for requirement in map(Requirement, lines):
         found = _version(requirement.name) if requirement.name in client.distributions else None
         if found is None or requirement.marker is None or not requirement.marker.evaluate({"extra": _EXTRA}):
             continue

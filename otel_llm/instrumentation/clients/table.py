@@ -36,6 +36,8 @@ class Upstream:
     module: str
     instrumentor: str
     """Name of the class in `module`."""
+    needs: str = ""
+    """Versions of the library that it is for, where its package does not say."""
     silences: str = ""
     """Variable that stops the library from recording itself, where both would count and nothing tells it."""
 
@@ -77,9 +79,11 @@ def _openllmetry(client: str, instrumentor: str, silences: str = "") -> Upstream
         f"opentelemetry-instrumentation-{client}",
         f"opentelemetry.instrumentation.{client.replace('-', '_')}",
         instrumentor,
-        silences,
+        silences=silences,
     )
 
+
+_BUILTIN: Final = "otel_llm.instrumentation.clients.builtin"
 
 _ALL: Final = (
     Client(
@@ -101,6 +105,7 @@ _ALL: Final = (
             _openinference("anthropic", "AnthropicInstrumentor"),
             # Its span is not the current one while the library works, which traces itself from 2.0 on.
             _openllmetry("anthropic", "AnthropicInstrumentor", "ANTHROPIC_OPEN_TELEMETRY"),
+            Upstream(Family.BUILT_IN, "anthropic", _BUILTIN, "AnthropicSDK", needs="anthropic>=2"),
         ),
     ),
     Client(
@@ -161,7 +166,7 @@ _ALL: Final = (
         "pydantic-ai",
         ("pydantic-ai-slim", "pydantic-ai"),
         "pydantic_ai",
-        (Upstream(Family.BUILT_IN, "pydantic-ai-slim", "otel_llm.instrumentation.clients.builtin", "PydanticAI"),),
+        (Upstream(Family.BUILT_IN, "pydantic-ai-slim", _BUILTIN, "PydanticAI"),),
     ),
     Client(
         "openai-agents",

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 _KEYS_OF_MESSAGE: Final = ("role", "parts", "name", "finish_reason")
 _IMAGE: Final = "image"
 _TOOL_ANSWER: Final = "tool_call_response"
+_GEMINI_TYPES: Final = frozenset({"ARRAY", "BOOLEAN", "INTEGER", "NUMBER", "OBJECT", "STRING"})
 _RUN_BY_PROVIDER: Final = frozenset(
     {"code_interpreter_call", "file_search_call", "image_generation_call", "mcp_call", "web_search_call"}
 )
@@ -249,5 +250,16 @@ def as_tool(raw: Json) -> Json:
     if isinstance(parameters, dict) and parameters.keys() == {"json"}:  # Bedrock
         parameters = parameters["json"]
     if isinstance(parameters, dict):
-        made["parameters"] = parameters
+        made["parameters"] = _json_schema(parameters)
     return made
+
+
+def _json_schema(schema: Any) -> Any:
+    """Gemini writes the types of JSON Schema in capitals."""
+    if isinstance(schema, list):
+        return [_json_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _json_schema(value) for key, value in schema.items()}
+    kind = made.get("type")
+    return {**made, "type": kind.lower()} if isinstance(kind, str) and kind in _GEMINI_TYPES else made

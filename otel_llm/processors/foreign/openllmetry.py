@@ -82,6 +82,7 @@ def _put_server(attributes: _Json) -> None:
     except ValueError:
         return
     if host:
+        del attributes[semconv.TRACELOOP_API_BASE]
         attributes[semconv.SERVER_ADDRESS] = host
         attributes[semconv.SERVER_PORT] = port or (80 if parts.scheme == "http" else 443)
 

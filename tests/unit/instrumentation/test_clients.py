@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_llm
+from otel_llm.cli import config
 from otel_llm.config import CLIENT_LIBRARIES, load
 from otel_llm.control.doctor.recording import check_recording
 from otel_llm.errors import ConfigError, InstrumentationError
@@ -216,8 +217,9 @@ def test_every_client_has_instrumentations_in_a_fixed_order() -> None:
     for client in CLIENTS.values():
         families = [upstream.family for upstream in client.upstreams]
         assert families
-        if Family.OPENLLMETRY in families:
-            assert families[-1] is Family.OPENLLMETRY
+        others = [family for family in families if family is not Family.BUILT_IN]
+        if Family.OPENLLMETRY in others:
+            assert others[-1] is Family.OPENLLMETRY
 
 
 @pytest.mark.parametrize(
@@ -251,9 +253,32 @@ def test_strict_insists(tmp_path: Path) -> None:
 
 def test_doctor_says_who_records_and_what_is_missing(installed: dict[str, str]) -> None:
     """The check names the package that will record a library, or the command that installs one."""
-    config = load({"instrument": ["openai"]}, environ={})
-    found = {one.check: one for one in check_recording(config)}
+    settings = load({"instrument": ["openai"]}, environ={})
+    found = {one.check: one for one in check_recording(settings)}
     assert "pip install 'otel-llm[openai]'" in found["recording.openai"].remedy
     installed[OTEL] = "1.3b0"
-    found = {one.check: one for one in check_recording(config)}
+    found = {one.check: one for one in check_recording(settings)}
     assert f"by {OTEL} 1.3b0" in found["recording.openai"].evidence
+
+
+def test_a_library_that_records_itself_is_the_last_resort(installed: dict[str, str]) -> None:
+    """Anthropic's own tracing counts from 2.0 on, after every instrumentation; an older version is not recorded."""
+    installed["anthropic"] = "2.14.0"
+    made = ClientInstrumentation("anthropic", TracerProvider(), captures_content=False)
+    assert (made.by, made.problem) == ("anthropic 2.14.0", None)
+    installed["openinference-instrumentation-anthropic"] = "3.1.0"
+    made = ClientInstrumentation("anthropic", TracerProvider(), captures_content=False)
+    assert made.by == "openinference-instrumentation-anthropic 3.1.0"
+    del installed["openinference-instrumentation-anthropic"]
+    installed["anthropic"] = "1.9.0"
+    made = ClientInstrumentation("anthropic", TracerProvider(), captures_content=False)
+    assert "anthropic 1.9.0 is for anthropic>=2 (installed is 1.9.0)" in (made.problem or "")
+
+
+def test_config_show_names_who_records(installed: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`otel-llm config show` ends with the package behind each named library, or what is missing."""
+    installed[OTEL] = "1.3b0"
+    config._write_clients(load({"instrument": ["openai", "ollama"]}, environ={}))
+    printed = capsys.readouterr().out
+    assert f"{OTEL} 1.3b0" in printed
+    assert "ollama is named in `instrument` and is not installed in this Python" in printed
