@@ -1,25 +1,42 @@
-"""`otel-llm replay --to NAME`: send what is still in the spool to another backend, or again to the same one."""
+"""`otel-llm replay --to NAME`: send spans that are stored here to another backend, or again to the same one.
+
+What is stored: what waits in the spool for other backends, what `spool.keep_delivered` kept there, what was rejected
+(`--rejected`), and the local store. All of it goes through the spool of its service, so that an interruption or an
+outage loses nothing.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
 
-from otel_llm.cli.ship import add_delivery_arguments, deliver, find_spools
+from otel_llm.cli.ship import add_delivery_arguments, find_spools
 from otel_llm.cli.tables import write_line
 from otel_llm.cli.usage import parse_moment
 from otel_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
+    from otel_llm.config import Config
+    from otel_llm.delivery.courier import Courier
     from otel_llm.delivery.spool import Spool
+    from otel_llm.ledger import LedgerReport
 
 __all__ = ["HELP", "configure", "run"]
 
-HELP = "send what is still in the spool to another backend"
+HELP = "send spans that are stored here to another backend"
+
+_STEP_SECONDS = 1.0
+"""How often progress is written."""
+_AHEAD_SPANS = 2048
+"""Spans of the local store that may wait in the spool at a time: it has other work too."""
+
+
+class _Period(NamedTuple):
+    since: datetime | None
+    until: datetime | None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,42 +47,179 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--until", type=_moment, metavar="WHEN", help="only spans recorded before this")
     parser.add_argument(
+        "--from",
+        dest="source",
+        choices=("all", "spool", "store"),
+        default="all",
+        help="what to send: what lies in the spool, the local store, or both (default)",
+    )
+    parser.add_argument(
         "--rejected", action="store_true", help="also what this backend had rejected and the quarantine still holds"
     )
-    add_delivery_arguments(parser)
+    add_delivery_arguments(parser, timeout="give up when nothing has moved for this long (default: %(default)g)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Queue and deliver; returns 0 if all of it arrived, else 1. Raises ConfigError and BackendError."""
-    from otel_llm import backends, config  # noqa: PLC0415  (read files, build connections)
+    """Queue and deliver; returns 0 if all of it arrived, else 1. Raises ConfigError, BackendError and StoreError."""
+    from otel_llm import config  # noqa: PLC0415  (reads files and the environment)
 
-    since, until = args.since, args.until
-    if since and until and since >= until:
-        raise ConfigError(f"--since {since.isoformat()} is not before --until {until.isoformat()}. Swap them.")
-    settings = config.load()
-    deadline = time.monotonic() + args.timeout
-    complete = True
-    for spool in find_spools(settings, args.service):
-        backend = backends.build(args.to, settings)
-        spans = spool.replay(
-            args.to,
-            since=since.timestamp() if since else 0.0,
-            until=until.timestamp() if until else float("inf"),
-            quarantined=args.rejected,
+    period = _Period(args.since, args.until)
+    if period.since and period.until and period.since >= period.until:
+        raise ConfigError(
+            f"--since {period.since.isoformat()} is not before --until {period.until.isoformat()}. Swap them."
         )
-        write_line(sys.stderr, f"{spool.directory.name}: {spans} spans are to be sent to {args.to}.")
-        deliver(spool, {args.to: backend}, settings, timeout=deadline - time.monotonic())
-        complete = _say(spool, args.to) and complete
-    return 0 if complete else 1
+    settings = config.load()
+    replays = {
+        spool.directory.name: _Replay(spool, args, settings)
+        for spool in (find_spools(settings, args.service) if args.source != "store" else ())
+    }
+    stored = _stored_services(args, settings, period)
+    for replay in replays.values():
+        replay.queue_from_spool(period, rejected=args.rejected)
+    for service in stored:
+        spool = _spool_of(service, settings)
+        if spool.directory.name not in replays:
+            replays[spool.directory.name] = _Replay(spool, args, settings)
+        replays[spool.directory.name].queue_from_store(service, period)
+    if not replays:
+        write_line(sys.stderr, f"otel-llm: nothing is stored in {settings.state_dir}; nothing was sent.")
+    return max((replay.finish() for replay in replays.values()), default=0)
 
 
-def _say(spool: Spool, backend: str) -> bool:
-    """Print what became of it; whether all of it arrived."""
-    found = spool.report().backends.get(backend)
-    waiting = found.ledger.waiting if found is not None else 0
-    why = f"; {found.failure.why}" if found is not None and found.failure is not None else ""
-    write_line(sys.stdout, f"{spool.directory.name} -> {backend}: {waiting} spans waiting{why if waiting else ''}")
-    return not waiting
+class _Replay:
+    """The stored spans of one service on their way to one backend."""
+
+    def __init__(self, spool: Spool, args: argparse.Namespace, settings: Config) -> None:
+        self._spool = spool
+        self._to: str = args.to
+        self._patience: float = args.timeout
+        self._settings = settings
+        self._courier = _courier(spool, args.to, settings)
+        self._before = self._ledger()
+        self._sent: set[tuple[str, str]] = set()
+        """Trace and span ids of what lay in the spool: the local store may have the same spans."""
+        self._title = f"{spool.directory.name} -> {self._to}"
+
+    def queue_from_spool(self, period: _Period, *, rejected: bool) -> None:
+        """Let what lies in the spool wait for the backend, and deliver it."""
+        spans = self._spool.replay(
+            self._to,
+            since=period.since.timestamp() if period.since else 0.0,
+            until=period.until.timestamp() if period.until else float("inf"),
+            quarantined=rejected,
+        )
+        write_line(sys.stderr, f"{self._title}: {spans} spans of the spool are to be sent.")
+        self._sent = _ids_waiting(self._spool, self._to)
+        self._deliver(down_to=0)
+
+    def queue_from_store(self, service: str, period: _Period) -> None:
+        """Send what the local store has of a service, piece by piece, without what was in the spool."""
+        from otel_llm.store.stored import count_stored, stored_batches  # noqa: PLC0415  (loads sqlite3)
+
+        path = self._settings.store_path
+        spans, numbers_only = count_stored(path, service, *period)
+        left_out = f"; of {numbers_only} more only numbers are stored" if numbers_only else ""
+        write_line(sys.stderr, f"{self._title}: {spans} spans of the local store are to be sent{left_out}.")
+        reached = 0
+        try:
+            for stored in stored_batches(path, service, *period, self._sent):
+                self._spool.append(stored.batch)
+                reached = stored.until_ns
+                if self._ledger().waiting > _AHEAD_SPANS and not self._deliver(down_to=_AHEAD_SPANS // 2):
+                    break
+            else:
+                reached = 0
+                self._deliver(down_to=0)
+        finally:
+            if reached:
+                moment = datetime.fromtimestamp(reached // 1_000_000_000, timezone.utc).isoformat()
+                write_line(sys.stderr, f"{self._title}: stopped; go on later with --from store --since {moment}")
+
+    def finish(self) -> int:
+        """Say what became of it; 0 if all of it arrived."""
+        self._courier.shutdown(1.0)
+        found = self._spool.report().backends.get(self._to)
+        ledger = self._ledger()
+        delivered = ledger.delivered - self._before.delivered
+        lost = _grown(self._before.rejected, ledger.rejected) + _grown(self._before.dropped, ledger.dropped)
+        why = f"; {found.failure.why}" if found is not None and found.failure is not None and ledger.waiting else ""
+        counts = f"{delivered} spans delivered, {ledger.waiting} waiting, {lost} rejected or dropped"
+        write_line(sys.stdout, f"{self._title}: {counts}{why}")
+        return 1 if ledger.waiting or lost else 0
+
+    def _ledger(self) -> LedgerReport:
+        from otel_llm.ledger import LedgerReport  # noqa: PLC0415
+
+        found = self._spool.report().backends.get(self._to)
+        return found.ledger if found is not None else LedgerReport(self._to)
+
+    def _deliver(self, *, down_to: int) -> bool:
+        """Deliver until at most `down_to` spans wait; False once the backend takes nothing.
+
+        A backend that has taken some of it is waited for; one that fails from the start is not.
+        """
+        waiting, moved_at = self._ledger().waiting, time.monotonic()
+        while waiting > down_to:
+            self._courier.drain(_STEP_SECONDS)
+            ledger = self._ledger()
+            if ledger.waiting < waiting:
+                waiting, moved_at = ledger.waiting, time.monotonic()
+                delivered = ledger.delivered - self._before.delivered
+                write_line(sys.stderr, f"{self._title}: {delivered} spans delivered, {waiting} waiting")
+            elif time.monotonic() - moved_at > self._patience or self._is_hopeless(ledger):
+                return False
+        return True
+
+    def _is_hopeless(self, ledger: LedgerReport) -> bool:
+        failing = self._courier.report()[self._to].failure is not None
+        return failing and ledger.delivered == self._before.delivered
+
+
+def _courier(spool: Spool, to: str, settings: Config) -> Courier:
+    from otel_llm import backends  # noqa: PLC0415  (builds connections)
+    from otel_llm.delivery.courier import Courier, CourierSettings  # noqa: PLC0415
+
+    return Courier(spool, {to: backends.build(to, settings)}, CourierSettings(request_timeout=settings.export_timeout))
+
+
+def _spool_of(service: str, settings: Config) -> Spool:
+    from otel_llm.delivery.spool import Spool  # noqa: PLC0415  (loads sqlite3)
+    from otel_llm.delivery.spool_files import spool_directory  # noqa: PLC0415
+    from otel_llm.delivery.spool_types import SpoolSettings  # noqa: PLC0415
+
+    return Spool(spool_directory(settings.state_dir, service), SpoolSettings.of(settings))
+
+
+def _stored_services(args: argparse.Namespace, settings: Config, period: _Period) -> list[str]:
+    """The services whose spans of the local store are to be sent: the one that is named or configured, else all."""
+    from otel_llm.store.stored import services_in  # noqa: PLC0415  (loads sqlite3)
+
+    path = settings.store_path
+    if args.source == "spool" or args.to == "local" or (not path.exists() and args.source == "all"):
+        return []
+    named = args.service or (settings.service_name if settings.source("service_name") != "default" else None)
+    return [service for service in services_in(path, *period) if named in {None, service}]
+
+
+def _ids_waiting(spool: Spool, backend: str) -> set[tuple[str, str]]:
+    """Trace and span ids of everything that waits for the backend."""
+    from otel_llm.wire import IllFormedPayloadError, decode  # noqa: PLC0415  (loads protobuf)
+
+    found: set[tuple[str, str]] = set()
+    after = 0
+    while (parcel := spool.take(backend, 1 << 20, after=after)) is not None and parcel.rows:
+        after = parcel.rows[-1][0]
+        try:
+            request = decode(parcel.batch)
+        except IllFormedPayloadError:
+            continue
+        scopes = (scope for group in request.resource_spans for scope in group.scope_spans)
+        found.update((span.trace_id.hex(), span.span_id.hex()) for scope in scopes for span in scope.spans)
+    return found
+
+
+def _grown(before: dict[str, int], now: dict[str, int]) -> int:
+    return sum(now.values()) - sum(before.values())
 
 
 def _moment(text: str) -> datetime:

@@ -44,14 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", action="store_true", help="go on delivering until stopped (SIGTERM, Ctrl-C)")
 
 
-def add_delivery_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `ship` and `replay` share."""
+def add_delivery_arguments(
+    parser: argparse.ArgumentParser, timeout: str = "give up after this long (default: %(default)g)"
+) -> None:
+    """Add what `ship` and `replay` share; `timeout` says what that argument means."""
     parser.add_argument(
         "--service", metavar="NAME", help="only this service's spool (default: the configured service's, else all)"
     )
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="give up after this long (default: %(default)g)"
-    )
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help=timeout)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from otel_llm import config  # noqa: PLC0415  (reads files and the environment)
 
     settings = config.load()
-    spools = find_spools(settings, args.service)
     if args.watch:
-        return _watch(spools, settings)
+        return _watch(settings, args.service)
+    spools = find_spools(settings, args.service)
     deadline = time.monotonic() + args.timeout
     codes = [
         deliver(spool, _buildable(_waiting(spool), settings), settings, timeout=deadline - time.monotonic())
@@ -159,24 +159,25 @@ def _print(spools: list[Spool], settings: Config, *, as_json: bool) -> None:
             write_line(sys.stdout, f"{service} -> {name}: {counts}{why}")
 
 
-def _watch(spools: list[Spool], settings: Config) -> int:
-    """Deliver until somebody stops us; what is not delivered then stays in the spool."""
+def _watch(settings: Config, service: str | None) -> int:
+    """Deliver until somebody stops us; what is not delivered then stays in the spool.
+
+    A sidecar may begin before the program that it is for: spools that appear later are delivered from as well.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    couriers = []
-    for spool in spools:
-        names = dict.fromkeys([*_waiting(spool), *settings.backend])
-        couriers.append(_courier(spool, _buildable(names, settings), settings))
-    if not couriers:
-        write_line(
-            sys.stderr, "otel-llm: there is no spool yet. Name the service with --service to wait for its spool."
-        )
-        return _EXIT_WAITING
-    while not stop.wait(_WATCH_SECONDS):
-        for courier in couriers:
+    couriers: dict[Path, Courier] = {}
+    while True:
+        for spool in find_spools(settings, service):
+            if spool.directory not in couriers:
+                names = dict.fromkeys([*_waiting(spool), *settings.backend])
+                couriers[spool.directory] = _courier(spool, _buildable(names, settings), settings)
+        for courier in couriers.values():
             courier.notify()
+        if stop.wait(_WATCH_SECONDS):
+            break
     with suppress(ValueError):  # a second signal ends us at once
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    complete = [courier.shutdown(settings.shutdown_timeout).complete for courier in couriers]
+    complete = [courier.shutdown(settings.shutdown_timeout).complete for courier in couriers.values()]
     return 0 if all(complete) else _EXIT_WAITING

@@ -107,6 +107,7 @@ class SpoolSettings(_Masked):
     mode: Literal["always", "overflow", "off"]
     max_bytes: int
     max_age: float
+    keep_delivered: float
     max_disk_share: float
     fsync: Literal["interval", "always"]
     flush_interval: int

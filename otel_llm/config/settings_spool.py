@@ -35,6 +35,14 @@ SPOOL: Final = (
         at_least=1,
     ),
     Setting(
+        "spool.keep_delivered",
+        Kind.FLOAT,
+        0.0,
+        "How long delivered spans stay in the spool, for `otel-llm replay`; they go first when room is short.",
+        unit="s",
+        at_least=0,
+    ),
+    Setting(
         "spool.max_disk_share",
         Kind.FLOAT,
         0.1,

@@ -72,6 +72,7 @@ class SpoolSettings:
             max_bytes=spool.max_bytes,
             free_disk_share=spool.max_disk_share,
             max_age=spool.max_age,
+            keep_delivered=spool.keep_delivered,
         )
 
 

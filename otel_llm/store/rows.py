@@ -89,6 +89,7 @@ def _row(span: Span) -> dict[str, Any]:
         "trace_id": span.trace_id.hex(),
         "span_id": span.span_id.hex(),
         "parent_span_id": span.parent_span_id.hex() or None,
+        "trace_state": span.trace_state or None,
         "name": span.name,
         "kind": _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else _KINDS[0],
         "start_ns": start,

@@ -124,6 +124,8 @@ MIGRATIONS: Sequence[Migration] = (
         "feedback as a view, and its index",
         ("CREATE INDEX spans_feedback ON spans (trace_id) WHERE scope = 'otel_llm.feedback'", _FEEDBACK),
     ),
+    # W3C tracestate: a trace that began elsewhere has its time there, from which backends make their ids.
+    Migration(3, "tracestate, for replay", ("ALTER TABLE spans ADD COLUMN trace_state TEXT",)),
 )
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

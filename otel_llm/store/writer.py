@@ -71,6 +71,7 @@ _COLUMNS = (
     "attempt",
     "attempts",
     "resource_id",
+    "trace_state",
 )
 
 # Only names from the tuple above are put into the text; every value is bound.

@@ -35,6 +35,8 @@ class OtlpReceiver(HttpServer):
     def __init__(self, **options: Any) -> None:
         super().__init__(self._receive, **options)
         self._kept: list[Any] = []
+        self.resources: list[Any] = []
+        """The resource of every group of spans taken so far."""
 
     @property
     def spans(self) -> list[Any]:
@@ -53,6 +55,7 @@ class OtlpReceiver(HttpServer):
         except DecodeError as error:
             return Reply(400, {"Content-Type": "text/plain"}, str(error).encode())
         self._kept.extend(all_spans(message))
+        self.resources.extend(group.resource for group in message.resource_spans)
         heard(spans_of(message))
         return Reply(200, {"Content-Type": "application/x-protobuf"})
 

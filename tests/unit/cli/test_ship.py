@@ -110,39 +110,18 @@ def test_ship_serves_all_services_or_the_one_named(receiver: OtlpReceiver, monke
 
 
 def test_ship_watch_delivers_what_comes_until_it_is_stopped(receiver: OtlpReceiver) -> None:
-    """Beside a running program it delivers what is appended later, and ends with SIGTERM and exit code 0."""
-    leave("otlp")
+    """It waits for a first spool, delivers what comes, from new services too, and ends with SIGTERM and exit code 0."""
     command = [sys.executable, "-c", "from otel_llm.cli import main; raise SystemExit(main())", "ship", "--watch"]
     watcher = subprocess.Popen(command)
     try:
+        leave("otlp")
         assert wait_until(lambda: len(receiver.spans) == 4, 60)
         leave("otlp", spans=3)
         assert wait_until(lambda: len(receiver.spans) == 7, 60)
+        leave("otlp", spans=2, service="later")
+        assert wait_until(lambda: len(receiver.spans) == 9, 60)
         watcher.send_signal(signal.SIGTERM)
         assert watcher.wait(20) == 0
     finally:
         watcher.kill()
         watcher.wait()
-
-
-def test_replay_sends_what_waits_for_one_backend_to_another(
-    receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Spans that wait for a backend that is down can be sent elsewhere; they go on waiting for the first."""
-    ids = leave("opik")
-    assert main(["replay", "--to", "otlp"]) == 0
-    assert arrived(receiver) == ids
-    captured = capsys.readouterr()
-    assert "4 spans" in captured.err
-    assert captured.out == "svc -> otlp: 0 spans waiting\n"
-    [report] = [Spool(spool_directory(config.load().state_dir, "svc")).report()]
-    assert report.backends["opik"].ledger.waiting == 4
-
-
-def test_replay_of_a_period(receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only spans of the asked period are sent; a period that ends before it begins is refused."""
-    leave("opik")
-    main(["replay", "--to", "otlp", "--until", "1h"])
-    assert arrived(receiver) == []
-    assert main(["replay", "--to", "otlp", "--since", "1h", "--until", "2h"]) == 2
-    assert "Swap them" in capsys.readouterr().err
