@@ -1,7 +1,8 @@
 """`otel-llm status`: where the spans of a program are, asked from outside of it.
 
-Reads what the program keeps on disk: the spool's own ledger for backends behind a network, the local store for the
-backend `local`. What a running program still holds in memory (a fraction of a second's worth) is not in it.
+Reads what the program keeps on disk: the spool's own ledger for backends behind a network, the counts that programs
+leave beside it for backends on this machine, and the local store. What a running program still holds in memory (a
+fraction of a second's worth; of the counts of `local`, `file` and `console` up to five seconds' worth) is not in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm.cli.ship import find_spools
 from otel_llm.cli.tables import Column, write_line, write_table
+from otel_llm.config import ON_THIS_MACHINE
 
 if TYPE_CHECKING:
     import argparse
@@ -73,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     spools = find_spools(settings, args.service)
     rows = [row for spool in spools for row in _rows(spool)]
     store = _store(settings, args.service)
-    found = bool(rows) or ("local" in settings.backend and store["calls"] > 0)
+    # calls that went to a backend on this machine say nothing about another that is configured now
+    proofs = [row for row in rows if row.backend not in ON_THIS_MACHINE or row.backend in settings.backend]
+    found = bool(proofs) or ("local" in settings.backend and store["calls"] > 0)
     ok = found and all(row.state == "ok" for row in rows)
     if args.json:
         _print_json(rows, store, ok=ok)

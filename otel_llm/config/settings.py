@@ -32,6 +32,7 @@ __all__ = [
     "DETECTORS",
     "GROUPS",
     "NO_BACKEND",
+    "ON_THIS_MACHINE",
     "SETTINGS",
     "SPAN_CHOICES",
     "Kind",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 NO_BACKEND: Final = "none"
+ON_THIS_MACHINE: Final = frozenset({"local", "file", "console"})
+"""Backends that are no server: handing spans over is as durable as spooling them."""
 BACKENDS: Final = ("local", "console", "file", "otlp", "opik", "opik-otlp", NO_BACKEND)
 """Every name that `backend` may hold."""
 SPAN_CHOICES: Final = ("auto", "llm", "all")

@@ -7,7 +7,7 @@ spooled.SpooledChannel      queue -> spool -> courier -> backends    survives th
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from otel_llm.control.queue_guard import DropCounts, GuardedBatching
@@ -15,7 +15,7 @@ from otel_llm.delivery.exporter import DeliveryExporter
 from otel_llm.ledger import Ledger, LedgerReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -83,6 +83,10 @@ class ChannelReport:
     queued: int = 0
     """Of the waiting spans, those in this process's queue."""
     queue_capacity: int = 0
+    processed: Mapping[str, int] = field(default_factory=dict)
+    """What this process's queue is done with: spans handed on (under an empty word), by reason those turned away."""
+    spool_files_set_aside: int | None = None
+    """Damaged spool files that lie beside the spool; None where there is no spool."""
     spool_bytes: int | None = None
     """Bytes that the spool uses on disk, for all backends together; None where there is no spool."""
     spool_capacity: int | None = None
@@ -120,6 +124,8 @@ class DirectChannel:
                 ledger=self._ledger.report(),
                 durable=False,
                 failure=self._exporter.trouble,
+                oldest_waiting=self._exporter.oldest_waiting,
+                processed=self._queue.processed,
                 queued=self._queue.queued,
                 queue_capacity=self._queue.capacity,
             )

@@ -75,6 +75,10 @@ class BackendStatus:
     queued: int
     """Of what waits, the spans in this process's memory that no batch has taken yet."""
     queue_capacity: int
+    processed: dict[str, int] = field(default_factory=dict)
+    """What this process's queue is done with: spans handed on (under an empty word), by reason those turned away."""
+    spool_files_set_aside: int | None = None
+    """Damaged files that were laid aside in the spool's directory; None where there is no spool."""
     spool_bytes: int | None = None
     """Bytes that the spool uses on disk, for all its backends together; None where there is no spool."""
     spool_capacity: int | None = None
@@ -221,6 +225,8 @@ def _status(report: ChannelReport, verdict: Verdict, since: float) -> BackendSta
         durable=report.durable,
         queued=report.queued,
         queue_capacity=report.queue_capacity,
+        processed=dict(report.processed),
+        spool_files_set_aside=report.spool_files_set_aside,
         spool_bytes=report.spool_bytes,
         spool_capacity=report.spool_capacity,
     )

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["metrics_page"]
 
 _REJECTED_REASONS: Final = ("invalid", "too_large", "too_old", "gave_up")
+_PROCESSING_ERRORS: Final = {"shutdown": "already_shutdown"}
+"""Our reason -> the word that OpenTelemetry has for it."""
 _DROPPED_REASONS: Final = ("queue_full", "spool_full", "memory_full", "expired", "shutdown")
 """Shown as zero before the first loss: Prometheus sees an increase only between two samples of a series."""
 
@@ -69,7 +71,7 @@ def _process(status: Status, version: str) -> list[Family]:
     for place, count in status.faults.items():
         faults.add(count, {"place": place})
     filtered = Family("otel_llm_span_filtered_total", "counter", "Spans that no backend was meant to get.")
-    for reason, count in status.dropped_before_queue.items():
+    for reason, count in {"sampled": 0, **status.dropped_before_queue}.items():
         filtered.add(count, {"reason": reason})
     return [info, running, faults, filtered]
 
@@ -84,6 +86,11 @@ def _backends(backends: Iterable[BackendStatus]) -> list[Family]:
     inflight = Family("otel_sdk_exporter_span_inflight", "gauge", "Spans that wait: in the queue, on disk, being sent.")
     dropped = Family("otel_llm_span_dropped_total", "counter", "Spans that were given up, by reason.")
     queued = Family("otel_sdk_processor_span_queue_size", "gauge", "Spans in memory that wait for their batch.")
+    processed = Family(
+        "otel_sdk_processor_span_processed_total",
+        "counter",
+        "Spans that the queue in memory is done with: without error_type handed on, with one turned away.",
+    )
     capacity = Family("otel_sdk_processor_span_queue_capacity", "gauge", "Spans that may wait in memory.")
     state = Family("otel_llm_backend_state", "gauge", "1 for the state that the backend is in, 0 for the others.")
     delivery = Family(
@@ -91,11 +98,15 @@ def _backends(backends: Iterable[BackendStatus]) -> list[Family]:
     )
     oldest = Family("otel_llm_oldest_waiting_timestamp_seconds", "gauge", "Unix time of the oldest span that waits.")
     spool = Family("otel_llm_spool_bytes", "gauge", "Bytes that the spool uses on disk, for all its backends.")
+    aside = Family(
+        "otel_llm_spool_files_set_aside", "gauge", "Damaged spool files that were laid aside and still lie there."
+    )
     room = Family("otel_llm_spool_capacity_bytes", "gauge", "Bytes that it may use before it drops its oldest spans.")
     for backend in backends:
         if backend.spool_bytes is not None and backend.spool_capacity is not None and not spool.samples:
             spool.add(backend.spool_bytes)
             room.add(backend.spool_capacity)
+            aside.add(backend.spool_files_set_aside or 0)
         ours = {"backend": backend.name}
         component = {
             **ours,
@@ -112,11 +123,16 @@ def _backends(backends: Iterable[BackendStatus]) -> list[Family]:
         queue = {**ours, "otel_component_name": backend.name, "otel_component_type": "batching_span_processor"}
         queued.add(backend.queued, queue)
         capacity.add(backend.queue_capacity, queue)
+        for reason, spans in {"": 0, "queue_full": 0, **backend.processed}.items():
+            processed.add(spans, {**queue, "error_type": _PROCESSING_ERRORS.get(reason, reason)})
         for name in STATES:
             state.add(int(backend.state == name), {**ours, "state": name})
         _add_moment(delivery, backend.last_delivery, ours)
         _add_moment(oldest, backend.oldest_waiting, ours)
-    return [created, exported, inflight, dropped, queued, capacity, state, delivery, oldest, spool, room]
+    return [
+        *(created, exported, inflight, dropped, queued, capacity, processed, state, delivery, oldest),
+        *(spool, room, aside),
+    ]
 
 
 def _add_moment(family: Family, moment: float | None, labels: Mapping[str, str]) -> None:

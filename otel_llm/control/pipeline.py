@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
 from otel_llm import backends, semconv
-from otel_llm.config import CLIENT_LIBRARIES, NO_BACKEND
+from otel_llm.config import CLIENT_LIBRARIES, NO_BACKEND, ON_THIS_MACHINE
 from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel
 from otel_llm.control.home import Home
@@ -66,10 +66,6 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "assemble"]
 
 _logger = logging.getLogger(__name__)
-
-_DIRECT: Final = frozenset({"local", "file", "console"})
-"""Backends on this machine: handing a batch over is as durable as spooling it."""
-
 
 _KEEPS_TOTALS: Final = frozenset({"local"})
 """Backends that add up themselves what the program used, so that they must hear of every call."""
@@ -181,9 +177,7 @@ def _channels(config: Config) -> list[Channel]:
     if capture is not None:
         return [capture]
     names = [name for name in config.backend if name != NO_BACKEND]
-    spooled = [name for name in names if name not in _DIRECT]
-    if config.spool.mode == "off":
-        spooled = []
+    spooled = [name for name in names if name not in ON_THIS_MACHINE]
     channels: list[Channel] = [
         DirectChannel(backends.build(name, config), config) for name in names if name not in spooled
     ]

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import weakref
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -70,6 +71,7 @@ class GuardedBatching(SpanProcessor):
         self._counts = counts
         self._capacity = queue_size
         self._queued = 0
+        self._processed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._ended = False
         counting = _CountingExporter(exporter, weakref.WeakMethod(self._took))
@@ -88,6 +90,12 @@ class GuardedBatching(SpanProcessor):
         """Spans that wait for the next batch."""
         return self._queued
 
+    @property
+    def processed(self) -> dict[str, int]:
+        """Spans that left the queue, since this process began: under an empty word those handed on, else by reason."""
+        with self._lock:
+            return dict(self._processed)
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at the start of a span."""
 
@@ -97,6 +105,8 @@ class GuardedBatching(SpanProcessor):
             reason = _SHUTDOWN if self._ended else _QUEUE_FULL if self._queued >= self._capacity else None
             if reason is None:
                 self._queued += 1
+            else:
+                self._processed[reason] += 1
         if reason is not None:
             self._counts.dropped(1, reason)
             return
@@ -109,6 +119,7 @@ class GuardedBatching(SpanProcessor):
         self._inner.shutdown()
         with self._lock:
             left, self._queued = self._queued, 0
+            self._processed[_SHUTDOWN] += left
         if left:
             self._counts.dropped(left, _SHUTDOWN)
 
@@ -120,10 +131,12 @@ class GuardedBatching(SpanProcessor):
         """The SDK empties a forked child's queue: what waited is the parent's."""
         self._lock = threading.Lock()
         self._queued = 0
+        self._processed.clear()
 
     def _took(self, spans: int) -> None:
         with self._lock:
             self._queued = max(0, self._queued - spans)
+            self._processed[""] += spans
 
 
 def _batching(exporter: SpanExporter, queue_size: int, batch_size: int, delay: int) -> SpanProcessor:

@@ -15,6 +15,7 @@ from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.control.health import BackendStatus, HealthMonitor
 from otel_llm.control.health_watch import HealthWatch
 from otel_llm.control.lifecycle import EndOfProcess
+from otel_llm.control.outside import OutsideCounts
 from otel_llm.control.pipeline import Pipeline, assemble
 from otel_llm.control.summary import Instrumented, instrumented, start_line
 from otel_llm.errors import InstrumentationError
@@ -88,9 +89,19 @@ def _hand_over() -> None:
 
 
 def _keep(timeout: float) -> None:
-    pipeline = _running.pipeline  # without the lock, which another thread may hold for long
+    pipeline, outside = _running.pipeline, _running.outside  # without the lock, which another thread may hold for long
     if pipeline is not None:
         guarded("keeping spans", pipeline.keep, timeout)
+        if outside is not None:
+            outside.write(pipeline.channels)
+
+
+def _look() -> None:
+    """What the health watch does now and then."""
+    status()
+    pipeline, outside = _running.pipeline, _running.outside
+    if pipeline is not None and outside is not None:
+        outside.write(pipeline.channels)
 
 
 class _Running:
@@ -103,6 +114,7 @@ class _Running:
         """What became of the spans of the pipeline that ran last."""
         self.monitor = HealthMonitor()
         self.watch: HealthWatch | None = None
+        self.outside: OutsideCounts | None = None
         self.server: HealthServer | None = None
         self.end = EndOfProcess(_hand_over, _keep)
         if hasattr(os, "register_at_fork"):
@@ -117,7 +129,8 @@ class _Running:
         """Follow the states of a pipeline that has just begun."""
         self.stopped = ()
         self.monitor = HealthMonitor()
-        self.watch = HealthWatch(status)
+        self.outside = OutsideCounts(pipeline.config)
+        self.watch = HealthWatch(_look)
         pipeline.counting.tally.on_span = self.watch.span_ended
         if pipeline.config.health_port is not None:
             from otel_llm.control.health_server import HealthServer  # noqa: PLC0415  (loads http.server)
@@ -128,6 +141,10 @@ class _Running:
         """Keep the last counts of a pipeline that was closed."""
         self.stopped = self.monitor.stopped(_reports(pipeline))
         watch, self.watch = self.watch, None
+        outside, self.outside = self.outside, None
+        if outside is not None:
+            outside.write(pipeline.channels)
+            outside.close()
         server, self.server = self.server, None
         if watch is not None:
             watch.stop()
@@ -252,6 +269,8 @@ def flush(timeout: float = 5.0) -> FlushReport:
         pipeline.counting.export.flush(max(0.0, timeout - (time.monotonic() - began)))
         if pipeline.media is not None:
             pipeline.media.flush(max(0.0, timeout - (time.monotonic() - began)))
+    if _running.outside is not None:
+        _running.outside.write(channels)
     ledgers = [report.ledger for channel in channels for report in channel.reports()]
     return FlushReport(
         delivered=sum(ledger.delivered for ledger in ledgers),

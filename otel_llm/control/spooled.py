@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
+from otel_llm.config import ON_THIS_MACHINE
 from otel_llm.control.channels import ChannelReport, batching, empty_queue
 from otel_llm.delivery.courier import Courier, CourierSettings
 from otel_llm.delivery.intake import SpoolExporter
@@ -76,7 +77,8 @@ class SpooledChannel:
         if self._last is not None:
             return self._last
         report = self._spool.report()
-        return [self._report(found, report) for found in report.backends.values()]
+        # counts of those on this machine lie in the same file (`control.outside`), and are not this channel's
+        return [self._report(found, report) for name, found in report.backends.items() if name not in ON_THIS_MACHINE]
 
     def hurry(self, timeout: float) -> None:
         """Nothing to hurry: what is queued goes to disk, and `close` bounds the rest."""
@@ -107,6 +109,8 @@ class SpooledChannel:
             oldest_waiting=found.oldest_waiting,
             queued=self._queue.queued,
             queue_capacity=self._queue.capacity,
+            processed=self._queue.processed,
+            spool_files_set_aside=spool.set_aside,
             spool_bytes=spool.stored_bytes,
             spool_capacity=spool.capacity_bytes,
         )

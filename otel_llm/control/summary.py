@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otel_llm.config import mask_url
+from otel_llm.config import NO_BACKEND, ON_THIS_MACHINE, mask_url
 from otel_llm.instrumentation.litellm.instrumentor import is_installed, is_recording
 from otel_llm.processors.sampling import SamplingRules
 
@@ -69,7 +69,8 @@ def _target(name: str, config: Config) -> str:
         "opik-otlp": mask_url(config.opik.url),
     }
     place = places.get(name)
-    spooled = "" if name in {"local", "file", "console", "none"} else f", spool {config.state_dir}"
+    has_none = name in {*ON_THIS_MACHINE, NO_BACKEND} or config.spool.mode == "off"
+    spooled = "" if has_none else f", spool {config.state_dir}"
     return f"{name} ({place}{spooled})" if place else name
 
 

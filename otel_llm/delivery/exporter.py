@@ -67,6 +67,7 @@ class DeliveryExporter(SpanExporter):
         self._stopped = threading.Event()
         self._latest_end = float("inf")
         self._trouble: str | None = None
+        self._oldest: float | None = None
         self._says_losses = counts_created and not announce
         self._losing = False
         _renew_after_fork(self)
@@ -75,6 +76,11 @@ class DeliveryExporter(SpanExporter):
     def trouble(self) -> str | None:
         """Why the backend takes nothing now, with what to do; None while it does."""
         return self._trouble
+
+    @property
+    def oldest_waiting(self) -> float | None:
+        """Unix seconds at which the first span of what is being exported now ended; None while nothing is."""
+        return self._oldest
 
     @property
     def report(self) -> LedgerReport:
@@ -88,10 +94,12 @@ class DeliveryExporter(SpanExporter):
         tally = _Tally(self._ledger)
         try:
             with suppress_instrumentation(), self._sending:
+                self._oldest = (spans[0].end_time or 0) / 1e9 if spans else None
                 self._export(spans, tally)
         except Exception as error:  # noqa: BLE001  (the SDK would log a traceback; the spans are counted either way)
             note_fault("export", error)
             tally.dropped(max(len(spans) - tally.settled, 0), "export_fault")
+        self._oldest = None
         self._say_loss(tally)
         return SpanExportResult.FAILURE if tally.lost else SpanExportResult.SUCCESS
 
@@ -118,7 +126,7 @@ class DeliveryExporter(SpanExporter):
         """In a child process: no lock is held, no trouble known, and the counts are the parent's."""
         self._sending = threading.Lock()
         self._ledger.reset_after_fork()
-        self._trouble = None
+        self._trouble = self._oldest = None
 
     def _export(self, spans: Sequence[ReadableSpan], tally: _Tally) -> None:
         batches = encode(spans)

@@ -63,10 +63,12 @@ class Spool:
     """The batches of one service that wait for delivery. Safe to use from any thread; never raises what disks do.
 
     `directory` is this spool's own directory (see `spool_directory`); it is made, private, with the first batch.
+    Without `announce` trouble with the disk is no line in the log.
     """
 
-    def __init__(self, directory: Path, settings: SpoolSettings | None = None) -> None:
+    def __init__(self, directory: Path, settings: SpoolSettings | None = None, *, announce: bool = True) -> None:
         self.directory = directory
+        self._announce = announce
         self.settings = settings or SpoolSettings()
         self._path = directory / LOG_NAME
         self._backends: tuple[str, ...] = ()
@@ -158,7 +160,8 @@ class Spool:
         if self._sync is not None:
             self._sync.wrote(size)
         if self._trouble is not None:
-            logger.info("The spool in %s works again.", self.directory)
+            if self._announce:
+                logger.info("The spool in %s works again.", self.directory)
             self._trouble = self._trouble_since = None
 
     # --- going out ---------------------------------------------------------------------------------------
@@ -205,8 +208,16 @@ class Spool:
         """Keep why `backend` takes nothing now; under `overflow`, what is in memory goes to disk."""
         if self.settings.mode == "overflow":
             self._to_disk = True
+        self._memory.note_failure(backend, failure)
         with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
             log.note_failure(backend, failure)
+
+    def record(self, backend: str, counts: Tally, last_delivery: float | None, trouble: str | None) -> bool:
+        """Add counts of a backend that is served past the spool, and how it is; False if that cannot be done now."""
+        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE, create=True) as log:
+            log.record(backend, counts, last_delivery, trouble)
+            return True
+        return False
 
     # --- care --------------------------------------------------------------------------------------------
 
@@ -306,7 +317,9 @@ class Spool:
                 name: BackendReport(
                     ledger=ledger_report(tally, name, latest(delivered, self._memory.last_delivery(name))),
                     oldest_waiting=earliest(seen.oldest.get(name), self._memory.oldest_waiting(name)),
-                    failure=failure,
+                    failure=failure
+                    if self.settings.mode != "off" and not self._trouble
+                    else self._memory.failure(name),
                 )
                 for name, (delivered, failure) in backends.items()
             },
@@ -456,7 +469,8 @@ class Spool:
         if self._trouble is None:
             self._trouble_since = time.time()
             limit = self.settings.memory_bytes >> 20
-            logger.warning("%s Until then spans wait in memory (at most %d MiB).", trouble.why, limit)
+            if self._announce:
+                logger.warning("%s Until then spans wait in memory (at most %d MiB).", trouble.why, limit)
         self._trouble = trouble
 
     def _recover(self, trouble: Trouble) -> bool:

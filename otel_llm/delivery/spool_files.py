@@ -86,9 +86,10 @@ def prepare(directory: Path) -> Path:
 def _make(directory: Path) -> None:
     """Make what is missing of the path, and have the disk know the new names: a file below them would be lost too."""
     missing = list(itertools.takewhile(lambda place: not place.exists(), (directory, *directory.parents)))
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for made in missing:
-        sync_directory(made.parent)
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(place.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)  # raises what is in the way
 
 
 def sync_directory(directory: Path) -> None:

@@ -97,6 +97,20 @@ class SpoolLog:
                 if spans:
                     self._counts.add(self._backend_id(name), kind, reason, spans)
 
+    def record(self, backend: str, tally: Tally, last_delivery: float | None, trouble: str | None) -> None:
+        """Add counts of a backend that is served past the spool, and keep how it is."""
+        with self._transaction():
+            backend_id = self._backend_id(backend)
+            for (_, kind, reason), spans in tally.items():
+                self._counts.add(backend_id, kind, reason, spans)
+            now = None if trouble is None else time.time()
+            self._connection.execute(
+                "UPDATE backends SET last_delivery = coalesce(max(?, coalesce(last_delivery, 0)), last_delivery),"
+                " why = ?, reason = '', needs_action = 0, failed_at = ?, failing_since = CASE WHEN ? IS NULL THEN NULL"
+                " ELSE coalesce(failing_since, ?) END WHERE id = ?",
+                (last_delivery, trouble or "", now, now, now, backend_id),
+            )
+
     # --- going out ---------------------------------------------------------------------------------------
 
     def take(self, backend: str, max_bytes: int, after: int = 0) -> Parcel | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from otel_llm.contracts import Batch
-    from otel_llm.delivery.spool_types import Reject
+    from otel_llm.delivery.spool_types import Failure, Reject
 
 __all__ = ["Held", "MemoryQueue"]
 
@@ -43,6 +43,7 @@ class MemoryQueue:
         self._bytes = 0
         self._counts: Tally = Counter()
         self._last_delivery: dict[str, float] = {}
+        self._failures: dict[str, Failure] = {}
 
     @property
     def size(self) -> int:
@@ -111,8 +112,19 @@ class MemoryQueue:
                 self._counts[backend, REJECTED, reject.rejection.reason] += reject.span_count
                 answered -= reject.span_count
             self._counts[backend, DELIVERED, ""] += answered
+            self._failures.pop(backend, None)
             if answered > 0:
                 self._last_delivery[backend] = time.time()
+
+    def note_failure(self, backend: str, failure: Failure) -> None:
+        """Keep why `backend` takes nothing, until it answers for something from here."""
+        with self._lock:
+            self._failures[backend] = failure
+
+    def failure(self, backend: str) -> Failure | None:
+        """Why `backend` takes nothing from here; None while it does, or nobody has tried."""
+        with self._lock:
+            return self._failures.get(backend)
 
     def count(self, backends: Collection[str], kind: str, reason: str, spans: int) -> None:
         """Add `spans` to one count of each of `backends`."""

@@ -39,7 +39,8 @@ PROGRAM = """
     from opentelemetry import trace
     from otel_llm import semconv
 
-    CALM = {semconv.REQUEST_MODEL: "m", semconv.USAGE_INPUT: 10, semconv.COST: 0.001,
+    CALM = {semconv.REQUEST_MODEL: "m", semconv.USAGE_INPUT: 10, semconv.USAGE_OUTPUT: 5, semconv.COST: 0.001,
+            semconv.USAGE_CACHE_READ: 4, semconv.USAGE_CACHE_WRITE: 2, semconv.USAGE_REASONING: 1,
             semconv.TIME_TO_FIRST_CHUNK: 0.3}
     TROUBLED = {semconv.REQUEST_MODEL: "m", semconv.USAGE_INPUT: 10, semconv.ERROR_TYPE: "RateLimitError",
                 semconv.TIME_TO_FIRST_CHUNK: 20.0}
@@ -104,15 +105,35 @@ def test_every_alert_has_a_case_and_is_explained() -> None:
     assert [alert for alert in alerts if alert not in guide] == []
 
 
+def test_prometheus_takes_the_queries_of_every_panel(tmp_path: Path) -> None:
+    """Each query of the dashboard, its variables filled in as Grafana does, is PromQL."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    variables = {"$job": ".*", "$__rate_interval": "1m", "$__range": "6h"}
+    rules = []
+    for panel in panels:
+        for target in panel.get("targets", []):
+            query = target["expr"]
+            for name, value in variables.items():
+                query = query.replace(name, value)
+            rules.append({"record": f"panel:{panel['id']}:{target['refId']}", "expr": query})
+    (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    command = [needed("promtool"), "check", "rules", str(tmp_path / "panels.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
+    assert len(places) == len(set(places))
+
+
 def test_rules_and_dashboard_ask_only_for_metrics_that_exist(program: Program) -> None:
     """Every metric that is named in a rule or a panel is on the page of a running program."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     queries = [rule["expr"] for group in groups for rule in group["rules"]]
     panels = json.loads(DASHBOARD.read_text())["panels"]
     queries += [target["expr"] for panel in panels for target in panel.get("targets", [])]
-    asked = {name for query in queries for name in re.findall(r"\b(?:otel_llm|otel_sdk)_[a-z_]+", query)}
-    # There only while something waits.
-    expected = asked - {"otel_llm_oldest_waiting_timestamp_seconds"}
+    asked = {name for query in queries for name in re.findall(r"\b(?:otel_llm|otel_sdk|gen_ai_client)_[a-z_]+", query)}
+    # There only while something waits, and once something of ours went wrong.
+    expected = asked - {"otel_llm_oldest_waiting_timestamp_seconds", "otel_llm_fault_total"}
+    assert any(name.startswith("gen_ai_client_inference_") for name in expected)
     assert wait_for(lambda: expected <= set(re.findall(r"^\w+", program.metrics(), re.MULTILINE)))
 
 

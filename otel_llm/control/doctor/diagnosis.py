@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import backends
-from otel_llm.config import NO_BACKEND, load
+from otel_llm.config import NO_BACKEND, ON_THIS_MACHINE, load
 from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.contracts import CheckStatus
 from otel_llm.control.doctor.examination import Examination, failed, ok, warning
@@ -96,7 +96,7 @@ def _examine(examination: Examination, config: Config) -> None:
     examination.look("recording", partial(check_recording, config), local=True)
     usable = examination.look("disk", partial(check_disk, config), local=True)
     names = tuple(name for name in config.backend if name != NO_BACKEND)
-    if any(name not in {"local", "file", "console"} for name in names):
+    if any(name not in ON_THIS_MACHINE for name in names):
         examination.look("spool", partial(check_spool, config), local=True)
     reachable = tuple(name for name in names if _reach(examination, name, config))
     for name in names:

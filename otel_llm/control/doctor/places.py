@@ -54,6 +54,9 @@ def check_spool(config: Config) -> Iterator[Finding]:
         report = spool.report()
     finally:
         spool.close()
+    if report.set_aside:
+        evidence = f"{report.set_aside} damaged spool files lie beside {report.path}: spans in them were lost."
+        yield warning("spool.files", evidence, "Look for a failing disk or a foreign program, and delete corrupt-*.db.")
     if report.degraded:
         yield warning("spool", report.degraded, "Until then spans wait in memory, and are lost with the process.")
     elif report.waiting:

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +242,38 @@ def test_a_blank_or_unknown_project_is_said(project: str, check: str, words: str
         code, told = doctor(tmp_path, **_opik(opik.url, OPIK_PROJECT_NAME=project))
     assert code == 0
     assert words in by_check(told)[check]["evidence"]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3600, "behind the server's"), (-3600, "ahead of the server's")])
+def test_a_wrong_clock_is_said(seconds: int, words: str, tmp_path: Path) -> None:
+    """A clock that is an hour off the server's is a warning with the direction."""
+    with OtlpReceiver() as receiver:
+        receive = receiver._answer
+
+        def at_another_time(request: Any) -> Reply:
+            assert receive is not None
+            reply = receive(request)
+            return replace(reply, headers={**reply.headers, "Date": formatdate(time.time() + seconds, usegmt=True)})
+
+        receiver._answer = at_another_time
+        code, told = doctor(tmp_path, "--backend", "otlp", OTEL_LLM_OTLP_ENDPOINT=receiver.url)
+    clock = by_check(told)["clock"]
+    assert (code, clock["status"]) == (0, "warning")
+    assert words in clock["evidence"]
+    assert "NTP" in clock["remedy"]
+
+
+def test_a_damaged_spool_is_said(tmp_path: Path) -> None:
+    """Files that were laid aside are named, with what to look for."""
+    place = tmp_path / "state" / "spool" / "shop"
+    place.mkdir(parents=True, mode=0o700)
+    (place / "corrupt-1700000000000000000.db").write_bytes(b"x")
+    with OtlpReceiver() as receiver:
+        settings = {"OTEL_LLM_OTLP_ENDPOINT": receiver.url, "OTEL_SERVICE_NAME": "shop"}
+        code, told = doctor(tmp_path, "--backend", "otlp", **settings)
+    found = by_check(told)["spool.files"]
+    assert (code, found["status"]) == (0, "warning")
+    assert "1 damaged spool files" in found["evidence"]
 
 
 # --- proof that it works -----------------------------------------------------------------------------------------

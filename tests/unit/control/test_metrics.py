@@ -37,6 +37,8 @@ BACKEND = BackendStatus(
     queue_capacity=8192,
     spool_bytes=4096,
     spool_capacity=1 << 28,
+    processed={"": 13, "queue_full": 3, "shutdown": 2},
+    spool_files_set_aside=1,
 )
 
 
@@ -69,6 +71,11 @@ def test_the_counts_of_a_backend_add_up_on_the_page() -> None:
     assert value(page, "otel_llm_span_dropped_total", reason="spool_full") == 0
     assert value(page, "otel_sdk_processor_span_queue_size") == 4
     assert value(page, "otel_sdk_processor_span_queue_capacity") == 8192
+    processed = {
+        sample.labels.get("error_type", ""): sample.value
+        for sample in page["otel_sdk_processor_span_processed"].samples
+    }
+    assert processed == {"": 13, "queue_full": 3, "already_shutdown": 2}
     assert value(page, "otel_llm_backend_state", state="degraded") == 1
     assert value(page, "otel_llm_backend_state", state="ok") == 0
     assert value(page, "otel_llm_last_delivery_timestamp_seconds") == 1_700_000_000.25
@@ -83,6 +90,7 @@ def test_the_spool_is_shown_once_for_all_its_backends() -> None:
     page = parsed(metrics_page(Status(running=True, backends=(local, BACKEND, other)), None, "1"))
     assert value(page, "otel_llm_spool_bytes") == 4096
     assert value(page, "otel_llm_spool_capacity_bytes") == 1 << 28
+    assert value(page, "otel_llm_spool_files_set_aside") == 1
     assert "otel_llm_spool_bytes" not in parsed(metrics_page(Status(running=True, backends=(local,)), None, "1"))
 
 

@@ -280,6 +280,22 @@ def test_a_failure_is_seen_from_outside_until_it_is_over(make: Callable[..., Spo
     assert make().report().backends["sink"].ledger.last_delivery is not None
 
 
+def test_a_failure_is_known_without_a_disk(make: Callable[..., Spool], tmp_path: Path) -> None:
+    """Where nothing can be written, the process itself remembers why a backend takes nothing, until it does."""
+    (tmp_path / "taken").write_text("in the way")
+    for spool in (make(mode="off"), Spool(tmp_path / "taken" / "s")):
+        spool.register(["a"])
+        assert spool.append(batch_of(2)) is Appended.MEMORY
+        spool.note_failure("a", Failure("Refused. Start it.", "refused", at=5.0, since=4.0))
+        failure = spool.report().backends["a"].failure
+        assert failure is not None
+        assert failure.reason == "refused"
+        parcel = spool.take("a", 1 << 20)
+        assert parcel is not None
+        assert spool.settle("a", parcel)
+        assert spool.report().backends["a"].failure is None
+
+
 def test_a_held_lock_sends_batches_to_memory_and_then_to_disk(make: Callable[..., Spool]) -> None:
     """While another process holds the write lock, batches wait in memory; then they are written, in order."""
     spool = make()
