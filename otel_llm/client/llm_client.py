@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["LLMClient"]
 
 _logger = logging.getLogger(__name__)
+_NOTICE_SECONDS = 1.0
 
 _FILE_NAME = "spending.db"
 
@@ -220,6 +221,9 @@ class LLMClient:
         budget = self._budget_of(who)
         if budget is None:
             return
+        watched = self._watched
+        if watched is not None and watched.processor is not None:
+            watched.processor.settle(_NOTICE_SECONDS)  # calls that have just ended count
         spent = self._spending.today(who)
         if spent < budget:
             self._warned.discard(who)

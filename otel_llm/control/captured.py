@@ -16,7 +16,7 @@ from otel_llm.control.channels import ChannelReport
 from otel_llm.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -35,10 +35,13 @@ class CapturedSpans(SpanProcessor):
         self._lock = threading.Lock()
         self._spans: list[ReadableSpan] = []
         self._ledger = Ledger("memory")
+        self.before_reading: Callable[[], object] = lambda: None
+        """Has what has ended handed over."""
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
         """What was handed over so far."""
+        self.before_reading()
         with self._lock:
             return tuple(self._spans)
 

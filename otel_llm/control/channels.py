@@ -161,7 +161,14 @@ def empty_queue(queue: GuardedBatching, timeout: float) -> bool:
 
 
 def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:
-    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take."""
+    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take.
+
+    Of `batch_delay` a quarter has passed before, in the pipeline's hand-over.
+    """
     return GuardedBatching(
-        exporter, counts, queue_size=config.batch_queue_size, batch_size=config.batch_size, delay=config.batch_delay
+        exporter,
+        counts,
+        queue_size=config.batch_queue_size,
+        batch_size=config.batch_size,
+        delay=config.batch_delay * 3 // 4,
     )

@@ -54,7 +54,7 @@ from otel_llm.processors.watch import CallWatch
 from otel_llm.store.media import MediaFiles, use_media
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.metrics import MeterProvider
 
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "assemble"]
 
 _logger = logging.getLogger(__name__)
+
+_NOTICE_SECONDS: Final = 1.0
 
 _KEEPS_TOTALS: Final = frozenset({"local"})
 """Backends that add up themselves what the program used, so that they must hear of every call."""
@@ -80,7 +82,12 @@ class Counting:
         self.export = MetricExport(config, meter_provider)
         self.tally = Tally(bounds=bounds)
         self.page = PageSink()
-        self.measuring = CallMetrics([self.page, MeterSink(self.export.provider, rules, VERSION)], rules, bounds)
+        self._meters = MeterSink(self.export.provider, rules, VERSION)
+        self.measuring = CallMetrics([self.page, self._meters], rules, bounds)
+
+    def collected_after(self, settle: Callable[[float], object]) -> None:
+        """Before a meter provider collects, have everything that has ended counted (within a second)."""
+        self._meters.before_collecting = lambda: settle(_NOTICE_SECONDS)
 
 
 @dataclass
@@ -112,6 +119,8 @@ class Pipeline:
     def keep(self, timeout: float) -> None:
         """Before the process ends: put spans where they outlive it, within `timeout` seconds, and deliver no more."""
         end = time.monotonic() + timeout
+        if self.processor is not None:
+            self.processor.settle(timeout)
         for channel in self.channels:
             channel.keep(max(0.0, end - time.monotonic()))
 
@@ -166,6 +175,7 @@ def assemble(
     lineage = Lineage(llm_only=_llm_only(config, home), joined=not home.owned)
     processor = _processor(config, channels, lineage, foreign, watch, counting, redaction, media)
     pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
+    counting.collected_after(processor.settle)
     home.settle(processor, lambda: _follow(pipeline, lineage))
     use_media(media)
     _instrument(pipeline, prices)
@@ -213,7 +223,6 @@ def _processor(
         # Redaction is the last that changes a span; the others only count, and see no more than a backend does.
         on_end=[
             lineage,
-            replay,
             overlap,
             DefaultTenant(config.tenant_default),
             foreign,
@@ -226,6 +235,9 @@ def _processor(
             counting.tally,
             counting.measuring,
         ],
+        early=[replay],
+        # what tests look at is there when the call returns
+        hand_over_delay=None if capture_in_force() is not None else config.batch_delay / 4000.0,
         ledgers=[ledger for channel in channels for ledger in channel.ledgers],
         waiting_room=WaitingRoom() if rules.rescues else None,
         facts_to=[

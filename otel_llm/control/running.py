@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.config import load
 from otel_llm.config.stability import misspelt_opt_ins
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["BackendStatus", "FlushReport", "Status", "configure", "flush", "shutdown", "status"]
 
 _logger = logging.getLogger("otel_llm")
+_NOTICE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def current_provider() -> TracerProvider | None:
 
 def status() -> Status:
     """What runs in this process and where its spans are; never waits for a network."""
-    pipeline = _running.pipeline
+    pipeline = _settled()
     if pipeline is None:
         return Status(running=False, backends=_running.stopped, faults=fault_counts())
     return Status(
@@ -242,14 +243,22 @@ def status() -> Status:
 
 def tally_report() -> TallyReport | None:
     """Calls, tokens and money of this process since the start; None where nothing runs."""
-    pipeline = _running.pipeline
+    pipeline = _settled()
     return pipeline.counting.tally.report() if pipeline is not None else None
 
 
 def measures_report() -> MeasuresReport:
     """The conventions' metrics of this process since the start; empty where nothing runs."""
-    pipeline = _running.pipeline
+    pipeline = _settled()
     return pipeline.counting.page.report() if pipeline is not None else {}
+
+
+def _settled() -> Pipeline | None:
+    """What runs in this process, once it has taken notice of everything that has ended (bounded: it is CPU alone)."""
+    pipeline = _running.pipeline
+    if pipeline is not None and pipeline.processor is not None:
+        pipeline.processor.settle(_NOTICE_SECONDS)
+    return pipeline
 
 
 def _reports(pipeline: Pipeline) -> list[ChannelReport]:
@@ -262,6 +271,8 @@ def flush(timeout: float = 5.0) -> FlushReport:
     pipeline = _running.pipeline
     channels = pipeline.channels if pipeline is not None else []
     settle(timeout)
+    if pipeline is not None and pipeline.processor is not None:
+        pipeline.processor.settle(max(0.0, timeout - (time.monotonic() - began)))
     waiting = 0
     for channel in channels:
         waiting += channel.flush(max(0.0, timeout - (time.monotonic() - began)))

@@ -21,7 +21,7 @@ from otel_llm.processors.label_sets import LabelSet, LabelSets
 from otel_llm.processors.measures import MEASURES, Measure, Measured, MeasureRules, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.trace import SpanContext
@@ -133,6 +133,8 @@ class MeterSink:
         }
         meter.create_observable_gauge(_COLLECTING, [_on_collect])
         self._provider = meter_provider
+        self.before_collecting: Callable[[], object] = lambda: None
+        _sinks.add(self)
 
     def take(self, numbers: Sequence[Measured], span: SpanContext) -> None:
         """Take the numbers of one call."""
@@ -150,6 +152,7 @@ class MeterSink:
             self._record[measure](value, labels.as_dict, context)
 
 
+_sinks: weakref.WeakSet[MeterSink] = weakref.WeakSet()
 _waiting: deque[tuple[MeterSink, Sequence[Measured], SpanContext]] = deque()
 """Of all sinks of this process: a meter knows the first callback of a name only, whoever is configured later."""
 
@@ -159,6 +162,8 @@ if hasattr(os, "register_at_fork"):
 
 def _on_collect(_: CallbackOptions) -> list[Observation]:
     """Called first thing in every collection: hand over what waits. There is nothing to observe."""
+    for each in list(_sinks):
+        guarded("metrics", each.before_collecting)
     while True:
         try:
             sink, numbers, span = _waiting.popleft()

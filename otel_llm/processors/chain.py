@@ -2,9 +2,10 @@
 
     provider.add_span_processor(SpanPipeline(BatchSpanProcessor(exporter), on_end=[cost, limits, redaction]))
 
-Runs on the thread of the program's call: no stage may block, and none may hurt the call. A stage that raises is
-counted and logged once (`otel_llm.faults`), and the span goes on without it, except that a stage marked `fails_closed`
-(redaction) costs the span all its content.
+The program's thread does no more than leave the span (`otel_llm.processors.hand_over`); stages run on a thread of ours,
+or, without hand-over, on the program's. Either way no stage may block, and none may hurt the call. A stage that raises
+is counted and logged once (`otel_llm.faults`), and the span goes on without it, except that a stage marked
+`fails_closed` (redaction) costs the span all its content.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import threading
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import Event, SpanProcessor
 from opentelemetry.trace import SpanContext, Status, TraceFlags
@@ -23,10 +24,11 @@ from otel_llm.faults import guarded, note_fault
 from otel_llm.processors.content_names import FACTS
 from otel_llm.processors.draft import SpanDraft
 from otel_llm.processors.foreign.scopes import is_foreign_scope
+from otel_llm.processors.hand_over import HandOver
 from otel_llm.processors.sampling import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -34,13 +36,22 @@ if TYPE_CHECKING:
     from otel_llm.ledger import Ledger
     from otel_llm.processors.waiting_room import WaitingRoom
 
-__all__ = ["NOT_SAMPLED", "EndStage", "SpanPipeline", "StartStage", "strip_content"]
+__all__ = ["NOT_SAMPLED", "EarlyStage", "EndStage", "Fill", "SpanPipeline", "StartStage", "strip_content"]
 
+EarlyStage: TypeAlias = "Callable[[ReadableSpan], bool]"
+"""Called on the thread that ends a span, at that moment; False drops it. May carry `name` and `drop_reason`."""
 StartStage: TypeAlias = "Callable[[Span, Context | None], None]"
 """Called with the span that begins and the context that it begins in."""
 EndStage: TypeAlias = "Callable[[SpanDraft], SpanDraft | None]"
 """Called with the draft of a span that ended; None drops it. May carry `name`, `fails_closed`, `drop_reason`."""
 
+
+Fill: TypeAlias = "Callable[[], Mapping[str, Any]]"
+"""Answers attributes of a span that has ended."""
+_NO_FILL: Final = (None, 0)
+_MOST_FILLS: Final = 10_000
+_LAST_SECONDS: Final = 1.0
+"""How long the end of the program waits for the thread that works on spans."""
 
 NOT_SAMPLED = "not_sampled"
 """Reason under which calls that the program's own sampler left out are counted."""
@@ -56,6 +67,14 @@ class _Stage(NamedTuple):
     drop_reason: str
 
 
+class _Ended(NamedTuple):
+    """A span that the program is done with, and we are not."""
+
+    span: ReadableSpan
+    left_out: str
+    fill: Fill | None
+
+
 class SpanPipeline(SpanProcessor):
     """Runs stages over every span and hands what is left to `inner`.
 
@@ -63,6 +82,9 @@ class SpanPipeline(SpanProcessor):
     in order. Each span that reaches `inner` is counted as created in every one of `ledgers`. Spans that the program's
     own sampler left out end here, as they would in the SDK's BatchSpanProcessor, but for the calls among them: those
     go through the stages too, so that they are counted.
+
+    With `hand_over_delay` (seconds), the stages of `on_end` run that much later on a thread of this pipeline's own, in
+    the order in which spans ended; `early` stages, which need the context of the moment, on the thread that ends them.
 
     `waiting_room` holds spans that sampling left out until their trace is over. `facts_to` get what is left of a
     left-out call once its texts are gone, each counted in its ledger: so that totals do not change with sampling.
@@ -74,6 +96,8 @@ class SpanPipeline(SpanProcessor):
         *,
         on_start: Iterable[StartStage] = (),
         on_end: Iterable[EndStage] = (),
+        early: Iterable[EarlyStage] = (),
+        hand_over_delay: float | None = None,
         ledgers: Iterable[Ledger] = (),
         waiting_room: WaitingRoom | None = None,
         facts_to: Iterable[tuple[SpanProcessor, Ledger]] = (),
@@ -83,7 +107,10 @@ class SpanPipeline(SpanProcessor):
         self._facts_to = tuple(facts_to)
         self._on_start = tuple((stage, f"start stage {_name_of(stage)}") for stage in on_start)
         self._on_end = tuple(_described(stage) for stage in on_end)
+        self._early = tuple((stage, str(getattr(stage, "drop_reason", _name_of(stage)))) for stage in early)
         self._ledgers = tuple(ledgers)
+        self._hand_over = None if hand_over_delay is None else HandOver(self._work_on, delay=hand_over_delay)
+        self._fills: dict[int, tuple[Fill, int]] = {}
         self._lock = threading.Lock()
         self._dropped: Counter[str] = Counter()
         self._ended = False
@@ -101,6 +128,22 @@ class SpanPipeline(SpanProcessor):
         self._inner, self._ledgers = inner, tuple(ledgers)
         return before
 
+    def fill_later(self, span_id: int, fill: Fill, size: int) -> bool:
+        """Have `fill` add attributes to the span that is about to end, once it is worked on; False if it must be now.
+
+        `fill()` answers the attributes. `size` is about the bytes that it holds on to.
+        """
+        if self._hand_over is None or self._ended:
+            return False
+        if len(self._fills) > _MOST_FILLS:  # of spans that were never handed to this pipeline
+            self._fills.clear()
+        self._fills[span_id] = (fill, size)
+        return True
+
+    def settle(self, timeout: float) -> bool:
+        """Take every span that has ended through the stages; False if that takes another thread too long (seconds)."""
+        return self._hand_over.settle(timeout) if self._hand_over is not None else True
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the start stages."""
         if self._ended:
@@ -110,27 +153,31 @@ class SpanPipeline(SpanProcessor):
         self._inner.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Copy the span, run the end stages, pass it on."""
-        if span.context is None:
+        """Leave the span to the end stages."""
+        context = span.context
+        if context is None:
             return
-        sampled = span.context.trace_flags.sampled
+        fill, size = self._fills.pop(context.span_id, _NO_FILL) if self._fills else _NO_FILL
+        sampled = context.trace_flags.sampled
         if not sampled and not _may_be_call(span):
             return
         if self._ended:  # a provider keeps its processors, also that of a pipeline which another has replaced
             self._drop("shutdown")
             return
-        try:
-            draft = SpanDraft(span)
-            draft.left_out = "" if sampled else NOT_SAMPLED
-            staged = self._staged(draft)
-            if staged is not None:
-                self._settle(staged)
-        except Exception as error:  # noqa: BLE001  (whatever fails here must not reach the program's call)
-            note_fault("span pipeline", error)
-            self._drop("pipeline_error")
+        for stage, reason in self._early:
+            if guarded(reason, stage, span, default=True) is False:
+                self._drop(reason)
+                return
+        ended = _Ended(span, "" if sampled else NOT_SAMPLED, fill)
+        if self._hand_over is not None:
+            self._hand_over.put(ended, size)
+        else:
+            self._work_on(ended)
 
     def shutdown(self) -> None:
         """Shut the inner processor down, which delivers what is queued; spans that end later are dropped."""
+        if self._hand_over is not None:
+            self._hand_over.stop(_LAST_SECONDS)
         if self._waiting_room is not None:
             self._drop(LEFT_OUT, self._waiting_room.clear())
         self._inner.shutdown()
@@ -138,12 +185,27 @@ class SpanPipeline(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the inner processor."""
+        self.settle(timeout_millis / 1000.0)
         return self._inner.force_flush(timeout_millis)
 
     def reset_after_fork(self) -> None:
         """Count from zero in a child process, with a lock that nobody holds."""
         self._lock = threading.Lock()
         self._dropped = Counter()
+
+    def _work_on(self, ended: _Ended) -> None:
+        """Take one span through the end stages and pass it on. Never raises."""
+        try:
+            draft = SpanDraft(ended.span)
+            draft.left_out = ended.left_out
+            if ended.fill is not None:
+                draft.attributes.update(guarded("filling a span", ended.fill) or {})
+            staged = self._staged(draft)
+            if staged is not None:
+                self._settle(staged)
+        except Exception as error:  # noqa: BLE001  (whatever fails here must not reach the program's call)
+            note_fault("span pipeline", error)
+            self._drop("pipeline_error")
 
     def _staged(self, draft: SpanDraft) -> SpanDraft | None:
         for stage in self._on_end:

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
-
-    from otel_llm.processors.draft import SpanDraft
+    from opentelemetry.sdk.trace import ReadableSpan, Span
 
 __all__ = ["ReplayFilter"]
 
@@ -25,7 +23,7 @@ _CAPACITY: Final = 10_000
 
 
 class ReplayFilter:
-    """End stage: drops spans of workflows that end in a replay, or have ended before (of the last 10,000).
+    """Early stage: drops spans of workflows that end in a replay, or have ended before (of the last 10,000).
 
     Start stage `on_start`: gives spans that begin in a replay their time.
     """
@@ -46,14 +44,14 @@ class ReplayFilter:
         if workflow is not None and workflow.unsafe.is_replaying_history_events():
             span._start_time = min(workflow.time_ns(), span._start_time or workflow.time_ns())  # noqa: SLF001  (no other way)
 
-    def __call__(self, draft: SpanDraft) -> SpanDraft | None:
-        """`draft`, or None where it is not news."""
+    def __call__(self, span: ReadableSpan) -> bool:
+        """Whether the span, which ends here and now, is news."""
         workflow = _workflow()
-        if workflow is None:
-            return draft
+        if workflow is None or span.context is None:
+            return True
         if workflow.unsafe.is_replaying_history_events():
-            return None
-        return None if self._has_ended((draft.context.trace_id, draft.context.span_id)) else draft
+            return False
+        return not self._has_ended((span.context.trace_id, span.context.span_id))
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds."""

@@ -67,6 +67,7 @@ def _redirected(pipeline: Pipeline, captured: CapturedSpans) -> Iterator[None]:
         return
     running.flush(_SETTLE_SECONDS)  # what ended before is not of this test
     goes_to = processor.redirect(captured, captured.ledgers)
+    captured.before_reading = lambda: processor.settle(_SETTLE_SECONDS)
     try:
         yield
     finally:

@@ -1,0 +1,157 @@
+"""What a call leaves behind is worked on later, in order, by one thread, and never lost or piled up."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from otel_llm.processors.hand_over import HandOver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def eventually(true: Callable[[], bool], timeout: float = 10.0) -> bool:
+    """Whether it becomes true in time."""
+    end = time.monotonic() + timeout
+    while not true() and time.monotonic() < end:
+        time.sleep(0.002)
+    return true()
+
+
+class Work:
+    """Notes what was worked on, and where; waits at a gate where there is one."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, item: Any) -> None:
+        self.gate.wait(10)
+        self.done.append(item)
+        self.threads.add(threading.get_ident())
+
+
+def test_the_worker_takes_everything_in_order() -> None:
+    """What four threads put is worked on by a thread of its own, each one's in the order in which it was put."""
+    work = Work()
+    hand_over = HandOver(work, delay=0.001)
+
+    def put(name: int) -> None:
+        for number in range(200):
+            hand_over.put((name, number))
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert eventually(lambda: len(work.done) == 800)
+    assert threading.get_ident() not in work.threads
+    assert len(work.threads) == 1
+    for name in range(4):
+        assert [number for its, number in work.done if its == name] == list(range(200))
+
+
+def test_a_single_item_does_not_wait_for_others() -> None:
+    """One call after a long silence is worked on within the delay, and so is the next one."""
+    work = Work()
+    hand_over = HandOver(work, delay=0.01)
+    for number in range(3):
+        hand_over.put(number)
+        assert eventually(lambda: len(work.done) == number + 1)  # noqa: B023  (asked at once)
+
+
+def test_settling_works_in_the_thread_that_asks() -> None:
+    """Whoever needs to know does the work itself, at once, whatever the delay."""
+    work = Work()
+    hand_over = HandOver(work, delay=60)
+    for number in range(5):
+        hand_over.put(number)
+    assert hand_over.settle(5)
+    assert work.done == [0, 1, 2, 3, 4]
+    assert work.threads == {threading.get_ident()}
+    assert hand_over.waiting == 0
+
+
+def test_settling_has_an_end() -> None:
+    """While another thread is at an item that takes long, settling gives up in time and says so."""
+    work = Work()
+    work.gate.clear()
+    hand_over = HandOver(work, delay=0)
+    hand_over.put(1)
+    assert eventually(lambda: hand_over.waiting == 0)
+    began = time.monotonic()
+    assert not hand_over.settle(0.05)
+    assert time.monotonic() - began < 5
+    work.gate.set()
+    assert hand_over.settle(5)
+
+
+@pytest.mark.parametrize(("count", "size"), [(2_000, 0), (200, 1_000)])
+def test_memory_is_bounded_and_nothing_is_lost(count: int, size: int) -> None:
+    """Faster than the worker, whoever puts something helps: what waits stays within items and bytes, all is done."""
+    work = Work()
+    hand_over = HandOver(work, delay=60, most_items=50, most_bytes=10_000)
+    most = 0
+    for number in range(count):
+        hand_over.put(number, size)
+        most = max(most, hand_over.waiting)
+    assert most <= (11 if size else 51)
+    assert hand_over.settle(5)
+    assert work.done == list(range(count))
+
+
+def test_without_a_thread_whoever_puts_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no more threads nothing is left lying."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    work = Work()
+    hand_over = HandOver(work)
+    for number in range(3):
+        hand_over.put(number)
+    assert work.done == [0, 1, 2]
+
+
+def test_after_the_stop_work_goes_on_at_once() -> None:
+    """What ends after the end is worked on by who ends it, and the worker is gone."""
+    work = Work()
+    hand_over = HandOver(work, delay=60)
+    hand_over.put(1)
+    assert hand_over.stop(5)
+    assert work.done == [1]
+    hand_over.put(2)
+    assert work.done == [1, 2]
+    assert hand_over._thread is not None
+    hand_over._thread.join(10)
+    assert not hand_over._thread.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_begins_with_nothing() -> None:
+    """A forked child has its own worker, and leaves what the parent has waiting to the parent."""
+    work = Work()
+    hand_over = HandOver(work, delay=60)
+    hand_over.put("parent's")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert hand_over.waiting == 0
+            hand_over.put("child's")
+            assert hand_over.settle(5)
+            code = 0 if work.done == ["child's"] else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert hand_over.settle(5)
+    assert work.done == ["parent's"]
