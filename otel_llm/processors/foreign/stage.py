@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ForeignSpans"]
 
+_OWN: Final = semconv.OWN_SCOPE
+
 
 class ForeignSpans:
     """Start stage `on_start` and end stage: names as ours, a cost, and usage on one span of several for one call.
@@ -39,11 +41,14 @@ class ForeignSpans:
 
     def on_start(self, span: Span, parent_context: Context | None) -> None:
         """Remember who stands around whom."""
-        self._repeats.on_start(span, parent_context)
+        scope = span.instrumentation_scope
+        if self._repeats.watching or scope is None or scope.name != _OWN:
+            self._repeats.on_start(span, parent_context)
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Translate a foreign span, see whether it repeats another one, and price it if not."""
-        if not is_foreign_scope(draft.scope_name):
+        scope = draft.scope_name
+        if scope == _OWN or not is_foreign_scope(scope):
             if self._repeats.watching:
                 self._repeats.note(draft)
             return draft
