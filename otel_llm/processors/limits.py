@@ -33,6 +33,8 @@ _NEVER_CUT: Final = frozenset(
         semconv.COST,
         semconv.COST_STATUS,
         semconv.COST_SAVED,
+        semconv.SAVED_INPUT,
+        semconv.SAVED_OUTPUT,
         semconv.TENANT_ID,
         semconv.ERROR_TYPE,
         semconv.EXCEPTION_TYPE,

@@ -1,7 +1,8 @@
 """Calls, errors, tokens, money and time to first chunk, added up in memory for `/metrics`.
 
 The counting rules are those of the local store: calls, errors, cache hits and time to first chunk over logical calls;
-tokens and money over every span of a model operation that carries them, attempts included.
+tokens and money over every span of a model operation that carries them, attempts included. Tokens are those that were
+billed: an answer out of the response cache has none.
 
 Tenants and models come from outside, so both are bounded (`LabelBounds`); the rest is counted under `other`.
 """
@@ -153,8 +154,9 @@ def _add_first_chunk(usage: Usage, seconds: object) -> None:
 
 
 def _add_tokens_and_money(usage: Usage, attributes: Mapping[str, Any], *, failed: bool) -> None:
-    usage.input_tokens += int(_number(attributes.get(semconv.USAGE_INPUT)))
-    usage.output_tokens += int(_number(attributes.get(semconv.USAGE_OUTPUT)))
+    if attributes.get(semconv.CACHE_HIT) is not True:  # nobody was billed for what the response cache answers
+        usage.input_tokens += int(_number(attributes.get(semconv.USAGE_INPUT)))
+        usage.output_tokens += int(_number(attributes.get(semconv.USAGE_OUTPUT)))
     usage.cost_usd += _number(attributes.get(semconv.COST))
     usage.saved_usd += _number(attributes.get(semconv.COST_SAVED))
     usage.unknown_cost_calls += is_unpriced(attributes, failed=failed)

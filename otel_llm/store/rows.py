@@ -143,13 +143,20 @@ def _call_columns(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_TOKENS = {
+    "input_tokens": semconv.USAGE_INPUT,
+    "output_tokens": semconv.USAGE_OUTPUT,
+    "cache_read_tokens": semconv.USAGE_CACHE_READ,
+    "cache_write_tokens": semconv.USAGE_CACHE_WRITE,
+    "reasoning_tokens": semconv.USAGE_REASONING,
+}
+
+
 def _usage_columns(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    hit = attributes.get(semconv.CACHE_HIT) is True
     return {
-        "input_tokens": _count(_fact(attributes, semconv.USAGE_INPUT)),
-        "output_tokens": _count(_fact(attributes, semconv.USAGE_OUTPUT)),
-        "cache_read_tokens": _count(_fact(attributes, semconv.USAGE_CACHE_READ)),
-        "cache_write_tokens": _count(_fact(attributes, semconv.USAGE_CACHE_WRITE)),
-        "reasoning_tokens": _count(_fact(attributes, semconv.USAGE_REASONING)),
+        # Nobody was billed for what came out of the response cache, whoever wrote the span.
+        **{column: None if hit else _count(_fact(attributes, name)) for column, name in _TOKENS.items()},
         "cost_nano_usd": nano_usd(attributes.get(semconv.COST)),
         "cost_status": _text(attributes.get(semconv.COST_STATUS)),
         "saved_nano_usd": nano_usd(attributes.get(semconv.COST_SAVED)),

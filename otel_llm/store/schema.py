@@ -126,6 +126,17 @@ MIGRATIONS: Sequence[Migration] = (
     ),
     # W3C tracestate: a trace that began elsewhere has its time there, from which backends make their ids.
     Migration(3, "tracestate, for replay", ("ALTER TABLE spans ADD COLUMN trace_state TEXT",)),
+    Migration(
+        4,
+        "what the response cache answered was not billed",
+        (
+            """
+            UPDATE spans SET input_tokens = NULL, output_tokens = NULL, cache_read_tokens = NULL,
+                             cache_write_tokens = NULL, reasoning_tokens = NULL
+            WHERE is_llm = 1 AND cache_hit = 1
+            """,
+        ),
+    ),
 )
 
 SCHEMA_VERSION = MIGRATIONS[-1].version

@@ -3,7 +3,7 @@
 Counting rules
 * Calls, errors, cache hits, latency and time to first chunk: over logical calls (`is_call`).
 * Tokens and money: over every span of a model operation that carries them, attempts included; a logical call
-  that needed several attempts carries none itself.
+  that needed several attempts carries none itself, and an answer out of the response cache has no tokens.
 * Unknown cost is not zero: such calls are counted apart, and a sum over nothing known is None.
 * Percentiles are nearest-rank: the smallest value that at least p percent of the calls do not exceed.
 """

@@ -11,7 +11,7 @@ from otel_llm.instrumentation.litellm.guest import locate, provider_name, vendor
 from otel_llm.instrumentation.litellm.pricing import fill_cost
 from otel_llm.instrumentation.litellm.reading import get, items, path, text
 from otel_llm.instrumentation.litellm.request import set_content
-from otel_llm.instrumentation.litellm.usage import Usage, fill_usage, read_usage, rerank_usage
+from otel_llm.instrumentation.litellm.usage import Usage, fill_saved, fill_usage, read_usage, rerank_usage
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.request import Request
@@ -32,7 +32,7 @@ def fill_answer(recording: Recording, request: Request, answer: object, *, conte
             semconv.OPENAI_RESPONSE_SERVICE_TIER: text(get(answer, "service_tier")),
             semconv.OPENAI_SYSTEM_FINGERPRINT: text(get(answer, "system_fingerprint")),
             semconv.FINISH_REASONS: _finish_reasons(request, answer) or None,
-            semconv.CACHE_HIT: _hidden(answer, "cache_hit") is True,
+            semconv.CACHE_HIT: request.from_cache or (request.bought is None and _hidden(answer, "cache_hit") is True),
         }
     )
     fill_target(recording, request, _hidden(answer, "api_base"))
@@ -55,8 +55,13 @@ def fill_target(recording: Recording, request: Request, api_base: object) -> Non
 def fill_billing(recording: Recording, request: Request, answer: object, usage: Usage | None = None) -> None:
     """Put tokens and cost on the span of the call that was billed (or answered from litellm's cache)."""
     usage = usage or _usage(request, answer)
-    if usage is not None:
-        fill_usage(recording, usage)
+    billed = request.bought or usage
+    if recording.attributes.get(semconv.CACHE_HIT) is True:
+        fill_saved(recording, usage)
+    elif billed is not None:
+        fill_usage(recording, billed)
+        if billed is not usage:
+            fill_saved(recording, usage, billed)
     fill_cost(recording, request, answer, usage)
 
 

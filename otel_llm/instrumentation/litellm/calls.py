@@ -121,8 +121,7 @@ class LogicalCall:
     def _follow(self, stream: Any) -> Any:
         if self.raw_chunks is None:
             self.raw_chunks = usage_chunks(stream)
-        reader = StreamReader(self.request)
-        reader.cache_hit = getattr(stream, "custom_llm_provider", None) == "cached_response"
+        reader = _reader(self.request, stream)
         return follow(stream, StreamRecording(self.recording, reader, self._finish_stream))
 
     def _finish_stream(self, _: Recording, reader: StreamReader) -> None:
@@ -197,7 +196,7 @@ class Attempt:
         if is_stream(result):
             self.recording.suspend()
             finish = self._finish_stream(usage_chunks(result))
-            return follow(result, AttemptStream(self.recording, StreamReader(self.request), finish))
+            return follow(result, AttemptStream(self.recording, _reader(self.request, result), finish))
         try:
             guarded("reading an answer", self._fill, result)
         finally:
@@ -234,6 +233,10 @@ class Attempt:
             fill_stream_billing(recording, self.request, reader, chunks)
 
         return finish
+
+
+def _reader(request: Request, stream: object) -> StreamReader:
+    return StreamReader(request, cache_hit=getattr(stream, "custom_llm_provider", None) == "cached_response")
 
 
 def fill_stream_billing(

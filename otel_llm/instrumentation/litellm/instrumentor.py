@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from otel_llm.faults import note_fault
 from otel_llm.instrumentation.divert import Diversion, divert
-from otel_llm.instrumentation.litellm import callbacks, routers
+from otel_llm.instrumentation.litellm import caching, callbacks, routers
 from otel_llm.instrumentation.litellm.entry import Entry
 from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS
 from otel_llm.instrumentation.litellm.streams import release
@@ -102,6 +102,7 @@ class _Installation:
                 self._divert_router(library, self._entry)
                 for name in callbacks.MODULES:
                     self._when_loaded(name, self._divert_callbacks)
+                self._when_loaded(caching.MODULE, self._divert_caching)
             except Exception as error:  # noqa: BLE001  (runs inside the program's own `import litellm`)
                 note_fault("instrumenting litellm", error)
 
@@ -157,9 +158,15 @@ class _Installation:
             wrapt.register_post_import_hook(use, name)
 
     def _divert_callbacks(self, module: ModuleType) -> None:
+        self._divert_all(callbacks.diversions(module))
+
+    def _divert_caching(self, module: ModuleType) -> None:
+        self._divert_all(caching.diversions(module))
+
+    def _divert_all(self, diversions: Iterable[tuple[object, Callable[..., Any]]]) -> None:
         with self._lock:
             if self._entry is not None:
-                for function, handler in callbacks.diversions(module):
+                for function, handler in diversions:
                     self._divert(function, handler)
 
     def _divert(self, function: object, handler: Callable[..., Any]) -> None:

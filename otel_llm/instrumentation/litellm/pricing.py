@@ -75,7 +75,8 @@ def unknown_prices() -> dict[str, int]:
 def fill_cost(recording: Recording, request: Request, answer: object, usage: Usage | None) -> None:
     """Put cost (USD) and how it is known on the span; an unknown cost leaves no number behind.
 
-    An answer out of the response cache cost nothing, and the span says what was saved.
+    An answer out of the response cache cost nothing, and the span says what was saved; so it does where a part came
+    out of the cache, and the rest was paid for.
     """
     tenant = identity_in(recording.context).tenant
     if recording.attributes.get(semconv.CACHE_HIT) is True:
@@ -83,7 +84,10 @@ def fill_cost(recording: Recording, request: Request, answer: object, usage: Usa
         recording.set({semconv.COST: 0.0, semconv.COST_STATUS: semconv.COST_CACHE_HIT})
         recording.set({semconv.COST_SAVED: float(saved) if saved else None})
         return
-    found = price(request, answer, usage, tenant=tenant)
+    found = price(request, answer, request.bought or usage, tenant=tenant)
+    if request.bought is not None and found.usd is not None:
+        whole = price(request, answer, usage, tenant=tenant, fresh=False).usd
+        recording.set({semconv.COST_SAVED: float(whole - found.usd) if whole and whole > found.usd else None})
     if found.usd is None:
         _state.unpriced.note(text(get(answer, "model")) or request.model)
     cost = float(found.usd) if found.usd is not None else None

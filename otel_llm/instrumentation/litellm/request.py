@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.genai.invocation import InferenceInvocation
 
     from otel_llm.instrumentation.litellm.forms import Form
+    from otel_llm.instrumentation.litellm.usage import Usage
     from otel_llm.instrumentation.recorder import Recording
 
 __all__ = ["Request", "fill_request", "identity_of", "set_content"]
@@ -49,6 +50,11 @@ class Request:
         metadata = self.arguments.get("metadata")
         self.named = frozenset(dict.keys(metadata)) if isinstance(metadata, dict) else frozenset()
         """Entries that the call's metadata has now: Routers write more of their own into it while they try."""
+
+        self.from_cache = False
+        """Whether litellm's response cache answered."""
+        self.bought: Usage | None = None
+        """What the provider was asked for, where the cache had the rest of the answer; None otherwise."""
 
     @property
     def stream(self) -> bool:

@@ -43,7 +43,7 @@ class _Choice:
 class StreamReader:
     """Accumulates chunks of chat, text or Responses streams. Tolerates any chunk."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, cache_hit: bool = False) -> None:
         self._request = request
         self._choices: dict[int, _Choice] = {}
         self._kept = 0
@@ -55,7 +55,7 @@ class StreamReader:
         self._fingerprint: str | None = None
         self._final: object = None
         self._usages: list[object] = []
-        self.cache_hit = False
+        self.cache_hit = cache_hit
 
     def feed(self, chunk: object) -> bool:
         """Take one chunk in; True when it carries content (a word, a tool call, a sound), not just a role."""

@@ -15,7 +15,7 @@ from otel_llm.instrumentation.litellm.reading import get, number, path, tokens
 if TYPE_CHECKING:
     from otel_llm.instrumentation.recorder import Recording
 
-__all__ = ["Usage", "fill_usage", "read_usage"]
+__all__ = ["Usage", "fill_saved", "fill_usage", "read_usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,24 @@ def fill_usage(recording: Recording, usage: Usage) -> None:
             semconv.USAGE_ESTIMATED: True if usage.estimated else None,
         }
     )
+
+
+def fill_saved(recording: Recording, usage: Usage | None, bought: Usage | None = None) -> None:
+    """Put on the span what came out of the response cache: all of `usage`, or what of it was not `bought`.
+
+    Under names of its own: who adds up the conventions' tokens gets those that were billed.
+    """
+    if usage is not None:
+        recording.set(
+            {
+                semconv.SAVED_INPUT: _less(usage.input, bought.input if bought is not None else None),
+                semconv.SAVED_OUTPUT: _less(usage.output, bought.output if bought is not None else None),
+            }
+        )
+
+
+def _less(count: int | None, part: int | None) -> int | None:
+    return None if count is None else max(0, count - (part or 0)) or None
 
 
 def _provider_cost(usage: object) -> float | None:

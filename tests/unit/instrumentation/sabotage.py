@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SHELL", "Sabotage", "hooks", "observed", "sabotaged"]
 
-SHELL = {f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "callbacks", "unasked")}
+SHELL = {f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "caching", "callbacks", "unasked")}
 """Modules that a call must pass through: they call the original, guard all else, and stand on nothing of ours."""
 
 _NOT_PART_OF_A_CALL = {"otel_llm.instrumentation.divert", "otel_llm.instrumentation.http", *SHELL}

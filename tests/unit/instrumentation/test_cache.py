@@ -9,7 +9,7 @@ import litellm
 import pytest
 
 from otel_llm import semconv
-from tests.unit.instrumentation.calls import CALLS, arguments, run
+from tests.unit.instrumentation.calls import CALLS, MESSAGES, arguments, router, run
 from tests.unit.instrumentation.recorded import Spans, attributes
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ def test_a_hit_costs_nothing_and_says_what_it_saved(name: str, provider: FakePro
     """The second of two equal calls is a hit: cost 0 with its status, and the first one's cost as saved."""
     _twice(name, provider)
     missed, hit = (attributes(span) for span in spans.llm)
-    if "text" in name and hit[semconv.CACHE_HIT] is False:
-        pytest.xfail("litellm does not mark text completions that come from its cache")
     assert (missed[semconv.CACHE_HIT], hit[semconv.CACHE_HIT]) == (False, True)
     assert missed[semconv.COST] > 0
     assert semconv.COST_SAVED not in missed
@@ -70,6 +68,10 @@ def test_a_hit_costs_nothing_and_says_what_it_saved(name: str, provider: FakePro
     assert hit[semconv.COST_SAVED] == pytest.approx(missed[semconv.COST])
     assert hit[semconv.RESPONSE_MODEL] == missed[semconv.RESPONSE_MODEL]
     assert hit.get(semconv.FINISH_REASONS) == missed.get(semconv.FINISH_REASONS)
+    assert hit[semconv.SAVED_INPUT] == missed[semconv.USAGE_INPUT]
+    assert hit.get(semconv.SAVED_OUTPUT) == (missed.get(semconv.USAGE_OUTPUT) or None)
+    assert not [fact for fact in hit if fact.startswith("gen_ai.usage.") and fact != semconv.COST]
+    assert not {semconv.SAVED_INPUT, semconv.SAVED_OUTPUT} & missed.keys()
 
 
 @pytest.mark.parametrize("name", ["completion", "acompletion"])
@@ -80,6 +82,43 @@ def test_a_streamed_hit_costs_nothing(name: str, provider: FakeProvider, spans: 
     assert (missed[semconv.CACHE_HIT], hit[semconv.CACHE_HIT]) == (False, True)
     assert (hit[semconv.COST], hit[semconv.COST_STATUS]) == (0, semconv.COST_CACHE_HIT)
     assert hit[semconv.COST_SAVED] > 0
+    assert hit[semconv.SAVED_OUTPUT] > 0
+    assert not {semconv.USAGE_INPUT, semconv.USAGE_OUTPUT} & hit.keys()
+
+
+async def test_of_a_part_that_was_cached_only_the_rest_was_bought(provider: FakeProvider, spans: Spans) -> None:
+    """Of a list of embeddings with some in the cache the span has tokens and price of those that were asked for."""
+    call = {**arguments(CALLS["aembedding"], provider, caching=True)}
+    await litellm.aembedding(**{**call, "input": ["the moon"]})
+    await litellm.aembedding(**{**call, "input": ["the moon", "is far away from here"]})
+    first, second = (attributes(span) for span in spans.llm)
+    assert second[semconv.CACHE_HIT] is False
+    assert second[semconv.USAGE_INPUT] == provider.requests[1].usage.input_tokens
+    assert second[semconv.COST] == pytest.approx(second[semconv.USAGE_INPUT] * 2e-8)
+    assert second[semconv.COST_STATUS] == semconv.COST_PRICED
+    assert second[semconv.SAVED_INPUT] == first[semconv.USAGE_INPUT]
+    assert second[semconv.COST_SAVED] == pytest.approx(first[semconv.COST])
+    await litellm.aembedding(**{**call, "input": ["is far away from here", "the moon"]})
+    third = attributes(spans.llm[-1])
+    assert len(provider.requests) == 2
+    assert (third[semconv.CACHE_HIT], third[semconv.COST]) == (True, 0)
+    assert semconv.USAGE_INPUT not in third
+
+
+@pytest.mark.parametrize("name", ["completion", "acompletion"])
+def test_a_routed_hit_costs_nothing(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """A Router whose answers are cached says of the second what a plain call says."""
+    routing = router(provider, CALLS["completion"], cache_responses=True)
+    for _ in range(2):
+        try:
+            run(getattr(routing, name), model="group-gpt-4o-mini", messages=MESSAGES)
+        except (ImportError, ModuleNotFoundError) as error:
+            pytest.skip(f"this litellm needs its proxy's packages for a cache hit: {error}")
+    assert len(provider.requests) == 1
+    hit = attributes(spans.llm[1])
+    assert (hit[semconv.CACHE_HIT], hit[semconv.COST]) == (True, 0)
+    assert hit[semconv.SAVED_OUTPUT] > 0
+    assert semconv.USAGE_OUTPUT not in hit
 
 
 def test_a_miss_is_an_ordinary_call(provider: FakeProvider, spans: Spans) -> None:

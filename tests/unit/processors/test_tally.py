@@ -44,13 +44,19 @@ def tallied(*drafts: SpanDraft) -> Tally:
 def test_a_call_is_counted_with_all_it_used() -> None:
     """Calls, tokens, cost, cache hits and time to first chunk add up by tenant and model."""
     one = call(USAGE_INPUT=10, USAGE_OUTPUT=5, COST=0.25, TIME_TO_FIRST_CHUNK=0.3)
-    hit = call(COST=0.0, COST_SAVED=0.5, CACHE_HIT=True)
+    hit = call(COST=0.0, COST_SAVED=0.5, CACHE_HIT=True, SAVED_INPUT=10, SAVED_OUTPUT=5)
     usage = tallied(draft(one), draft(one), draft(hit)).report().usage[("acme", "m")]
     assert (usage.calls, usage.errors, usage.cache_hits) == (3, 0, 1)
     assert (usage.input_tokens, usage.output_tokens, usage.cost_usd, usage.saved_usd) == (20, 10, 0.5, 0.5)
     assert usage.unknown_cost_calls == 0
     assert usage.first_chunks[FIRST_CHUNK_BOUNDS.index(0.4)] == 2
     assert usage.first_chunk_seconds == 0.6
+
+
+def test_what_the_response_cache_answers_has_no_tokens() -> None:
+    """Tokens on the span of a cached answer, whoever wrote it, were not billed and are not counted."""
+    usage = tallied(draft(call(USAGE_INPUT=10, USAGE_OUTPUT=5, COST=0.0, CACHE_HIT=True))).report().usage[("acme", "m")]
+    assert (usage.calls, usage.cache_hits, usage.input_tokens, usage.output_tokens) == (1, 1, 0, 0)
 
 
 def test_attempts_count_money_but_not_calls() -> None:

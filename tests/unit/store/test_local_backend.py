@@ -481,6 +481,24 @@ def test_a_later_step_is_applied_once_and_keeps_the_data(backend: LocalBackend, 
     connection.close()
 
 
+def test_an_older_store_loses_the_tokens_of_cached_answers(path: Path) -> None:
+    """Up to the third step of the schema tokens of cached answers were stored; they were not billed."""
+    connection = open_writer(path, busy_seconds=1)
+    columns = {row[1]: row for row in connection.execute("PRAGMA table_info(spans)")}
+    made = {name: 0 for name, row in columns.items() if row[3] and row[2] == "INTEGER"}
+    made |= {name: "" for name, row in columns.items() if row[3] and row[2] == "TEXT"}
+    for span_id, hit in (("a", 1), ("b", 0)):
+        line = {**made, "trace_id": "t", "span_id": span_id, "is_llm": 1, "cache_hit": hit, "input_tokens": 7}
+        connection.execute(
+            f"INSERT INTO spans ({', '.join(line)}) VALUES ({', '.join('?' * len(line))})", tuple(line.values())
+        )
+    connection.execute("PRAGMA user_version = 3")
+    assert migrate(connection)[0] == "what the response cache answered was not billed"
+    found = dict(connection.execute("SELECT span_id, input_tokens FROM spans").fetchall())
+    assert found == {"a": None, "b": 7}
+    connection.close()
+
+
 def test_a_step_that_fails_leaves_nothing_behind(path: Path) -> None:
     """All steps are applied or none, so a later try begins where this one did."""
     connection = open_writer(path, busy_seconds=1)

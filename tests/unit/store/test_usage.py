@@ -149,10 +149,13 @@ def test_time_to_first_chunk_is_over_streams_only(tmp_path: Path) -> None:
 
 
 def test_cache_hits_have_a_rate_and_what_they_saved(tmp_path: Path) -> None:
-    """Answers from the response cache are counted over calls, with the money they saved."""
+    """Answers from the response cache are counted over calls, with the money they saved, and no tokens."""
     hit = {semconv.CACHE_HIT: True, semconv.COST: 0.0, semconv.COST_SAVED: 0.07}
-    totals = queries.usage(store_of(tmp_path, call(attributes=hit), call(), call(), call())).totals
+    used = {semconv.USAGE_INPUT: 10, semconv.USAGE_OUTPUT: 5, semconv.USAGE_CACHE_READ: 4}
+    bought = [call(attributes=used) for _ in range(3)]
+    totals = queries.usage(store_of(tmp_path, call(attributes={**used, **hit}), *bought)).totals
     assert (totals.cache_hits, totals.cache_hit_rate, totals.saved_usd) == (1, 0.25, Decimal("0.07"))
+    assert (totals.input_tokens, totals.output_tokens, totals.cache_read_tokens) == (30, 15, 12)
 
 
 @pytest.mark.parametrize(
