@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sqlite3
 import sys
 import time
 import urllib.request
@@ -216,8 +217,77 @@ def test_a_long_outage_costs_a_bounded_amount(tmp_path: Path) -> None:
 # --- trees of processes ----------------------------------------------------------------------------------------
 
 
-def test_os_exit_in_a_forked_child_loses_nothing_that_was_flushed(program: Program, receiver: OtlpReceiver) -> None:
-    """`os._exit` runs nobody's code: what the child flushed has arrived, and what the parent queued arrives once."""
+FORKED = """
+import os, signal, threading
+import otel_llm
+from opentelemetry import trace
+otel_llm.configure({settings})
+tracer = trace.get_tracer("app")
+tracer.start_span("parent before").end()
+child = os.fork()
+if child == 0:
+    tracer.start_span("child").end()
+    {ending}
+tracer.start_span("parent after").end()
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7, status
+"""
+
+WAYS_OUT = {
+    "at once": "os._exit(7)",
+    "in a thread": "threading.Thread(target=os._exit, args=(7,)).start(); threading.Event().wait(60)",
+    "in a signal handler": "signal.signal(signal.SIGUSR1, lambda *_: os._exit(7)); signal.raise_signal(signal.SIGUSR1)",
+    "by name, as RQ's work horse does": "from os import _exit; _exit(7)",
+    "in a grandchild's parent": "os.fork() and os.wait(); tracer.start_span('two').end(); os._exit(7)",
+}
+
+
+@pytest.mark.parametrize("backend", ["otlp", "local,otlp"])
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_os_exit_in_a_forked_child(way: str, backend: str, program: Program, receiver: OtlpReceiver) -> None:
+    """No flush, and yet what the child recorded arrives once, like what the parent did; the status is the child's."""
+    program.environ |= {"OTEL_LLM_BACKEND": backend, "OTEL_LLM_BATCH_DELAY": "300000"}
+    program.write("app.py", FORKED.format(settings="", ending=WAYS_OUT[way]))
+    answer = program.run("app.py")
+    assert answer.returncode == 0, answer.stderr
+    program.ship()
+    twos = {"two": 2} if "grandchild" in way else {}
+    assert names(receiver) == {"parent before": 1, "child": 1, "parent after": 1, **twos}
+    if backend == "local,otlp":
+        with sqlite3.connect(program.directory / "state" / "store.db") as store:
+            stored = Counter(name for (name,) in store.execute("SELECT name FROM spans"))
+        assert stored == names(receiver)
+
+
+def test_os_exit_can_be_left_alone(program: Program, receiver: OtlpReceiver) -> None:
+    """With `handle_os_exit=False` it is Python's own, and what was queued is gone with the child."""
+    program.environ["OTEL_LLM_BATCH_DELAY"] = "300000"
+    ending = "assert os._exit.__module__ == 'posix'; os._exit(7)"
+    program.write("app.py", FORKED.format(settings="handle_os_exit=False", ending=ending))
+    answer = program.run("app.py")
+    assert answer.returncode == 0, answer.stderr
+    assert names(receiver) == {"parent before": 1, "parent after": 1}
+
+
+def test_os_exit_does_not_wait_for_a_backend_that_hangs(tmp_path: Path) -> None:
+    """A child that is in the middle of a request that nobody answers ends soon, and its spans are on disk."""
+    with HttpServer(default=Reply(hang=True)) as hanging:
+        program = Program(tmp_path, hanging.url, OTEL_LLM_BATCH_DELAY="10")
+        ending = "time.sleep(0.5); began = time.monotonic(); os._exit(7)"
+        source = FORKED.replace("otel_llm.configure", "import time\notel_llm.configure")
+        program.write("app.py", source.format(settings="", ending=ending))
+        began = time.monotonic()
+        answer = program.run("app.py")
+        assert answer.returncode == 0, answer.stderr
+        print(f"a parent and a child with a backend that hangs: {time.monotonic() - began:.1f} s, interpreter included")
+    with OtlpReceiver() as receiver:
+        program.environ["OTEL_LLM_OTLP_ENDPOINT"] = receiver.url
+        program.ship()
+        assert names(receiver) == {"parent before": 1, "child": 1, "parent after": 1}
+
+
+def test_os_exit_in_a_forked_child_after_a_flush(program: Program, receiver: OtlpReceiver) -> None:
+    """What the child flushed has arrived once, and what the parent queued arrives once."""
     program.write(
         "app.py",
         """

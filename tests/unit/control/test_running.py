@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import otel_llm
 from otel_llm import semconv
 from otel_llm.errors import ConfigError, UnknownSettingError
+from tests.fakes.otlp_receiver import OtlpReceiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +60,29 @@ def test_status_tells_where_every_span_is(provider: TracerProvider) -> None:
     assert (after.name, after.state, after.created, after.delivered, after.waiting) == ("local", "ok", 1, 1, 0)
     assert after.last_delivery is not None
     json.dumps(otel_llm.status().as_dict())
+
+
+def couriers() -> list[str]:
+    """The threads of couriers in this process."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("otel-llm-courier")]
+
+
+def test_the_courier_begins_with_the_first_span_and_is_one_thread(provider: TracerProvider, tmp_path: Path) -> None:
+    """`configure` starts none; with one backend behind a network there is one, and none at the end."""
+    with OtlpReceiver() as receiver:
+        settings = {"otlp_endpoint": receiver.url, "state_dir": tmp_path, "spans": "all", "instrument": []}
+        otel_llm.configure(tracer_provider=provider, backend=["otlp", "local"], **settings)
+        assert couriers() == []
+        tracer = provider.get_tracer("app")
+        first = tracer.start_span("work")
+        assert couriers() == ["otel-llm-courier-otlp"]
+        first.end()
+        for _ in range(500):
+            tracer.start_span("work").end()
+        assert couriers() == ["otel-llm-courier-otlp"]
+        assert otel_llm.flush(20)
+        otel_llm.shutdown()
+        assert couriers() == []
 
 
 def test_an_unwritable_store_is_said_and_the_program_runs_on(provider: TracerProvider, tmp_path: Path) -> None:
