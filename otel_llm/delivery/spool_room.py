@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from otel_llm.delivery.spool_counts import DROPPED, Counts
 from otel_llm.delivery.spool_files import free_bytes
+from otel_llm.delivery.spool_schema import BACKSTOP_PAGES, JOURNAL_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Room", "boot_id", "uptime"]
 
 _FREE_DISK_STALE_SECONDS = 5.0
+_LEAST_LOG_PAGES = 16
 _ROW_OVERHEAD = 1024
 """Bytes that a batch needs beside its payload: cells, index entries, half-empty pages. Generous."""
 _EXPIRY_SCAN = 64
@@ -33,6 +35,7 @@ class Room:
         self._settings = settings
         self._counts = Counts(connection)
         self._page_size = self._pragma("page_size")
+        self._log_pages = BACKSTOP_PAGES
         self._free_disk = 0
         self._free_disk_at = float("-inf")
 
@@ -47,10 +50,22 @@ class Room:
     def capacity(self) -> int:
         """Bytes that the log may use now: the configured cap, or the share of what others leave of the disk."""
         now = time.monotonic()
-        if now - self._free_disk_at > _FREE_DISK_STALE_SECONDS:
+        stale = now - self._free_disk_at > _FREE_DISK_STALE_SECONDS
+        if stale:
             self._free_disk, self._free_disk_at = free_bytes(self._directory), now
         share = self._settings.free_disk_share * (self._free_disk + self.file_bytes())
-        return min(self._settings.max_bytes, int(share))
+        capacity = min(self._settings.max_bytes, int(share))
+        if stale:
+            self._bound_write_ahead_log(capacity)
+        return capacity
+
+    def _bound_write_ahead_log(self, capacity: int) -> None:
+        """On a small disk the log beside the file must not grow to what a large one can spare."""
+        pages = max(_LEAST_LOG_PAGES, min(BACKSTOP_PAGES, capacity // 4 // self._page_size))
+        if pages != self._log_pages:
+            self._log_pages = pages
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {pages:d}")
+            self._connection.execute(f"PRAGMA journal_size_limit = {min(JOURNAL_BYTES, pages * self._page_size):d}")
 
     def make(self, incoming: int) -> bool:
         """Drop the oldest batches until `incoming` more bytes fit; False if they cannot fit at all."""

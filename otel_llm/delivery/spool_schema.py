@@ -15,13 +15,24 @@ if TYPE_CHECKING:
 
     from otel_llm.delivery.spool_types import Fsync
 
-__all__ = ["PAGE_SIZE", "SCHEMA_VERSION", "Trouble", "UnknownVersionError", "diagnose", "open_log"]
+__all__ = [
+    "BACKSTOP_PAGES",
+    "JOURNAL_BYTES",
+    "PAGE_SIZE",
+    "SCHEMA_VERSION",
+    "Trouble",
+    "UnknownVersionError",
+    "diagnose",
+    "open_log",
+]
 
 SCHEMA_VERSION = 1
 PAGE_SIZE = 8192
 """Measured with batches of 180 kB: 8 KiB costs 40 % less CPU than 4 KiB, and larger pages only bloat small batches."""
-_BACKSTOP_PAGES = 4096
+BACKSTOP_PAGES = 4096
 """WAL pages (32 MiB) at which a commit checkpoints by itself, should nobody have done so in the background."""
+JOURNAL_BYTES = 16 * 1024 * 1024
+"""To which the write-ahead log is cut when it starts over."""
 
 _SCHEMA = (
     """CREATE TABLE backends (
@@ -103,8 +114,8 @@ def open_log(path: Path, *, busy_seconds: float, fsync: Fsync) -> sqlite3.Connec
         connection.execute(f"PRAGMA synchronous = {'FULL' if fsync == 'always' else 'NORMAL'}")
         # Debian's SQLite overwrites what is deleted, which doubles the writing; FAST does so only where it is free.
         connection.execute("PRAGMA secure_delete = FAST")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_BACKSTOP_PAGES}")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
         _migrate(connection)
     except BaseException:
         connection.close()

@@ -126,6 +126,39 @@ def test_the_disk_fills_up_while_we_write(small_disk: Path, verdict: Verdict) ->
     courier.shutdown(1.0)
 
 
+def test_a_small_disk_is_left_to_others(tmp_path: Path, verdict: Verdict) -> None:
+    """On a disk of 16 MB a backlog of 20 MB takes a tenth and a little more; the oldest go, counted."""
+    mounted(tmp_path / "disk", "-o", "size=16m")
+    try:
+        spool, sink = Spool(tmp_path / "disk" / "s"), Sink()
+        courier = Courier(spool, {"sink": sink})
+        sink.down = DOWN
+        ids, most = new_ids(400), 0
+        for span_id in ids:
+            assert spool.append(batch_of([span_id], size=50_000)) is Appended.DISK
+            courier.notify()
+            most = max(most, sum(path.stat().st_size for path in spool.directory.iterdir()))
+        assert most < 4_000_000
+        sink.down = None
+        assert courier.flush(60.0).complete
+        _, delivered, waiting, _, dropped = counts(spool.report())
+        assert (set(dropped), waiting) == ({"spool_full"}, 0)
+        assert len(set(sink.ids)) == len(sink.ids) == delivered
+        assert set(ids[-20:]) <= set(sink.ids), "the newest are kept"
+        verdict(
+            25,
+            "a backlog of 20 MB on a disk of 16 MB",
+            created=400,
+            delivered=delivered,
+            counted=dropped["spool_full"],
+            lost=400 - len(sink.ids) - dropped["spool_full"],
+            varies=True,
+        )
+        courier.shutdown(1.0)
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
+
+
 def test_the_disk_is_full_when_a_delivery_is_recorded(small_disk: Path, verdict: Verdict) -> None:
     """With not a byte left on the disk the backlog is still delivered, and each batch once."""
     spool, sink = Spool(small_disk / "s", SpoolSettings(free_disk_share=1.0)), Sink()
