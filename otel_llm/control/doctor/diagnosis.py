@@ -98,7 +98,10 @@ def _examine(examination: Examination, config: Config) -> None:
     names = tuple(name for name in config.backend if name != NO_BACKEND)
     if any(name not in ON_THIS_MACHINE for name in names):
         examination.look("spool", partial(check_spool, config), local=True)
-    reachable = tuple(name for name in names if _reach(examination, name, config))
+    with examination.reserving(
+        _STEP_SHARE
+    ):  # for the span: backends that hang must not cost those that do not their proof
+        reachable = tuple(name for name in names if _reach(examination, name, config))
     for name in names:
         if name not in reachable or not (config.enabled and usable):
             examination.skip(f"probe.{name}", "no span was sent, because a check above failed")

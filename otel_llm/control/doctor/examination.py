@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import OtelLlmError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Examination", "failed", "ok", "skipped", "warning"]
 
@@ -25,12 +26,22 @@ class Examination:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
+        self._reserved = 0.0
         self.findings: list[Finding] = []
 
     @property
     def left(self) -> float:
-        """Seconds that are left."""
-        return max(0.0, self._end - time.monotonic())
+        """Seconds that are left for now."""
+        return max(0.0, self._end - self._reserved - time.monotonic())
+
+    @contextmanager
+    def reserving(self, share: float) -> Iterator[None]:
+        """In the block, leave this share of the whole time to what comes after it."""
+        self._reserved = self._seconds * share
+        try:
+            yield
+        finally:
+            self._reserved = 0.0
 
     def time_for(self, share: float) -> float:
         """Seconds that a step may take which has this share of the whole time."""

@@ -322,6 +322,17 @@ def test_store_and_file_are_read_back(tmp_path: Path) -> None:
     assert "ends with the marked span" in by_check(told)["probe.file"]["evidence"]
 
 
+def test_backends_that_hang_do_not_cost_others_their_proof(tmp_path: Path) -> None:
+    """Two servers that never answer: both are named within the time, and the store still shows the span."""
+    with HttpServer(default=Reply(hang=True)) as silent:
+        settings = {"OTEL_LLM_OTLP_ENDPOINT": silent.url, **_opik(f"{silent.url}/api")}
+        code, told = doctor(tmp_path, *_PROMISED, **{**settings, "OTEL_LLM_BACKEND": "local,otlp,opik"})
+    assert code == 1
+    assert told["seconds"] < 20
+    assert len(failures(told)) == 2
+    assert by_check(told)["probe.local"]["status"] == "ok"
+
+
 def test_an_unknown_backend_names_the_known_ones(tmp_path: Path) -> None:
     """`--backend opick` fails at the settings."""
     code, told = doctor(tmp_path, "--backend", "opick")
