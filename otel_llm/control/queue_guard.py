@@ -12,13 +12,14 @@ import os
 import threading
 import weakref
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -40,17 +41,19 @@ class DropCounts(Protocol):
 
 
 class _CountingExporter(SpanExporter):
-    """Tells the guard how many spans left the queue, then exports."""
+    """Tells the guard how many spans left the queue, then exports; whoever holds `moving` sees nothing in between."""
 
     def __init__(self, inner: SpanExporter, taken: weakref.WeakMethod[Callable[[int], None]]) -> None:
         self._inner = inner
         self._taken = taken
+        self.moving = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         taken = self._taken()
-        if taken is not None:
-            taken(len(spans))
-        return self._inner.export(spans)
+        with self.moving:
+            if taken is not None:
+                taken(len(spans))
+            return self._inner.export(spans)
 
     def shutdown(self) -> None:
         self._inner.shutdown()
@@ -74,8 +77,8 @@ class GuardedBatching(SpanProcessor):
         self._processed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._ended = False
-        counting = _CountingExporter(exporter, weakref.WeakMethod(self._took))
-        self._inner = _batching(counting, queue_size, min(batch_size, queue_size), delay)
+        self._exporter = _CountingExporter(exporter, weakref.WeakMethod(self._took))
+        self._inner = _batching(self._exporter, queue_size, min(batch_size, queue_size), delay)
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
@@ -95,6 +98,16 @@ class GuardedBatching(SpanProcessor):
         """Spans that left the queue, since this process began: under an empty word those handed on, else by reason."""
         with self._lock:
             return dict(self._processed)
+
+    @contextmanager
+    def at_rest(self, patience: float) -> Iterator[bool]:
+        """In the block no batch is on its way to the exporter; False if one still is after `patience` seconds."""
+        held = self._exporter.moving.acquire(timeout=patience)
+        try:
+            yield held
+        finally:
+            if held:
+                self._exporter.moving.release()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at the start of a span."""
@@ -130,6 +143,7 @@ class GuardedBatching(SpanProcessor):
     def reset_after_fork(self) -> None:
         """The SDK empties a forked child's queue: what waited is the parent's."""
         self._lock = threading.Lock()
+        self._exporter.moving = threading.Lock()
         self._queued = 0
         self._processed.clear()
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SpooledChannel"]
 
+_REST_SECONDS = 0.2
+"""How long a report waits for a batch that is on its way from the queue to the spool."""
+
 
 class SpooledChannel:
     """Spans go from the queue into a spool on disk, and from there to every one of the backends."""
@@ -76,9 +79,11 @@ class SpooledChannel:
         """
         if self._last is not None:
             return self._last
-        report = self._spool.report()
+        with self._queue.at_rest(_REST_SECONDS):
+            report, queued = self._spool.report(), self._queue.queued
         # counts of those on this machine lie in the same file (`control.outside`), and are not this channel's
-        return [self._report(found, report) for name, found in report.backends.items() if name not in ON_THIS_MACHINE]
+        ours = {name: found for name, found in report.backends.items() if name not in ON_THIS_MACHINE}
+        return [self._report(found, report, queued) for found in ours.values()]
 
     def hurry(self, timeout: float) -> None:
         """Nothing to hurry: what is queued goes to disk, and `close` bounds the rest."""
@@ -96,8 +101,8 @@ class SpooledChannel:
         self._last = self.reports()
         self._spool.close()
 
-    def _report(self, found: BackendReport, spool: SpoolReport) -> ChannelReport:
-        ledger = replace(found.ledger, created=self._created(found.ledger))
+    def _report(self, found: BackendReport, spool: SpoolReport, queued: int) -> ChannelReport:
+        ledger = replace(found.ledger, created=self._created(found.ledger, queued))
         failure = found.failure
         return ChannelReport(
             ledger=ledger,
@@ -107,7 +112,7 @@ class SpooledChannel:
             failing_since=failure.since if failure is not None else None,
             memory_only=spool.degraded,
             oldest_waiting=found.oldest_waiting,
-            queued=self._queue.queued,
+            queued=queued,
             queue_capacity=self._queue.capacity,
             processed=self._queue.processed,
             spool_files_set_aside=spool.set_aside,
@@ -115,15 +120,15 @@ class SpooledChannel:
             spool_capacity=spool.capacity_bytes,
         )
 
-    def _created(self, spooled: LedgerReport) -> int:
+    def _created(self, spooled: LedgerReport, queued: int) -> int:
         """Spans that ended: those that the spool counts, and those in the queue.
 
-        A batch on its way from one to the other is in neither for a moment, so no less is said than before, unless
+        A batch that takes long on its way from one to the other is in neither, so no less is said than before, unless
         the spool itself has begun anew.
         """
         key = (os.getpid(), spooled.backend)
         spooled_before, said_before = self._created_said.get(key, (0, 0))
-        created = spooled.created + self._queue.queued
+        created = spooled.created + queued
         if spooled.created >= spooled_before:
             created = max(created, said_before)
         self._created_said[key] = (spooled.created, created)

@@ -4,35 +4,29 @@
     spool.register(["opik"])
     spool.append(batch)            # Appended.DISK: survives the death of this process
 
-One SQLite file serves all processes and all backends of a service. What is below handles what can go wrong with it:
-a full or read-only disk (batches wait in memory, one warning, recovery by itself), a damaged file (set aside, what
-can be read is saved, the rest is counted), a lock held too long (memory, then disk), and forks.
+One SQLite file serves all processes and all backends of a service. `spool_keeper` handles what can go wrong with it: a
+full or read-only disk (batches wait in memory, one warning, recovery by itself), a damaged file (set aside, what can be
+read is saved, the rest is counted), a lock held too long (memory, then disk). Forks are handled here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sqlite3
-import threading
 import time
-import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from otel_llm.delivery.spool_counts import CREATED, DROPPED, DiskView, Tally, earliest, latest, ledger_report
-from otel_llm.delivery.spool_files import LOG_NAME, file_identity, prepare, set_aside, set_aside_files, was_set_aside
+from otel_llm.delivery.spool_files import file_identity, set_aside_files
 from otel_llm.delivery.spool_fork import watch_forks
-from otel_llm.delivery.spool_log import SpoolLog
+from otel_llm.delivery.spool_keeper import SpoolKeeper, Unavailable
 from otel_llm.delivery.spool_memory import MemoryQueue
-from otel_llm.delivery.spool_salvage import salvage, salvage_file
-from otel_llm.delivery.spool_schema import Trouble, UnknownVersionError, diagnose
-from otel_llm.delivery.spool_sync import DiskSync
+from otel_llm.delivery.spool_schema import Trouble
 from otel_llm.delivery.spool_types import Appended, BackendReport, Failure, Parcel, SpoolReport, SpoolSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from otel_llm.contracts import Batch
@@ -44,10 +38,8 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
 """Seconds that the courier's threads, and close, wait for the log; nobody's call hangs on them."""
-_RETRY_SECONDS = 1.0
+_MEMORY_TRY_SECONDS = 1.0
 _NEXT_TRY_SECONDS = 0.005
-_RECOVERIES_APART = 10.0
-"""Seconds between two recoveries of a damaged file; a disk that damages faster is left alone for a while."""
 _EXPIRE_EVERY = 60.0
 _SHRINK_ABOVE = 32 * 1024 * 1024
 
@@ -55,11 +47,7 @@ _left_open_by_fork: list[object] = []
 """Logs that were open while a fork went past Python's hooks: neither used nor closed, see `spool_fork`."""
 
 
-class _Unavailable(Exception):  # noqa: N818  (never leaves this module; it is a state, not a fault)
-    """The log cannot be used just now."""
-
-
-class Spool:
+class Spool(SpoolKeeper):
     """The batches of one service that wait for delivery. Safe to use from any thread; never raises what disks do.
 
     `directory` is this spool's own directory (see `spool_directory`); it is made, private, with the first batch.
@@ -67,34 +55,18 @@ class Spool:
     """
 
     def __init__(self, directory: Path, settings: SpoolSettings | None = None, *, announce: bool = True) -> None:
-        self.directory = directory
-        self._announce = announce
-        self.settings = settings or SpoolSettings()
-        self._path = directory / LOG_NAME
-        self._backends: tuple[str, ...] = ()
-        self._log: SpoolLog | None = None
-        self._sync: DiskSync | None = None
-        self._trouble: Trouble | None = None
-        self._trouble_since: float | None = None
-        self._retry_at = float("-inf")
-        self._recovered_at = float("-inf")
+        super().__init__(directory, settings or SpoolSettings(), announce=announce)
         self._expired_at = float("-inf")
-        self._cut_off = False
         self._start()
         watch_forks(self)
 
     def _start(self) -> None:
         """What a process has of its own."""
-        self._lock = threading.RLock()
-        self._in_use = False
+        self._begin()
         self._fork_holds_lock = False
         self._memory = MemoryQueue(self.settings.memory_bytes)
-        self._origin = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._last_seq = 0
         self._ours_on_disk: Counter[str] = Counter()
-        self._seen = DiskView()
-        self._to_save: tuple[Path, Trouble] | None = None
-        """A damaged file that was set aside, of which nothing was saved yet."""
         self._to_disk = self.settings.mode == "always"
         """Whether batches go to disk now; under `overflow` that changes."""
 
@@ -137,7 +109,6 @@ class Spool:
         items = [(held.batch, tuple(held.waiting)) for held in moving]
         if batch is not None:
             items.append((batch, self._backends))
-        moved = False
         try:
             if not items:
                 return None
@@ -145,24 +116,22 @@ class Spool:
                 answers = log.append(items, self._origin)
                 if file_identity(self._path) != log.identity:  # moved aside by another process meanwhile
                     return None
-                moved = True
+                self._memory.end_move(moving, moved=True)  # under the lock: nobody sees a batch in both places
+                moving = []
                 self._last_seq = max(self._last_seq, log.last_appended)
                 for stored, names in items:
                     self._ours_on_disk.update(dict.fromkeys(names, stored.span_count))
                 self._note_written(sum(len(stored.payload) for stored, _ in items))
                 return answers[-1]
-        except _Unavailable:
+        except Unavailable:
             return None
         finally:
-            self._memory.end_move(moving, moved=moved)
+            self._memory.end_move(moving, moved=False)
 
     def _note_written(self, size: int) -> None:
         if self._sync is not None:
             self._sync.wrote(size)
-        if self._trouble is not None:
-            if self._announce:
-                logger.info("The spool in %s works again.", self.directory)
-            self._trouble = self._trouble_since = None
+        self._note_that_it_works()
 
     # --- going out ---------------------------------------------------------------------------------------
 
@@ -173,7 +142,7 @@ class Spool:
         sequence number.
         """
         if from_disk:
-            with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+            with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
                 parcel = log.take(backend, max_bytes, after)
                 if parcel is not None:
                     return parcel
@@ -192,7 +161,7 @@ class Spool:
                 if self._sync is not None:
                     self._sync.wrote(1)
                 return True
-        except _Unavailable:
+        except Unavailable:
             return False
 
     def give_back(self, backend: str, parcel: Parcel) -> None:
@@ -201,7 +170,7 @@ class Spool:
 
     def postpone(self, backend: str, parcel: Parcel, seconds: float) -> None:
         """Set rows of the log aside for a while: they fail though others go through."""
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
             log.postpone(backend, parcel, seconds)
 
     def note_failure(self, backend: str, failure: Failure) -> None:
@@ -209,12 +178,12 @@ class Spool:
         if self.settings.mode == "overflow":
             self._to_disk = True
         self._memory.note_failure(backend, failure)
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
             log.note_failure(backend, failure)
 
     def record(self, backend: str, counts: Tally, last_delivery: float | None, trouble: str | None) -> bool:
         """Add counts of a backend that is served past the spool, and how it is; False if that cannot be done now."""
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE, create=True) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE, create=True) as log:
             log.record(backend, counts, last_delivery, trouble)
             return True
         return False
@@ -232,7 +201,7 @@ class Spool:
             sync.checkpoint_if_due()
         if time.monotonic() - self._expired_at > _EXPIRE_EVERY:
             self._expired_at = time.monotonic()
-            with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+            with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
                 while log.expire():
                     pass
                 if log.room.used() * 4 < log.room.file_bytes() > _SHRINK_ABOVE:
@@ -243,7 +212,7 @@ class Spool:
     def seconds_until_care(self) -> float | None:
         """Seconds until `tend` has something to do; None if nothing is known to be due."""
         if self._to_disk and (len(self._memory) or self._trouble is not None):
-            return _RETRY_SECONDS
+            return _MEMORY_TRY_SECONDS
         sync = self._sync
         return sync.seconds_until_due() if sync is not None else None
 
@@ -251,16 +220,17 @@ class Spool:
         """Add what was counted in memory to the counts on disk; after trouble this also tells whether it is over."""
         if not self._to_disk:
             return
-        counts = self._memory.take_settled_counts()
-        if not counts and self._trouble is None:
+        if not self._memory.has_settled_counts() and self._trouble is None:
             return
-        try:
-            with self._using_log(_PATIENCE, create=True) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE, create=True) as log:
+            counts = self._memory.take_settled_counts()
+            try:
                 log.add_counts(counts)
-                if not len(self._memory):  # else it is over once those batches are written, which takes more room
-                    self._note_written(1)
-        except _Unavailable:
-            self._memory.add_counts(counts)
+            except BaseException:
+                self._memory.add_counts(counts)
+                raise
+            if not len(self._memory):  # else it is over once those batches are written, which takes more room
+                self._note_written(1)
 
     def close(self) -> None:
         """Write what is in memory and close the file. A later `append` opens it again."""
@@ -276,7 +246,7 @@ class Spool:
         sync = self._sync
         if sync is not None and sync.seconds_until_due() is not None:
             sync.sync()
-        with contextlib.suppress(_Unavailable), self._holding_lock(_PATIENCE):
+        with contextlib.suppress(Unavailable), self._holding_lock(_PATIENCE):
             self._close_log()
 
     def _persist_at_last(self, deadline: float) -> None:
@@ -298,7 +268,7 @@ class Spool:
         """Spans of this process, up to `mark`, that still wait, by backend; backends with none are left out."""
         names = self._backends if backends is None else tuple(backends)
         if self._last_seq:
-            with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+            with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
                 for name in names:  # should the log not be usable now, the last known number stands
                     self._ours_on_disk[name] = log.waiting_spans(name, self._origin, mark)
         found = {name: self._memory.waiting_spans(name) + self._ours_on_disk[name] for name in names}
@@ -306,6 +276,11 @@ class Spool:
 
     def report(self) -> SpoolReport:
         """The spool at this moment: what is on disk, for all processes, and what this process has in memory."""
+        with contextlib.suppress(Unavailable), self._holding_lock(_PATIENCE):  # so that nothing moves between the two
+            return self._report()
+        return self._report()  # as exact as can be: the lock is held for long, or by what a signal has interrupted
+
+    def _report(self) -> SpoolReport:
         seen = self._look()
         tally: Tally = self._memory.tally()
         tally.update(seen.tally)
@@ -334,7 +309,7 @@ class Spool:
 
     def _look(self) -> DiskView:
         """What is on disk; what was there when we last could look, if we cannot now."""
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
             backends = log.backends()
             self._seen = DiskView(
                 tally=log.tally(),
@@ -348,7 +323,7 @@ class Spool:
 
     def quarantined(self) -> list[Quarantined]:
         """Rejected and unreadable spans that were kept, oldest first."""
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
             return log.archive.entries()
         return []
 
@@ -362,13 +337,13 @@ class Spool:
         That is what waits for other backends, what `keep_delivered` kept, and, if asked for, what this backend
         had rejected.
         """
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
             return log.replay(backend, since, until, quarantined=quarantined)
         return 0
 
     def forget(self, backend: str) -> None:
         """Give up what waits for a backend that is configured no more, counted as dropped (`backend_removed`)."""
-        with contextlib.suppress(_Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
             log.forget(backend)
 
     # --- forks -------------------------------------------------------------------------------------------
@@ -395,104 +370,3 @@ class Spool:
             self._trouble_since = time.time()
             logger.warning("%s It keeps its spans in memory.", self._trouble.why)
         self._start()
-
-    # --- the log, and what can happen to it ----------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _holding_lock(self, patience: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=patience):
-            raise _Unavailable
-        try:
-            if self._in_use:  # a signal handler came in while this very thread was at it
-                raise _Unavailable
-            yield
-        finally:
-            self._lock.release()
-
-    @contextlib.contextmanager
-    def _using_log(self, patience: float, *, create: bool = False) -> Iterator[SpoolLog]:
-        """The open log, for this thread alone; _Unavailable if there is none or something goes wrong with it."""
-        if self.settings.mode == "off" or self._cut_off:
-            raise _Unavailable
-        with self._holding_lock(patience):
-            self._in_use = True
-            try:
-                yield self._opened(create=create)
-            except (sqlite3.Error, OSError, UnknownVersionError) as error:
-                self._react(error)
-                raise _Unavailable from error
-            finally:
-                self._in_use = False
-
-    def _opened(self, *, create: bool) -> SpoolLog:
-        if self._log is not None and file_identity(self._path) == self._log.identity:
-            return self._log
-        if time.monotonic() < self._retry_at:
-            raise _Unavailable
-        deleted = self._log
-        if deleted is None and not create and not os.path.lexists(self._path):
-            raise _Unavailable
-        log = SpoolLog(prepare(self.directory), self.settings)
-        if self._sync is not None:
-            self._sync.close()
-        interval = self.settings.fsync_interval if self.settings.fsync == "interval" else None
-        self._log, self._sync = log, DiskSync(self._path, interval)
-        if deleted is not None:
-            if not was_set_aside(self.directory, deleted.identity):
-                salvage(deleted.connection, log, self._backends, only_origin=self._origin)
-            deleted.close()
-        self._save_what_was_set_aside(log)
-        return log
-
-    def _close_log(self) -> None:
-        log, sync, self._log, self._sync = self._log, self._sync, None, None
-        if sync is not None:
-            sync.close()
-        if log is not None:
-            with contextlib.suppress(sqlite3.Error):
-                log.close()
-
-    def _react(self, error: Exception) -> None:
-        """Find out what `error` means and make the best of it."""
-        trouble = diagnose(error, self.directory)
-        if trouble.kind == "busy":
-            return
-        if trouble.kind in {"corrupt", "unknown_version"}:
-            try:
-                if self._recover(trouble):
-                    return
-            except (sqlite3.Error, OSError, UnknownVersionError) as worse:
-                trouble = diagnose(worse, self.directory)
-        if trouble.kind != "full":  # on a full disk, reading and deleting still work
-            self._close_log()
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
-        if self._trouble is None:
-            self._trouble_since = time.time()
-            limit = self.settings.memory_bytes >> 20
-            if self._announce:
-                logger.warning("%s Until then spans wait in memory (at most %d MiB).", trouble.why, limit)
-        self._trouble = trouble
-
-    def _recover(self, trouble: Trouble) -> bool:
-        """Set the damaged file aside and begin a new one with what can still be read; False if that was just done."""
-        if time.monotonic() - self._recovered_at < _RECOVERIES_APART:
-            return False
-        self._recovered_at = time.monotonic()
-        broken = self._log.identity if self._log is not None else file_identity(self._path)
-        self._close_log()
-        aside = set_aside(self._path, broken, "corrupt" if trouble.kind == "corrupt" else "unknown")
-        if aside is None:
-            return True
-        self._to_save = aside, trouble
-        self._opened(create=True)
-        return True
-
-    def _save_what_was_set_aside(self, into: SpoolLog) -> None:
-        """Now, or as soon as there is room for a new file."""
-        if self._to_save is None:
-            return
-        aside, trouble = self._to_save
-        known = self._seen.tally
-        saved = salvage_file(aside, into, self._backends, known) if trouble.kind == "corrupt" else 0
-        self._to_save = None
-        logger.warning("%s It was set aside as %s; %d spans in it could be saved.", trouble.why, aside.name, saved)

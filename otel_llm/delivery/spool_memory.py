@@ -164,6 +164,15 @@ class MemoryQueue:
                     held.waiting.clear()
                     self._release(held)
 
+    def has_settled_counts(self) -> bool:
+        """Whether there are counts of spans whose fate is known."""
+        with self._lock:
+            waiting: Tally = Counter()
+            for held in self._held.values():
+                for backend in held.waiting:
+                    waiting[backend, CREATED, ""] += held.batch.span_count
+            return any(spans != waiting[key] for key, spans in self._counts.items())
+
     def take_settled_counts(self) -> Tally:
         """Remove and return the counts of all spans whose fate is known, leaving those that still wait here."""
         with self._lock:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,12 +20,12 @@ from otel_llm.contracts import Rejected, Retry
 from otel_llm.control.channels import DirectChannel
 from otel_llm.control.health import HealthMonitor
 from otel_llm.control.spooled import SpooledChannel
+from otel_llm.delivery.spool_files import spool_directory
 from otel_llm.processors.chain import SpanPipeline
 from tests.crash.kit import Sink, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from otel_llm.control.channels import Channel
     from otel_llm.control.health import BackendStatus
@@ -153,6 +157,85 @@ def test_counts_seen_from_another_thread_never_go_back(kind: str, tmp_path_facto
             assert after.delivered >= before.delivered
     finally:
         rig.close()
+
+
+class Counted(Rig):
+    """Knows at every moment how many spans have begun to end, and how many have ended."""
+
+    def __init__(self, kind: str, state_dir: Any) -> None:
+        super().__init__(kind, state_dir)
+        self.ending = self.done = 0
+
+    def spans(self, count: int) -> None:
+        tracer = self.provider.get_tracer("test")
+        for _ in range(count):
+            span = tracer.start_span("work")
+            self.ending += 1
+            span.end()
+            self.done += 1
+        self.ended += count
+
+
+@contextmanager
+def stranger_at(log: Path) -> Iterator[None]:
+    """Another process that holds the spool's lock again and again, so that batches wait in memory for a while."""
+    done = threading.Event()
+
+    def meddle() -> None:
+        while not done.wait(0.02):
+            if log.exists():
+                connection = sqlite3.connect(log, isolation_level=None, timeout=5)
+                connection.execute("BEGIN IMMEDIATE")
+                done.wait(0.08)
+                connection.execute("ROLLBACK")
+                connection.close()
+
+    thread = threading.Thread(target=meddle)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["direct", "spooled"])
+def test_every_look_is_exact(kind: str, tmp_path: Path) -> None:
+    """At any moment `created` is the number of spans that have ended, wherever their batch is on its way just then."""
+    rig = Counted(kind, tmp_path)
+    wrong: list[tuple[int, int, int]] = []
+    looks = 0
+    stop = threading.Event()
+
+    def look() -> None:
+        nonlocal looks
+        while not stop.is_set():
+            before = rig.done
+            status = rig.status()
+            if not before <= status.created <= rig.ending or accounted(status) != status.created or status.waiting < 0:
+                wrong.append((before, status.created, rig.ending))
+            looks += 1
+
+    looking = threading.Thread(target=look)
+    try:
+        with stranger_at(tmp_path / "spool" / spool_name() / "spool.db"):
+            looking.start()
+            for _ in range(60):
+                rig.spans(7)
+                time.sleep(0.01)
+        stop.set()
+        looking.join()
+        assert looks > 20
+        assert wrong == []
+        assert rig.status().created == rig.ended
+    finally:
+        stop.set()
+        rig.close()
+
+
+def spool_name() -> str:
+    """The directory of the spool of this program's service."""
+    return spool_directory(Path(), load().service_name).name
 
 
 @pytest.mark.parametrize("kind", ["direct", "spooled"])
