@@ -96,6 +96,7 @@ class OpikSettings(_Masked):
     check_tls: bool
     tenants: Mapping[str, str]
     """Tenant -> project, for tenants that have their own."""
+    join: Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, repr=False)

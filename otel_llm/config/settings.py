@@ -33,6 +33,7 @@ __all__ = [
     "GROUPS",
     "NO_BACKEND",
     "ON_THIS_MACHINE",
+    "OPIK_JOINS",
     "SETTINGS",
     "SPAN_CHOICES",
     "Kind",
@@ -46,6 +47,8 @@ BACKENDS: Final = ("local", "console", "file", "otlp", "opik", "opik-otlp", NO_B
 """Every name that `backend` may hold."""
 SPAN_CHOICES: Final = ("auto", "llm", "all")
 """Every word that `spans` may be."""
+OPIK_JOINS: Final = ("auto", "always", "never")
+"""Every word that `opik.join` may be."""
 
 _MIB: Final = 1024 * 1024
 _SHORTEST: Final = 0.001
@@ -379,6 +382,14 @@ _OPIK: Final = (
         "The project of each tenant that has its own: a table of tenant and project.",
         default_note="none",
         file_only=True,
+    ),
+    Setting(
+        "opik.join",
+        Kind.CHOICE,
+        "auto",
+        "Makes one trace of what the program records with `opik.track` and what otel_llm records; `auto` does so with "
+        "the backend `opik`, and by OTLP in one direction; `always` says that OTLP ends in otel_llm's Collector.",
+        choices=OPIK_JOINS,
     ),
 )
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from otel_llm.config import Config
     from otel_llm.control.channels import Channel
+    from otel_llm.control.opik_join import OpikJoin
     from otel_llm.instrumentation.clients import ClientInstrumentation
     from otel_llm.pricing import PriceBook
 
@@ -110,6 +111,8 @@ class Pipeline:
     redactors: tuple[Redactor, ...] = ()
     """The program's own functions over every text of a span."""
     media: MediaFiles | None = None
+    opik_join: OpikJoin | None = None
+    """Makes one trace of ours and those of Opik's own SDK."""
 
     @property
     def provider(self) -> TracerProvider:
@@ -127,6 +130,8 @@ class Pipeline:
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
         use_tracing(None)
+        if self.opik_join is not None:
+            self.opik_join.end()
         if "litellm" in self.config.instrument:
             LitellmInstrumentor().uninstrument()
             use_prices(NO_PRICES)
@@ -173,10 +178,15 @@ def assemble(
     media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
     foreign = ForeignSpans(ForeignCost(prices, price_table), wants_content=config.captures_content)
     lineage = Lineage(llm_only=_llm_only(config, home), joined=not home.owned)
-    processor = _processor(config, channels, lineage, foreign, watch, counting, redaction, media)
-    pipeline = Pipeline(config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media)
+    join = _opik_join(config, home, lineage)
+    processor = _processor(config, channels, lineage, join, foreign, watch, counting, redaction, media)
+    pipeline = Pipeline(
+        config, home, processor, counting, watch, channels, redactors=tuple(redactors), media=media, opik_join=join
+    )
     counting.collected_after(processor.settle)
     home.settle(processor, lambda: _follow(pipeline, lineage))
+    if join is not None:
+        join.begin()
     use_media(media)
     _instrument(pipeline, prices)
     return pipeline
@@ -202,6 +212,7 @@ def _processor(
     config: Config,
     channels: list[Channel],
     lineage: Lineage,
+    join: OpikJoin | None,
     foreign: ForeignSpans,
     watch: CallWatch,
     counting: Counting,
@@ -219,12 +230,20 @@ def _processor(
     rules = SamplingRules.of(config)
     return SpanPipeline(
         _fan_out([channel.processor for channel in channels]),
-        on_start=[identity, lineage.on_start, replay.on_start, overlap.on_start, foreign.on_start],
+        on_start=[
+            identity,
+            lineage.on_start,
+            replay.on_start,
+            overlap.on_start,
+            foreign.on_start,
+            *([join.on_start] if join is not None else []),
+        ],
         # Redaction is the last that changes a span; the others only count, and see no more than a backend does.
         on_end=[
             lineage,
             overlap,
             DefaultTenant(config.tenant_default),
+            *([join] if join is not None else []),
             foreign,
             watch,
             Sampling(rules),
@@ -246,6 +265,27 @@ def _processor(
             for ledger in channel.ledgers
             if ledger.backend in _KEEPS_TOTALS
         ],
+    )
+
+
+_TO_OPIK: Final = frozenset({"opik", "opik-otlp", "otlp"})
+"""Backends whose spans may end in Opik."""
+
+
+def _opik_join(config: Config, home: Home, lineage: Lineage) -> OpikJoin | None:
+    if config.opik.join == "never" or _TO_OPIK.isdisjoint(config.backend):
+        return None
+    from otel_llm.backends.opik.routing import Routing  # noqa: PLC0415  (other backends need nothing of Opik's)
+    from otel_llm.control.opik_join import OpikJoin  # noqa: PLC0415
+
+    # What sampling leaves out has no row in Opik: what joined it would not be seen there.
+    outward = ("opik" in config.backend or config.opik.join == "always") and SamplingRules.of(config).keeps_everything
+    return OpikJoin(
+        lineage,
+        Routing(config.opik.project, config.service_name, dict(config.opik.tenants)),
+        outward=outward,
+        default_tenant=config.tenant_default,
+        settles_times=not home.owned,
     )
 
 
@@ -305,6 +345,8 @@ def _trace_functions(pipeline: Pipeline) -> None:
 def _follow(pipeline: Pipeline, lineage: Lineage) -> None:
     """The program has set a provider, and the pipeline has joined it: all that begins from now on begins there."""
     lineage.llm_only = _llm_only(pipeline.config, pipeline.home)
+    if pipeline.opik_join is not None:
+        pipeline.opik_join.settles_times = True
     if pipeline.recorder is not None:
         pipeline.recorder.move_to(pipeline.provider)
         _trace_functions(pipeline)

@@ -151,6 +151,22 @@ class Lineage:
                 self._want(parent)
         return draft
 
+    def parent_of(self, context: SpanContext) -> SpanContext | None:
+        """The nearest ancestor of an open span; None for a root, and for a span that is not open."""
+        with self._lock:
+            entry = self._open.get(_key(context))
+            return self._resolved(entry.parent) if entry is not None else None
+
+    def want(self, context: SpanContext) -> SpanContext | None:
+        """Have an open span kept, and all above it; the topmost of them that is open, None if the span is not."""
+        with self._lock:
+            if _key(context) not in self._open:
+                return None
+            self._want(context)
+            while (above := self._resolved(self._open[_key(context)].parent)) is not None and _key(above) in self._open:
+                context = above
+            return context
+
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
         self._lock = threading.Lock()

@@ -146,7 +146,7 @@ def _place(
     parent_id = span.parent_span_id
     joined = ids.uuid7_or_none(attributes[semconv.OPIK_TRACE_ID]) if joins else None
     if joined is not None:
-        return _place_in_existing(span, attributes, joined)
+        return _place_in_existing(span, attributes, joined, start_ns)
     millis = ids.own_millis(span.trace_id, start_ns)
     if millis is not None:
         trace = ids.uuid_text(span.trace_id)
@@ -162,8 +162,11 @@ def _place(
     return _Place(trace, millis, own, parent, is_root=False, joins_existing=False)
 
 
-def _place_in_existing(span: Span | LiveSpan, attributes: Attributes, trace: str) -> _Place:
-    """A span stamped by Opik's own `OpikSpanProcessor` hangs where the stamp says, whatever its OTel parent is."""
+def _place_in_existing(span: Span | LiveSpan, attributes: Attributes, trace: str, start_ns: int) -> _Place:
+    """A span stamped by Opik's own `OpikSpanProcessor`, or joined to `opik.track` by us, hangs where the stamp says.
+
+    Whatever its OTel parent is. If the trace is the one that the span's own id means, its row is ours to write.
+    """
     own = ids.uuid7_or_none(attributes.get(semconv.OPIK_SPAN_ID))
     return _Place(
         trace=trace,
@@ -171,8 +174,15 @@ def _place_in_existing(span: Span | LiveSpan, attributes: Attributes, trace: str
         span=own or ids.opik_span_id(trace, span.trace_id, span.span_id),
         parent=ids.uuid7_or_none(attributes.get(semconv.OPIK_PARENT_SPAN_ID)),
         is_root=False,
-        joins_existing=True,
+        joins_existing=trace != _said_trace_id(span, start_ns),
     )
+
+
+def _said_trace_id(span: Span | LiveSpan, start_ns: int) -> str | None:
+    """The Opik trace id that the span's ids and its `tracestate` mean; None where they do not say."""
+    if not span.trace_state and ids.own_millis(span.trace_id, start_ns) is None:
+        return None
+    return ids.opik_trace_id(span.trace_id, span.trace_state, start_ns)
 
 
 def _foreign_trace_id(span: Span | LiveSpan, start_ns: int, settle_millis: Callable[[bytes, int], int]) -> str:

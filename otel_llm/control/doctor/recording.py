@@ -37,6 +37,7 @@ _PROVIDERS: Final = (
 """Distributions that set a tracer provider of their own."""
 _OWN_SPANS: Final = ("ddtrace", "sentry-sdk")
 """Distributions whose spans are, unless told otherwise, not OpenTelemetry's."""
+_TO_OPIK: Final = ("opik", "opik-otlp", "otlp")
 _OWN_PIPELINES: Final = ("langfuse", "opik")
 """SDKs with litellm callbacks that send spans by a way of their own."""
 
@@ -61,6 +62,12 @@ def check_recording(config: Config) -> Iterator[Finding]:
             "recording.callbacks",
             f"Also installed: {', '.join(callbacks)}. A program that names one of them in `litellm.callbacks` sends "
             "each call a second time, by that package's own way; otel_llm cannot see that.",
+        )
+    if "opik" in installed and config.opik.join != "never" and any(name in config.backend for name in _TO_OPIK):
+        yield ok(
+            "recording.opik_track",
+            "What the program records with `opik.track` and what otel_llm records make one trace (setting "
+            "`opik.join`).",
         )
 
 

@@ -140,9 +140,10 @@ type position struct {
 
 func positionOf(span ptrace.Span, said attributes, start pcommon.Timestamp, memory *Memory) position {
 	if joined := uuid7OrNone(said.values[attrOpikTraceID]); joined != "" {
-		// Stamped by Opik's own OpikSpanProcessor: it hangs where the stamp says, whatever its parent is.
+		// Stamped by Opik's own OpikSpanProcessor, or joined to opik.track: it hangs where the stamp says, whatever its
+		// parent is. If the trace is the one that the span's own id means, its row is ours to write.
 		own := orText(uuid7OrNone(said.values[attrOpikSpanID]), opikSpanID(joined, span.TraceID(), span.SpanID()))
-		return position{joined, own, uuid7OrNone(said.values[attrOpikParentID]), false, true}
+		return position{joined, own, uuid7OrNone(said.values[attrOpikParentID]), false, joined != saidTraceID(span, start)}
 	}
 	var told *stamp
 	if state := span.TraceState().AsRaw(); state != "" {
@@ -157,6 +158,17 @@ func positionOf(span ptrace.Span, said attributes, start pcommon.Timestamp, memo
 		found.parentID = opikSpanID(trace, span.TraceID(), parent)
 	}
 	return found
+}
+
+// saidTraceID is the Opik trace id that the span's ids and its tracestate mean; empty where they do not say.
+func saidTraceID(span ptrace.Span, start pcommon.Timestamp) string {
+	if own := ownTraceID(span.TraceID(), start); own != "" {
+		return own
+	}
+	if told := readStamp(span.TraceState().AsRaw()); told != nil {
+		return foreignTraceID(span.TraceID(), told.millis)
+	}
+	return ""
 }
 
 func traceIDOf(span ptrace.Span, told *stamp, start pcommon.Timestamp, memory *Memory) string {
