@@ -22,7 +22,7 @@ from opentelemetry.trace import get_current_span
 
 from otel_llm import semconv
 from otel_llm.context import active_call, heard_span
-from otel_llm.processors.overlap import is_llm_scope
+from otel_llm.processors.foreign.scopes import is_foreign_scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def is_llm_work(scope_name: str, attributes: Mapping[str, Any]) -> bool:
     """Whether a span of this scope is a call, an agent, a tool, or work that otel_llm records itself."""
     return (
         is_own_scope(scope_name)
-        or is_llm_scope(scope_name)
+        or is_foreign_scope(scope_name)
         or not attributes.keys().isdisjoint(_MARKS)
         or attributes.get(semconv.LANGFUSE_TYPE) not in _PLAIN_OBSERVATIONS
     )

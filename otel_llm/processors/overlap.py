@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, get_current_span
 
+from otel_llm import semconv
 from otel_llm.context import active_call
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class OverlapFilter:
 
     `records_litellm` says whether our own litellm instrumentation is active now; `is_call` whether a span is somebody's
     record of a model call, inside which a library's record of itself is one too many. `absorb` gets what is dropped.
-    At most 10,000 duplicates are remembered, the latest ones; a child of an older one keeps a parent that our backends
-    do not have.
+    At most 10,000 duplicates and as many calls of ours are remembered, the latest ones; a child of an older one keeps
+    a parent that our backends do not have.
     """
 
     name = "overlap"
@@ -127,6 +128,8 @@ class OverlapFilter:
         self._is_call = is_call
         self._absorb = absorb
         self._parents: OrderedDict[tuple[int, int], SpanContext | None] = OrderedDict()
+        self._calls: OrderedDict[tuple[int, int], None] = OrderedDict()
+        """The latest calls of ours, ended or not."""
         self._lock = threading.Lock()
         _renew_after_fork(self)
 
@@ -135,10 +138,18 @@ class OverlapFilter:
 
         The parent may be of a tracer provider that we are no part of: our backends will never have it.
         """
+        if _is_own_call(span):
+            self._remember_call(_key(span.get_span_context()))
         parent = get_current_span(parent_context)
         if isinstance(parent, ReadableSpan):
             self._note(parent, parent_context)
         self._note(span, parent_context)
+
+    def _remember_call(self, key: tuple[int, int]) -> None:
+        with self._lock:
+            self._calls[key] = None
+            if len(self._calls) > _CAPACITY:
+                self._calls.popitem(last=False)
 
     def _note(self, span: ReadableSpan, parent_context: Context | None) -> None:
         scope, context = span.instrumentation_scope, span.get_span_context()
@@ -177,7 +188,18 @@ class OverlapFilter:
             return False
         if scope_name in LITELLM_SCOPES and span.kind is not SpanKind.SERVER and self._records_litellm():
             return True  # SERVER is litellm's proxy answering a request: work around calls, not a call
-        return active_call(parent_context) is not None
+        return active_call(parent_context) is not None or self._continues(span)
+
+    def _continues(self, span: ReadableSpan) -> bool:
+        """Whether it begins below a call of ours, or a duplicate, that is over: Logfire records streams that way."""
+        return span.parent is not None and (_key(span.parent) in self._calls or _key(span.parent) in self._parents)
+
+
+def _is_own_call(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    if scope is None or scope.name != semconv.OWN_SCOPE:
+        return False
+    return (span.attributes or {}).get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS
 
 
 def _key(context: SpanContext) -> tuple[int, int]:

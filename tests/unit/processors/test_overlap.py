@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_llm import semconv
 from otel_llm.context import ACTIVE_CALL_KEY
 from otel_llm.processors import overlap
 from otel_llm.processors.chain import SpanPipeline
@@ -197,3 +198,29 @@ def test_scopes_are_told_apart_by_their_whole_name() -> None:
     assert is_llm_scope("opentelemetry.instrumentation.openai")
     assert not is_llm_scope("opentelemetry.instrumentation.openai_thing_of_mine")
     assert not is_llm_scope("litellm_wrapper")
+
+
+def test_a_second_record_of_a_call_that_is_over_is_dropped_too() -> None:
+    """Logfire records a stream when it is over, below what it knew as the parent: our call, or its own record."""
+    program = Program()
+    facts = {
+        semconv.OPERATION_NAME: semconv.OP_CHAT,
+        semconv.PROVIDER_NAME: "openai",
+        semconv.REQUEST_MODEL: "m",
+        semconv.TENANT_ID: "acme",
+    }
+    kind = trace.SpanKind.CLIENT
+    with program.span(semconv.OWN_SCOPE, "chat m", attributes=facts, kind=kind) as ours:
+        token = otel_context.attach(otel_context.set_value(ACTIVE_CALL_KEY, object()))
+        with program.span("logfire.openai", "theirs") as theirs:
+            pass
+        otel_context.detach(token)
+    for name, parent in (("below ours", ours), ("below theirs", theirs)):
+        context = trace.SpanContext(*parent.get_span_context()[:2], is_remote=True, trace_flags=trace.TraceFlags(1))
+        around = trace.set_span_in_context(trace.NonRecordingSpan(context), otel_context.Context())
+        with program.span("logfire.openai", name, context=around):
+            pass
+        with program.span("app", f"app {name}", context=around):
+            pass
+    assert set(program.ours) == {"chat m", "app below ours", "app below theirs"}
+    assert program.parent_of("app below theirs") == "chat m"

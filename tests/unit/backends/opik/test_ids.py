@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
@@ -145,6 +146,20 @@ def test_sampler_stamps_foreign_traces_once_and_hands_on() -> None:
             assert opik_trace_id_of(child) == opik_trace_id_of(entry)
     with tracer.start_as_current_span("next service", context=_remote(foreign, state)) as onward:
         assert onward.get_span_context().trace_state == state
+
+
+def test_a_foreign_trace_has_one_time_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans of one trace that begin below different spans of a vendor's, minutes apart, have the same id in Opik."""
+    tracer = TracerProvider(sampler=TraceTimeSampler(ALWAYS_ON)).get_tracer("t")
+    foreign = 0x0AF7651916CD43DD8448EB211C80319C
+    local = trace.NonRecordingSpan(SpanContext(foreign, 7, is_remote=False, trace_flags=TraceFlags(1)))
+    now = time.time_ns()
+    found = []
+    for number, parent in enumerate((trace.set_span_in_context(local), _remote(foreign), _remote(foreign))):
+        monkeypatch.setattr(time, "time_ns", lambda number=number: now + number * 100 * 10**9)
+        with tracer.start_as_current_span(f"{number}", context=parent) as span:
+            found.append(opik_trace_id_of(span))
+    assert len(set(found)) == 1
 
 
 def test_sampler_leaves_our_own_traces_alone() -> None:
