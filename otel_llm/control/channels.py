@@ -170,5 +170,5 @@ def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> Guar
         counts,
         queue_size=config.batch_queue_size,
         batch_size=config.batch_size,
-        delay=config.batch_delay * 3 // 4,
+        delay=max(1, config.batch_delay * 3 // 4),
     )

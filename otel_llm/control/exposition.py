@@ -1,25 +1,24 @@
-"""The Prometheus text format, version 0.0.4: families of samples to text.
+"""The Prometheus text format, through its client library: families of samples to text.
 
-Written here and not through `prometheus_client`, which keeps its numbers in a registry of its own: ours are counted
-in the ledgers and only shown here. Source: https://prometheus.io/docs/instrumenting/exposition_formats/.
+The library's own registry is not used: our numbers are counted in the ledgers, and a second count could disagree with
+the first. A collector hands over what they say at this moment.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["CONTENT_TYPE", "Family", "render"]
+    from prometheus_client.core import Metric
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["Family", "content_type", "render"]
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
-
-_HELP_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
-_LABEL_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_Sample: TypeAlias = "tuple[str, dict[str, str], float]"
+"""What goes after the family's name, labels, value."""
 
 
 @dataclass
@@ -30,13 +29,12 @@ class Family:
     """As Prometheus has it: a counter ends in `_total`."""
     kind: Kind
     help: str
-    samples: list[str] = field(default_factory=list)
-    """Finished lines."""
+    samples: list[_Sample] = field(default_factory=list)
 
     def add(self, value: float, labels: Mapping[str, str] | None = None, *, suffix: str = "") -> Family:
         """Add a sample; labels with an empty value are left out, which means the same to Prometheus."""
-        shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in (labels or {}).items() if text)
-        self.samples.append(f"{self.name}{suffix}{{{shown}}} {_number(value)}" if shown else self._bare(suffix, value))
+        shown = {name: _valid(text) for name, text in (labels or {}).items() if text}
+        self.samples.append((suffix, shown, value))
         return self
 
     def add_histogram(
@@ -46,33 +44,50 @@ class Family:
         below = 0
         for bound, count in zip((*bounds, float("inf")), counts, strict=True):
             below += count
-            self.add(below, {**labels, "le": _number(bound)}, suffix="_bucket")
+            self.add(below, {**labels, "le": _bound(bound)}, suffix="_bucket")
         self.add(total, labels, suffix="_sum")
         return self.add(below, labels, suffix="_count")
 
-    def _bare(self, suffix: str, value: float) -> str:
-        return f"{self.name}{suffix} {_number(value)}"
+    def metric(self) -> Metric:
+        """The same as the client library knows it."""
+        from prometheus_client.core import Metric  # noqa: PLC0415  (only who is asked for metrics pays for it)
+
+        made = Metric(self.name.removesuffix("_total") if self.kind == "counter" else self.name, self.help, self.kind)
+        for suffix, labels, value in self.samples:
+            made.add_sample(self.name + suffix, labels, value)
+        return made
 
 
 def render(families: Iterable[Family]) -> str:
     """All families as one page; those without samples are left out."""
-    lines: list[str] = []
-    for family in families:
-        if family.samples:
-            lines += [
-                f"# HELP {family.name} {family.help.translate(_HELP_ESCAPES)}",
-                f"# TYPE {family.name} {family.kind}",
-                *family.samples,
-            ]
-    return "".join(f"{line}\n" for line in lines)
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415  (likewise)
+    from prometheus_client.exposition import generate_latest  # noqa: PLC0415
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector([family for family in families if family.samples]))
+    return generate_latest(registry).decode()
 
 
-def _escaped(text: str) -> str:
-    """A label's value; what is no valid Unicode (a lone surrogate) is replaced, so that the page can be sent."""
-    return text.encode("utf-8", "replace").decode("utf-8").translate(_LABEL_ESCAPES)
+def content_type() -> str:
+    """The Content-Type of the page."""
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST  # noqa: PLC0415
+
+    return CONTENT_TYPE_LATEST
 
 
-def _number(value: float) -> str:
-    if value == float("inf"):
-        return "+Inf"
-    return repr(value)
+class _Collector:
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._families:
+            yield family.metric()
+
+
+def _valid(text: str) -> str:
+    """What is no valid Unicode (a lone surrogate) is replaced, so that the page can be sent."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _bound(bound: float) -> str:
+    return "+Inf" if bound == float("inf") else repr(bound)

@@ -21,7 +21,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.control import running
-from otel_llm.control.exposition import CONTENT_TYPE
+from otel_llm.control.exposition import content_type
 from otel_llm.control.metrics import metrics_page
 from otel_llm.control.version import VERSION
 
@@ -86,7 +86,7 @@ def _status() -> Page:
 
 def _metrics() -> Page:
     body = metrics_page(running.status(), running.tally_report(), VERSION, running.measures_report())
-    return Page(200, CONTENT_TYPE, body.encode())
+    return Page(200, content_type(), body.encode())
 
 
 def _json(value: Mapping[str, Any], status: int = 200) -> Page:

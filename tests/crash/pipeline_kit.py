@@ -118,7 +118,9 @@ def shown_by_metrics(backend: str) -> tuple[int, int, int, int]:
 
     def total(name: str, *, with_label: str = "", without_label: str = "\n") -> int:
         lines = re.findall(rf'^{name}{{(.*backend="{backend}".*)}} (\S+)$', text, re.MULTILINE)
-        return sum(int(number) for labels, number in lines if with_label in labels and without_label not in labels)
+        return sum(
+            int(float(number)) for labels, number in lines if with_label in labels and without_label not in labels
+        )
 
     exported = "otel_sdk_exporter_span_exported_total"
     return (

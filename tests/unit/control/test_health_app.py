@@ -131,7 +131,7 @@ def test_metrics_are_read_by_prometheus(provider: TracerProvider) -> None:
     """The page has Prometheus' content type and parses."""
     otel_llm.configure(tracer_provider=provider, backend="local")
     _, headers, body = wsgi("/metrics")
-    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert headers["Content-Type"].startswith("text/plain; version=")
     assert "otel_llm_span_created" in {family.name for family in text_string_to_metric_families(body.decode())}
 
 
