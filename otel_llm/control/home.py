@@ -107,6 +107,10 @@ class Home:
             return
         self.provider, self.owned = cast("TracerProvider", found), False
         self._join()
+        _logger.info(
+            "The program has set a tracer provider (%s). Spans of otel_llm begin on it from now on.",
+            type(found).__module__,
+        )
         for guest in stand_in.guests:
             _add_processor(self.provider, guest)
         self._on_move()

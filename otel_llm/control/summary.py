@@ -41,7 +41,7 @@ def start_line(config: Config, pipeline: Pipeline) -> str:
     targets = ", ".join(_target(name, config) for name in config.backend)
     return (
         f"otel_llm {VERSION}: backend {targets}; recording {libraries or 'nothing'}; content {config.content}; "
-        f"{_sampled(config)}service {config.service_name}"
+        f"{_sampled(config)}{_left_out(config, pipeline)}service {config.service_name}"
     )
 
 
@@ -57,6 +57,14 @@ def _sampled(config: Config) -> str:
     ratio = "" if rules.keeps_everything else f"sampling {config.sampling.ratio:g}"
     tenants = f" and {len(rules.tenants)} tenants' own" if ratio and rules.tenants else ""
     return f"{ratio}{tenants}; " if ratio else ""
+
+
+def _left_out(config: Config, pipeline: Pipeline) -> str:
+    """Said only where other spans are left out: nobody should have to wonder where they are."""
+    if config.spans == "all" or (config.spans == "auto" and pipeline.home.owned):
+        return ""
+    because = "" if config.spans == "llm" else " (the tracer provider is not ours)"
+    return f"spans of LLM work only{because}; "
 
 
 def _target(name: str, config: Config) -> str:

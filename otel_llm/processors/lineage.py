@@ -80,11 +80,11 @@ class _Open:
 
     __slots__ = ("parent", "wanted")
 
-    def __init__(self, parent: SpanContext | None) -> None:
+    def __init__(self, parent: SpanContext | None, *, wanted: bool) -> None:
         self.parent = parent
         """The nearest ancestor that we know of."""
-        self.wanted = False
-        """Whether it is LLM work, or something below it is."""
+        self.wanted = wanted
+        """Whether it is LLM work, or something below it is, or all spans were sent when it began."""
 
 
 class Lineage:
@@ -120,7 +120,7 @@ class Lineage:
         with self._lock:
             self._learn(span.resource)
             parent = self._nearest(span.parent, parent_context)
-            entry = self._open[_key(context)] = _Open(parent)
+            entry = self._open[_key(context)] = _Open(parent, wanted=not self.llm_only)
             if len(self._open) > _CAPACITY:
                 forgotten, its = self._open.popitem(last=False)
                 if its.wanted:

@@ -80,6 +80,7 @@ VENDORS: Final = {
         Vendor("Langfuse", "`Langfuse()`", "langfuse", "otlp"),
         Vendor("Phoenix", "`phoenix.otel.register(auto_instrument=True)`", "arize-phoenix-otel", "otlp"),
         Vendor("Sentry, OTLP", "`sentry_sdk.init(integrations=[OTLPIntegration()])`", "sentry-sdk", "otlp"),
+        Vendor("Sentry, span processor", "`TracerProvider()` with its `SentrySpanProcessor`", "sentry-sdk", "sentry"),
         Vendor("Sentry", "`sentry_sdk.init(traces_sample_rate=1)`", "sentry-sdk", "sentry", **_ON_OURS),
         Vendor("ddtrace", "`import ddtrace.auto`", "ddtrace", "datadog", preload="ddtrace", **_ON_OURS),
         Vendor(

@@ -46,7 +46,7 @@ def compared(alone: Sequence[Record], both: Sequence[Record]) -> Comparison:
     strange = added - below
     return Comparison(
         own=after.total() - (added & below).total(),
-        ours=len(made) + (added & below).total(),
+        ours=sum(record.id in made and not _is_pending(record) for record in both) + (added & below).total(),
         missing=sorted((before - after).elements()),
         added=sorted(strange.elements()),
     )
@@ -66,7 +66,7 @@ def _settled(records: Sequence[Record], among: Sequence[Record] = ()) -> Counter
     return Counter(
         json.dumps([_path(record, known), record.scope, _facts(record)], sort_keys=True)
         for record in records
-        if not _is_ours(record) and record.facts.get("logfire.span_type") != "pending_span"
+        if not _is_ours(record) and not _is_pending(record)
     )
 
 
@@ -86,4 +86,9 @@ def _facts(record: Record) -> dict[str, str]:
 
 
 def _is_request(record: Record) -> bool:
-    return record.scope in _HTTP_CLIENTS or record.facts.get("type") == "HTTP"
+    kind = record.facts.get("op", record.facts.get("type"))
+    return record.scope in _HTTP_CLIENTS or kind in {"http.client", "HTTP"}
+
+
+def _is_pending(record: Record) -> bool:
+    return record.facts.get("logfire.span_type") == "pending_span"

@@ -146,6 +146,22 @@ class SentryOtlp(Sentry):
         return Tool.span(self, name)
 
 
+class SentryProcessor(Sentry):
+    def setup(self) -> None:
+        from opentelemetry.propagate import set_global_textmap
+        from opentelemetry.sdk.trace import TracerProvider
+        from sentry_sdk.integrations.opentelemetry import SentryPropagator, SentrySpanProcessor
+
+        self._init(traces_sample_rate=1.0, instrumenter="otel")
+        provider = TracerProvider()
+        provider.add_span_processor(SentrySpanProcessor())
+        trace.set_tracer_provider(provider)
+        set_global_textmap(SentryPropagator())
+
+    def span(self, name: str) -> AbstractContextManager[Any]:
+        return Tool.span(self, name)
+
+
 class Ddtrace(Tool):
     def setup(self) -> None:
         import ddtrace.auto  # noqa: F401  (there already where ddtrace comes first)
@@ -174,6 +190,7 @@ TOOLS: dict[str, Callable[[str], Tool]] = {
     "Phoenix": Phoenix,
     "Sentry": Sentry,
     "Sentry, OTLP": SentryOtlp,
+    "Sentry, span processor": SentryProcessor,
     "ddtrace": Ddtrace,
     "ddtrace, OpenTelemetry": DdtraceOtel,
 }

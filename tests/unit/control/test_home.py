@@ -225,3 +225,30 @@ def test_our_own_stand_in_may_be_named(tmp_path: Path) -> None:
     pipeline = current_pipeline()
     assert pipeline is not None
     assert pipeline.home.owned
+
+
+def test_the_start_says_that_spans_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who joins a provider reads that only LLM work is sent; who is joined later reads that spans begin there."""
+    with caplog.at_level("INFO", "otel_llm"):
+        otel_llm.configure(backend="none")
+        assert "LLM work only" not in caplog.text
+        trace.set_tracer_provider(Theirs().provider)
+        assert "The program has set a tracer provider (opentelemetry.sdk.trace)" in caplog.text
+        otel_llm.configure(backend="file", file_path=tmp_path / "spans")
+    assert "spans of LLM work only (the tracer provider is not ours)" in caplog.text
+
+
+def test_only_llm_work_is_sent_from_a_provider_of_the_programs(tmp_path: Path) -> None:
+    """On a provider of ours everything is sent, and from the moment on in which the program sets its own, LLM work."""
+    otel_llm.configure(backend="file", file_path=tmp_path / "spans")
+    trace.get_tracer("app").start_span("query on ours").end()
+    trace.set_tracer_provider(Theirs().provider)
+    with trace.get_tracer("app").start_as_current_span("request"):
+        trace.get_tracer("app").start_span("query").end()
+        with otel_llm.span("work"):
+            pass
+    trace.get_tracer("app").start_span("other request").end()
+    assert [span["name"] for span in shipped(tmp_path / "spans")] == ["query on ours", "work", "request"]
+    assert otel_llm.status().dropped_before_queue == {"not_llm": 2}
+    (backend,) = otel_llm.status().backends
+    assert (backend.created, backend.delivered, backend.waiting) == (3, 3, 0)
