@@ -30,28 +30,31 @@ class Witness(CustomLogger):
         super().__init__()
         self.seen: tuple[trace.Span, object] | None = None
         self.done = threading.Event()
+        self.call = ""
+        """Name of the call that is meant, in its metadata: callbacks of earlier ones may come late."""
 
-    def forget(self) -> None:
-        """Look again."""
-        self.seen = None
+    def await_call(self, call: str) -> None:
+        """Look again, at the call of this name."""
+        self.seen, self.call = None, call
         self.done.clear()
 
-    def _see(self) -> None:
-        if not self.done.is_set():
+    def _see(self, kwargs: dict[str, Any]) -> None:
+        metadata = (kwargs.get("litellm_params") or {}).get("metadata") or {}
+        if not self.done.is_set() and metadata.get("call") == self.call:
             self.seen = (trace.get_current_span(), active_call())
             self.done.set()
 
-    def log_success_event(self, *args: Any, **kwargs: Any) -> None:
-        self._see()
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self._see(kwargs)
 
-    def log_failure_event(self, *args: Any, **kwargs: Any) -> None:
-        self._see()
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self._see(kwargs)
 
-    async def async_log_success_event(self, *args: Any, **kwargs: Any) -> None:
-        self._see()
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self._see(kwargs)
 
-    async def async_log_failure_event(self, *args: Any, **kwargs: Any) -> None:
-        self._see()
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self._see(kwargs)
 
 
 @pytest.fixture
@@ -78,24 +81,24 @@ def test_a_callback_runs_where_the_program_called(
         import asyncio
 
         try:
-            made = getattr(litellm, name)(**arguments(CALLS[name], provider))
+            made = getattr(litellm, name)(**arguments(CALLS[name], provider, metadata={"call": witness.call}))
             if name == "acompletion":
                 await made
         except litellm.NotFoundError:
             assert status == 404
         await asyncio.to_thread(witness.done.wait, 30)
 
-    def seen(tracer: trace.Tracer) -> tuple[bool, object]:
-        witness.forget()
+    def seen(call: str, tracer: trace.Tracer) -> tuple[bool, object]:
+        witness.await_call(call)
         with tracer.start_as_current_span("caller") as caller:
             run(program)
         assert witness.seen is not None
         current, call = witness.seen
         return current is caller, call
 
-    without = seen(TracerProvider().get_tracer("the program"))
+    without = seen("without us", TracerProvider().get_tracer("the program"))
     with Spans() as spans:
-        assert seen(spans.tracer) == without
+        assert seen("with us", spans.tracer) == without
     assert without == (litellms_threads_keep_the_context(name, status), None)
     assert len(spans.llm) == 1
 
@@ -114,7 +117,7 @@ def test_callbacks_are_left_alone_after_us(name: str, provider: FakeProvider, wi
     async def program() -> None:
         import asyncio
 
-        made = getattr(litellm, name)(**arguments(CALLS[name], provider))
+        made = getattr(litellm, name)(**arguments(CALLS[name], provider, metadata={"call": witness.call}))
         if name == "acompletion":
             await made
         await asyncio.to_thread(witness.done.wait, 30)
