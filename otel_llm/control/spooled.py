@@ -86,7 +86,8 @@ class SpooledChannel:
         return [self._report(found, report, queued) for found in ours.values()]
 
     def hurry(self, timeout: float) -> None:
-        """Nothing to hurry: what is queued goes to disk, and `close` bounds the rest."""
+        """The time for `close` begins now: what is queued has to go to disk first."""
+        self._courier.hurry(timeout)
 
     def keep(self, timeout: float) -> None:
         """Put what is queued into the spool, and that onto the disk; wait for what is being sent now."""

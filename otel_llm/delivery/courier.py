@@ -64,6 +64,7 @@ class Courier:
         self._spool = spool
         self._progress = threading.Condition()
         self._stopped = False
+        self._end = float("inf")
         self._lanes = [
             Lane(spool, name, backend, self.settings, self._on_progress) for name, backend in backends.items()
         ]
@@ -123,13 +124,20 @@ class Courier:
             with self._progress:
                 self._progress.wait(_LOOK_SECONDS)
 
+    def hurry(self, timeout: float) -> None:
+        """The program is ending: no request that begins now lasts longer than this, and `shutdown` returns by then."""
+        self._end = time.monotonic() + timeout
+        for lane in self._lanes:
+            lane.limit(self._end - _CLOSING_SECONDS)
+
     def shutdown(self, timeout: float | None = None) -> FlushReport:
         """Deliver what can be delivered in time, stop, and close the spool and the backends.
 
-        Returns within `timeout` seconds (default: `exit_timeout`) whatever the backends do; what is left stays in
-        the spool for the next start. A second call does nothing more than report.
+        Returns within `timeout` seconds (default: `exit_timeout`), or what `hurry` has left of them, whatever the
+        backends do; what is left stays in the spool for the next start. A second call does nothing more than report.
         """
-        deadline = time.monotonic() + (self.settings.exit_timeout if timeout is None else timeout)
+        timeout = self.settings.exit_timeout if timeout is None else timeout
+        deadline = min(time.monotonic() + timeout, self._end)
         if self._stopped:
             return FlushReport(self._spool.pending(), self._spool.report())
         self._stopped = True

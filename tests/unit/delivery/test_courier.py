@@ -319,6 +319,19 @@ def test_shutdown_keeps_its_time_and_loses_nothing(rig: Callable[..., Rig], how:
     assert later.sink.ids == ids
 
 
+def test_shutdown_has_what_is_left_of_the_time(rig: Callable[..., Rig]) -> None:
+    """The time of the end begins with `hurry`: what queues needed of it is not added on top."""
+    one = rig()
+    one.sink.hang = threading.Event()
+    one.append(new_ids(4))
+    one.courier.hurry(0.1)
+    time.sleep(0.1)
+    began = time.monotonic()
+    assert one.courier.shutdown(30.0).waiting == {"sink": 4}
+    assert time.monotonic() - began < 10
+    one.sink.hang.set()
+
+
 def test_shutdown_delivers_what_it_can_and_closes(rig: Callable[..., Rig]) -> None:
     """With a backend that answers, shutdown leaves nothing behind and no thread, and may be called twice."""
     one = rig()
