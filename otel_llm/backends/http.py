@@ -13,6 +13,7 @@ import os
 import ssl
 import time
 import urllib.request
+import weakref
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -88,6 +89,7 @@ class HttpClient:
         self._owner = os.getpid()
         self._proxy = _proxy_for(self._url)
         self.proxy = None if self._proxy is None else _without_login(self._proxy)
+        _clients.add(self)
 
     def request(
         self,
@@ -113,6 +115,20 @@ class HttpClient:
         manager, self._manager = self._manager, None
         if manager is not None and self._owner == os.getpid():
             manager.clear()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: have no part in the connection of the parent.
+
+        Under gevent, the thread that waits for an answer is a greenlet, which a fork copies. Its copy would read the
+        parent's answer; in place of the connection it finds something that is no connection.
+        """
+        connection = self._deadline.connection
+        if connection is None or connection.fileno() < 0:
+            return
+        reading, writing = os.pipe()
+        os.dup2(reading, connection.fileno(), inheritable=False)
+        os.close(reading)
+        os.close(writing)
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         response = self._connections().request(
@@ -164,6 +180,18 @@ class HttpClient:
         return NoAnswerError("unreachable", words)
 
 
+_clients: weakref.WeakSet[HttpClient] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for client in list(_clients):
+        client.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 def retry_after_seconds(value: str | None, *, now: float | None = None) -> float | None:
     """Seconds that a Retry-After header (RFC 9110 10.2.3) asks for: a number or a date, 0 to 900.
 
@@ -189,11 +217,17 @@ class _Deadline:
 
     def __init__(self) -> None:
         self._end = 0.0
+        self._process = os.getpid()
+        self.connection: socket.socket | None = None
+        """The latest one that was opened."""
 
     def start(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
+        self._process = os.getpid()
 
     def left(self) -> float:
+        if self._process != os.getpid():
+            raise ConnectionAbortedError("the request belongs to another process")
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the time for the request is over")
@@ -234,8 +268,24 @@ def _pools_under(deadline: _Deadline) -> dict[str, type[HTTPConnectionPool]]:
     class Plain(HTTPConnection):
         response_class = staticmethod(response)  # type: ignore[assignment]
 
+        def connect(self) -> None:
+            super().connect()
+            deadline.connection = self.sock
+
+        def send(self, data: Any) -> None:
+            deadline.left()
+            super().send(data)
+
     class Secure(HTTPSConnection):
         response_class = staticmethod(response)  # type: ignore[assignment]
+
+        def connect(self) -> None:
+            super().connect()
+            deadline.connection = self.sock
+
+        def send(self, data: Any) -> None:
+            deadline.left()
+            super().send(data)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

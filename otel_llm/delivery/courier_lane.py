@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from otel_llm.delivery.courier_parts import Passage
 from otel_llm.delivery.spool_files import safe_name
 from otel_llm.delivery.spool_types import Failure, Parcel, Reject
 from otel_llm.faults import note_fault
+from otel_llm.greenlets import rest_in_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,26 +172,28 @@ class Lane:
     # --- the thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        process = os.getpid()
         try:
             with _suppressed_instrumentation():
                 while not self._stopping:
                     self._wake.clear()
-                    pause = self._guarded_turn()
+                    pause = self._guarded_turn(process)
                     if pause > 0:
                         self._wake.wait(pause)
+                    rest_in_copy(process)
         finally:
             self._settle_late()
             self._lease.release()
             self._on_progress()
 
-    def _guarded_turn(self) -> float:
+    def _guarded_turn(self, process: int) -> float:
         try:
-            return self._turn()
+            return self._turn(process)
         except Exception as error:  # noqa: BLE001  (a fault of ours ends no delivery: it goes on, a moment later)
             note_fault(f"delivery to {self.name}", error)
             return _TROUBLE_SECONDS
 
-    def _turn(self) -> float:
+    def _turn(self, process: int) -> float:
         """One step; returns the seconds to wait before the next."""
         self._spool.tend()
         self._settle_late()
@@ -197,7 +201,7 @@ class Lane:
         if waits <= 0:
             passage = self._next_passage()
             if passage is not None:
-                self._attempt(passage)
+                self._attempt(passage, process)
                 return 0.0
             waits = _POLL_SECONDS
         care = self._spool.seconds_until_care()
@@ -230,8 +234,10 @@ class Lane:
 
     # --- one attempt -------------------------------------------------------------------------------------
 
-    def _attempt(self, passage: Passage) -> None:
+    def _attempt(self, passage: Passage, process: int) -> None:
+        rest_in_copy(process)
         retry = passage.send(self._send)
+        rest_in_copy(process)  # what came of it is for the parent to know
         if retry is None:
             self._delivered(passage)
         else:
@@ -282,8 +288,8 @@ class Lane:
             return
         elif not self._probing:
             self._passage = passage  # the same bytes under the same id again: a resend is to be known as one
-        self._note_failure(retry)
         self._not_before = time.monotonic() + self._backoff.seconds_after(retry)
+        self._note_failure(retry)
         suspicious = retry.reason in _PERHAPS_THE_BATCH and passage.parcel.rows
         enough = self._backoff.failures >= _SUSPECT_AFTER or passage.parcel.attempts
         if suspicious and enough and self._stuck is None:

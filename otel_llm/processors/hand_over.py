@@ -19,6 +19,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.greenlets import rest_in_copy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -138,13 +140,16 @@ class HandOver:
         return True
 
     def _run(self) -> None:
+        process = os.getpid()
         while not self._stopped:
             self._something.wait()
             self._something.clear()
             if len(self._items) < _SOON:
                 self._enough.wait(self._delay)
             self._enough.clear()
+            rest_in_copy(process)
             while self._items:
                 with self._working:
                     self._take_one()
                 time.sleep(0)  # the program's threads come first
+                rest_in_copy(process)
