@@ -89,7 +89,7 @@ def test_ten_megabytes_go_through_grpc(tmp_path: Path, verdict: Verdict) -> None
         rig.tell(verdict, 11, "gRPC server with a limit of 4 MiB, 12.8 MB", arrivals(receiver))
 
 
-@pytest.mark.parametrize("megabytes", [5, 50])
+@pytest.mark.parametrize("megabytes", [5, 10, 50])
 def test_a_giant_attribute_is_cut_and_says_so(megabytes: int, tmp_path: Path, verdict: Verdict) -> None:
     """The span arrives with the attribute shortened, its name and its former length in bytes beside it."""
     with OtlpReceiver() as receiver:
@@ -253,6 +253,31 @@ def test_a_try_has_an_end(injected: str, tmp_path: Path, verdict: Verdict) -> No
         assert rig.settled()
         assert ours() == threads
         rig.tell(verdict, 17, injected, arrivals(receiver))
+
+
+@needs_openapi
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.hang(),
+        faults.commit_then_hang(),
+        faults.slow_body(0.1),
+        faults.cut_body(),
+        faults.reset_after_commit(),
+        faults.reset_after_reading(),
+    ],
+    ids=lambda one: one.name,
+)
+def test_a_try_at_opik_has_an_end(fault: Fault, tmp_path: Path, verdict: Verdict) -> None:
+    """The same before Opik: what was stored without an answer comes again under its id, and there is one row of it."""
+    with FakeOpik() as opik:
+        planned = opik.faults.add(EVERYTHING, fault, times=2)
+        rig = Rig(tmp_path, backend="opik", opik_url=opik.url, opik_project="p", export_timeout=0.4)
+        rig.spans(10)
+        assert rig.settled()
+        assert planned.hits == 2
+        assert opik.duplicates() == []
+        rig.tell(verdict, 17, f"Opik: {fault.name}", [*rig.ids] if _all(opik, rig) else [])
 
 
 def ours() -> set[str]:

@@ -11,11 +11,13 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import otel_llm
 from tests.crash.kit import wait_until
 from tests.crash.pipeline_kit import Rig, arrivals
 from tests.crash.shim import Control, compiled
@@ -212,11 +214,7 @@ def test_no_thread_to_be_had(moment: str, shim: Path, tmp_path: Path, receiver: 
 # --- programs with an end of their own ---------------------------------------------------------------------------
 
 
-def run(
-    directory: Path, source: str, endpoint: str, *words: str, first: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a program whose spans go to `endpoint` to its end; it finds `span(name)` and `otel_llm`."""
-    head = """
+HEAD = """
 import os, sys, time
 import otel_llm
 from opentelemetry import trace
@@ -225,8 +223,14 @@ def span(name):
     trace.get_tracer("app").start_span(name).end()
 
 """
-    (directory / "app.py").write_text(f"{first}\n{head}{textwrap.dedent(source)}")
-    return subprocess.run(
+
+
+def started(
+    directory: Path, source: str, endpoint: str, *words: str, first: str = "", **environment: str
+) -> subprocess.Popen[str]:
+    """Start a program whose spans go to `endpoint`; it finds `span(name)` and `otel_llm`."""
+    (directory / "app.py").write_text(f"{first}\n{HEAD}{textwrap.dedent(source)}")
+    return subprocess.Popen(
         [sys.executable, "app.py", *words],
         cwd=directory,
         env={
@@ -238,11 +242,20 @@ def span(name):
             "OTEL_LLM_INSTRUMENT": "none",
             **environment,
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=110,
-        check=False,
     )
+
+
+def run(directory: Path, source: str, endpoint: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    with started(directory, source, endpoint, *words, **more) as program:
+        try:
+            out, err = program.communicate(timeout=110)
+        finally:
+            program.kill()
+    return subprocess.CompletedProcess(program.args, program.returncode, out, err)
 
 
 def shipped(directory: Path, endpoint: str) -> None:
@@ -367,6 +380,34 @@ def test_under_gevent(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) 
     told(verdict, 23, "everything patched by gevent, with a fork", expected, receiver)
 
 
+def test_a_fork_under_gevent_in_the_middle_of_a_request(
+    tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict
+) -> None:
+    """Greenlets are copied by a fork, as threads are not: the child's copy does not read the parent's answer."""
+    take = receiver._answer
+    receiver._answer = lambda request: replace(take(request), delay=0.5)
+    source = """
+        otel_llm.configure()
+        children = []
+        for number in range(10):
+            span(f"work {number}")
+            time.sleep(0.4)  # so that a request is under way
+            children.append(os.fork())
+            if children[-1] == 0:
+                span(f"child {number}")
+                time.sleep(1)
+                os._exit(0)
+        for child in children:
+            os.waitpid(child, 0)  # for any child at all, gevent's would wait for ever
+        assert otel_llm.flush(20).waiting == 0
+        assert otel_llm.status().faults == {}
+    """
+    answer = run(tmp_path, source, receiver.url, first="import gevent.monkey; gevent.monkey.patch_all(); import gevent")
+    assert answer.returncode == 0, answer.stderr
+    expected = Counter(f"{who} {number}" for who in ("work", "child") for number in range(10))
+    told(verdict, 23, "everything patched by gevent, ten forks in the middle of a request", expected, receiver)
+
+
 def test_sigterm_in_an_outage(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> None:
     """A hundred spans, nobody listening, SIGTERM: the process is gone soon, and the next start delivers all."""
     source = "otel_llm.configure(); [span(f'work {n}') for n in range(100)]; import signal; os.kill(os.getpid(), 15)"
@@ -409,6 +450,46 @@ def test_no_home(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> No
     told(verdict, 8, "no home, no name, nothing writable", expected, receiver)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away takes root")
+@pytest.mark.parametrize("what", ["directory", "file"])
+def test_a_spool_of_another_user(what: str, tmp_path: Path, verdict: Verdict, caplog: pytest.LogCaptureFixture) -> None:
+    """What belongs to somebody else is not touched; spans wait in memory, and go to disk once it is ours."""
+    with OtlpReceiver() as receiver:
+        (made := Rig(tmp_path, otlp_endpoint=receiver.url)).spans(1)
+        assert made.settled()
+        otel_llm.shutdown()
+        first = len(receiver.spans)
+        (path,) = tmp_path.glob("spool/*/spool.db")
+        theirs = path if what == "file" else path.parent
+        os.chown(theirs, 12345, 12345)
+        before = path.read_bytes()
+        rig = Rig(tmp_path, otlp_endpoint=receiver.url)
+        rig.spans(10)
+        assert rig.settled()
+        found = rig.backend()
+        assert "belongs to user id 12345" in (found.cause or "")
+        assert not found.durable
+        assert path.read_bytes() == before
+        said = [one for one in caplog.records if one.name == "otel_llm.delivery.spool"]
+        assert len(said) == 1, "one warning, however many batches"
+        os.chown(theirs, 0, 0)
+        rig.spans(10)
+        assert rig.settled()
+        assert wait_until(lambda: rig.spans(1) or rig.backend().durable)
+        assert rig.settled()
+        created = len(rig.ids)
+        arrived = arrivals(receiver)[first:]
+        assert sorted(arrived) == sorted(rig.ids)
+        verdict(
+            8,
+            f"a {what} of another user, then ours",
+            created=created,
+            delivered=len(set(arrived)),
+            duplicates=len(arrived) - len(set(arrived)),
+            varies=True,
+        )
+
+
 def test_a_burst_that_no_queue_holds(tmp_path: Path, verdict: Verdict) -> None:
     """Ten times what the queue holds at once, before a backend that hangs: bounded, and every span is somewhere."""
     with HttpServer(default=Reply(hang=True)) as hanging:
@@ -428,6 +509,44 @@ def test_a_burst_that_no_queue_holds(tmp_path: Path, verdict: Verdict) -> None:
             lost=5120 - found.waiting - counted,
             varies=True,
         )
+
+
+MOMENT = 2.0
+"""What a loaded machine may add to `batch_delay` (0.2 s) before a span is on disk."""
+
+
+def test_kill_nine_between_batches(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> None:
+    """Of a program that is killed only spans of its last moment are missing, those not yet in a batch: no gaps."""
+    source = """
+        otel_llm.configure()
+        number = 0
+        while True:
+            span(f"work {number}")
+            os.write(1, f"{number} {time.monotonic()}\\n".encode())
+            number += 1
+            time.sleep(0.002)
+    """
+    created = lost = twice = 0
+    for number in range(5):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        before = len(receiver.spans)
+        program = started(directory, source, receiver.url)
+        assert program.stdout is not None
+        begun = [program.stdout.readline() for _ in range(50 + 60 * number)]
+        program.kill()
+        lines = "".join([*begun, program.communicate()[0]]).splitlines()
+        ended = {int(which): float(at) for which, at in map(str.split, lines)}
+        shipped(directory, receiver.url)
+        arrived = Counter(int(span.name.removeprefix("work ")) for span in receiver.spans[before:])
+        assert sorted(arrived) == list(range(len(arrived))), "a gap"
+        missing = sorted(set(ended) - set(arrived))
+        assert all(ended[which] > max(ended.values()) - MOMENT for which in missing)
+        created += len(set(ended) | set(arrived))
+        lost += len(missing)
+        twice += sum(arrived.values()) - len(arrived)
+    injected = "kill -9 of a whole program, 5 rounds"
+    verdict(1, injected, created=created, delivered=created - lost, duplicates=twice, lost=lost, varies=True)
 
 
 def test_a_killed_process_is_replaced(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> None:
