@@ -15,6 +15,7 @@ from tests.conformance.plugin import register
 from tests.crash import disaster_table
 from tests.e2e import prefork_table
 from tests.interop import interop_table
+from tests.loops import end_loops_of_old_litellm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ os.environ.setdefault("OPIK_ANALYTICS_ENABLE", "false")
 # how long an example takes says how loaded the machine is
 hypothesis.settings.register_profile("otel_llm", deadline=None)
 hypothesis.settings.load_profile("otel_llm")
+
+end_loops_of_old_litellm()
 
 # Its lock is renewed in a forked child in the order in which fork hooks were registered. The SDK's hook, which makes a
 # thread pool, must come later, or the child waits for ever for a lock that its parent held.

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_CALLBACKS = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback",
+              "_async_success_callback", "_async_failure_callback", "_async_input_callback")  # fmt: skip
+
+
 @pytest.fixture
 def provider() -> Iterator[FakeProvider]:
     """A provider of language models that does what the test says."""
@@ -47,10 +51,16 @@ def _loop_ends() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """Every test ends in the context that it began in, and leaves neither faults nor clients of a dead provider."""
+    """Every test ends in the context that it began in, and leaves neither faults nor clients of a dead provider.
+
+    Nor callbacks: every Router adds some, and litellm takes no more when there are thirty.
+    """
     faults.reset_faults()
     before = otel_context.get_current()
+    callbacks = {name: list(getattr(litellm, name)) for name in _CALLBACKS}
     yield
+    for name, kept in callbacks.items():
+        getattr(litellm, name)[:] = kept
     left = otel_context.get_current()
     faults.reset_faults()
     litellm.in_memory_llm_clients_cache.flush_cache()

@@ -86,20 +86,23 @@ def test_a_streamed_hit_costs_nothing(name: str, provider: FakeProvider, spans: 
     assert not {semconv.USAGE_INPUT, semconv.USAGE_OUTPUT} & hit.keys()
 
 
-async def test_of_a_part_that_was_cached_only_the_rest_was_bought(provider: FakeProvider, spans: Spans) -> None:
+def test_of_a_part_that_was_cached_only_the_rest_was_bought(provider: FakeProvider, spans: Spans) -> None:
     """Of a list of embeddings with some in the cache the span has tokens and price of those that were asked for."""
-    call = {**arguments(CALLS["aembedding"], provider, caching=True)}
-    await litellm.aembedding(**{**call, "input": ["the moon"]})
-    await litellm.aembedding(**{**call, "input": ["the moon", "is far away from here"]})
-    first, second = (attributes(span) for span in spans.llm)
+    call = arguments(CALLS["aembedding"], provider, caching=True)
+
+    def embed(*texts: str) -> dict[str, Any]:
+        run(litellm.aembedding, **{**call, "input": list(texts)})
+        return attributes(spans.llm[-1])
+
+    first = embed("the moon")
+    second = embed("the moon", "is far away from here")
     assert second[semconv.CACHE_HIT] is False
     assert second[semconv.USAGE_INPUT] == provider.requests[1].usage.input_tokens
     assert second[semconv.COST] == pytest.approx(second[semconv.USAGE_INPUT] * 2e-8)
     assert second[semconv.COST_STATUS] == semconv.COST_PRICED
     assert second[semconv.SAVED_INPUT] == first[semconv.USAGE_INPUT]
     assert second[semconv.COST_SAVED] == pytest.approx(first[semconv.COST])
-    await litellm.aembedding(**{**call, "input": ["is far away from here", "the moon"]})
-    third = attributes(spans.llm[-1])
+    third = embed("is far away from here", "the moon")
     assert len(provider.requests) == 2
     assert (third[semconv.CACHE_HIT], third[semconv.COST]) == (True, 0)
     assert semconv.USAGE_INPUT not in third

@@ -63,6 +63,28 @@ def _clients_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litellm.in_memory_llm_clients_cache, "flush_cache", lambda: None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> Iterator[None]:
+    """What is there already is left out of collections, so that those between tests are quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_collection_in_between(_frozen: None) -> Iterator[None]:
+    """A stream that was left is collected between tests, not at any time.
+
+    The client then closes its connection, for which it wants a lock of its pool. Within a request it has that lock
+    already, and waits for itself: httpcore's, without us too.
+    """
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
 @pytest.fixture(scope="module")
 def without_us(steady: FakeProvider) -> dict[str, Any]:
     """What a program sees of each scene when nothing is recorded."""

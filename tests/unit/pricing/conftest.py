@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import litellm
@@ -13,10 +14,10 @@ from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.testing import FakeProvider
 from tests.unit.instrumentation.recorded import Spans
+from tests.unit.pricing.cases import LITELLM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -48,6 +49,17 @@ def agree(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
     yield agreed
     use_prices(NO_PRICES)
+
+
+_ROWS = json.loads((Path(__file__).parents[2] / "fixtures" / "cost_rows.json").read_text())
+"""Rows of the price table of litellm 1.106.2, whose rates the cases are worked out with."""
+
+
+@pytest.fixture(autouse=True)
+def _rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older litellm, whose table has other rates or no row, gets those that the cases are worked out with."""
+    for model, row in () if LITELLM >= (1, 106) else _ROWS.items():
+        monkeypatch.setitem(litellm.model_cost, model, row)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from otel_llm.contracts import Delivered
 from otel_llm.delivery.codec import encode
 from otel_llm.pricing import Billed, Rates, cost_of
 from tests.unit.instrumentation.recorded import Spans, attributes, until
-from tests.unit.pricing.cases import CASES, DIRECT, WIRE, computed, run, script
+from tests.unit.pricing.cases import CASES, DIRECT, LITELLM, LOST, WIRE, computed, run, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,8 @@ def test_the_arithmetic_is_shown(name: str) -> None:
 @pytest.mark.parametrize("name", WIRE)
 def test_the_cost_of_a_call(name: str, call: Callable[[dict[str, Any]], ReadableSpan], tmp_path: Path) -> None:
     """Span, store and Opik's row agree with the hand-made total to 1e-9 USD, and all say how it is known."""
+    if name in LOST and LITELLM < (1, 85):
+        pytest.skip(f"litellm before 1.85 {LOST[name]}")
     case = CASES[name]
     span = call(case)
     facts = attributes(span)
