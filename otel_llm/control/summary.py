@@ -38,7 +38,7 @@ def start_line(config: Config, pipeline: Pipeline) -> str:
     from otel_llm.control.version import VERSION  # noqa: PLC0415  (read once per start)
 
     libraries = ", ".join(_shown(entry) for entry in instrumented(pipeline) if entry.state != "off")
-    targets = ", ".join(_target(name, config) for name in config.backend)
+    targets = ", ".join(_target(name, config, owned=pipeline.home.owned) for name in config.backend)
     return (
         f"otel_llm {VERSION}: backend {targets}; recording {libraries or 'nothing'}; content {config.content}; "
         f"{_sampled(config)}{_left_out(config, pipeline)}service {config.service_name}"
@@ -63,12 +63,15 @@ def _left_out(config: Config, pipeline: Pipeline) -> str:
     """Said only where other spans are left out: nobody should have to wonder where they are."""
     if config.spans == "all" or (config.spans == "auto" and pipeline.home.owned):
         return ""
+    if set(config.backend) == {NO_BACKEND}:  # all goes where the program sends it
+        return ""
     because = "" if config.spans == "llm" else " (the tracer provider is not ours)"
     return f"spans of LLM work only{because}; "
 
 
-def _target(name: str, config: Config) -> str:
+def _target(name: str, config: Config, *, owned: bool) -> str:
     places = {
+        NO_BACKEND: None if owned else "left to the exporters of the program's tracer provider",
         "local": str(config.store_path),
         "file": str(config.file_path),
         "console": "stderr",

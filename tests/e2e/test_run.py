@@ -122,4 +122,6 @@ def test_auto_instrumentation_of_opentelemetry_finds_us(program: Path, tmp_path:
         answer = execute([command, sys.executable, program.name], tmp_path, environ)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == "You said: hello\n"
+    assert "backend none (left to the exporters of the program's tracer provider); " in answer.stderr
+    assert "LLM work only" not in answer.stderr
     assert usage(environ, tmp_path)["totals"]["calls"] == 1
