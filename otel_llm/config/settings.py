@@ -221,7 +221,8 @@ _BATCHING: Final = (
         "batch_queue_size",
         Kind.INT,
         8192,
-        "Spans that may wait in memory for their batch; more are dropped and counted.",
+        "Spans that may wait in memory for their batch; what ends meanwhile waits before it, up to 16,384 spans "
+        "and 32 MiB, and beyond that is dropped and counted.",
         unit="spans",
         at_least=1,
     ),

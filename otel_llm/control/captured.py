@@ -68,6 +68,11 @@ class CapturedSpans(SpanProcessor):
         """What was created here is delivered at once."""
         return [self._ledger]
 
+    @property
+    def gate(self) -> None:
+        """Nothing ever waits."""
+        return
+
     def flush(self, timeout: float) -> int:  # noqa: ARG002  (nothing ever waits)
         """Nothing waits."""
         return 0

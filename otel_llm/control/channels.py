@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from otel_llm.config import Config
     from otel_llm.contracts import Backend
+    from otel_llm.processors.chain import Gate
 
 __all__ = ["Channel", "ChannelReport", "DirectChannel", "batching", "empty_queue"]
 
@@ -37,6 +38,11 @@ class Channel(Protocol):
     @property
     def ledgers(self) -> Sequence[Ledger]:
         """Ledgers in which the pipeline counts each span that it hands over."""
+        ...
+
+    @property
+    def gate(self) -> Gate | None:
+        """Knows whether another span would have to wait; None where none ever does."""
         ...
 
     def flush(self, timeout: float) -> int:
@@ -111,6 +117,11 @@ class DirectChannel:
     def ledgers(self) -> Sequence[Ledger]:
         """The backend's own ledger."""
         return [self._ledger]
+
+    @property
+    def gate(self) -> Gate:
+        """The queue."""
+        return self._queue
 
     def flush(self, timeout: float) -> int:
         """Hand everything queued to the backend; return the spans that still wait."""

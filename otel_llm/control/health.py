@@ -43,7 +43,7 @@ _Loss: TypeAlias = "tuple[str, str]"
 """(`rejected` or `dropped`, reason)."""
 
 _REMEDIES: Final = {
-    "queue_full": "Spans ended faster than batches were closed: raise `batch_queue_size`.",
+    "queue_full": "Spans ended faster than the disk took them: find out why it stalls, or raise `batch_queue_size`.",
     "spool_full": "The backend was away for longer than the spool holds: raise `spool.max_bytes` or free disk space.",
     "expired": "The backend was away for longer than `spool.max_age`.",
     "memory_full": "The disk took nothing for too long: see the log for what is wrong with the spool.",

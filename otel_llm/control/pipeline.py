@@ -123,7 +123,7 @@ class Pipeline:
         """Before the process ends: put spans where they outlive it, within `timeout` seconds, and deliver no more."""
         end = time.monotonic() + timeout
         if self.processor is not None:
-            self.processor.settle(timeout)
+            self.processor.settle(timeout / 2, for_room=True)  # what is through the stages must get to the disk, too
         for channel in self.channels:
             channel.keep(max(0.0, end - time.monotonic()))
 
@@ -257,6 +257,7 @@ def _processor(
         early=[replay],
         # what tests look at is there when the call returns
         hand_over_delay=None if capture_in_force() is not None else config.batch_delay / 4000.0,
+        gates=[channel.gate for channel in channels if channel.gate is not None],
         ledgers=[ledger for channel in channels for ledger in channel.ledgers],
         waiting_room=WaitingRoom() if rules.rescues else None,
         facts_to=[

@@ -1,8 +1,8 @@
 """The SDK's batching queue, with its losses counted.
 
 `BatchSpanProcessor` drops the oldest span without a word when its queue is full. This guard stands before it and
-knows how many spans are queued: what was handed over, less what the exporter was given. When the queue is full the
-new span is turned away here and counted, so that nothing disappears unseen.
+knows how many spans are queued: what was handed over, less what the exporter was given. Whoever can wait asks it for
+room first. When the queue is full the new span is turned away here and counted, so that nothing disappears unseen.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import Counter
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ _logger = logging.getLogger(__name__)
 
 _QUEUE_FULL = "queue_full"
 _SHUTDOWN = "shutdown"
+_PATIENCE = 5.0
+"""Seconds without a batch taken, after which nobody is asked to wait for room any more: others have waited with him."""
 
 
 class DropCounts(Protocol):
@@ -74,6 +77,7 @@ class GuardedBatching(SpanProcessor):
         self._counts = counts
         self._capacity = queue_size
         self._queued = 0
+        self._full_since: float | None = None
         self._processed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._ended = False
@@ -109,6 +113,23 @@ class GuardedBatching(SpanProcessor):
             if held:
                 self._exporter.moving.release()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a span need not wait: there is room for it, or none is to be expected soon."""
+        if self._queued < self._capacity or self._ended:
+            self._full_since = None
+            return True
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        return now - self._full_since > _PATIENCE
+
+    def turn_away(self, reason: str) -> None:
+        """Count a span that will not be handed over."""
+        with self._lock:
+            self._processed[reason] += 1
+        self._counts.dropped(1, reason)
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at the start of a span."""
 
@@ -118,12 +139,10 @@ class GuardedBatching(SpanProcessor):
             reason = _SHUTDOWN if self._ended else _QUEUE_FULL if self._queued >= self._capacity else None
             if reason is None:
                 self._queued += 1
-            else:
-                self._processed[reason] += 1
-        if reason is not None:
-            self._counts.dropped(1, reason)
-            return
-        self._inner.on_end(span)
+        if reason is None:
+            self._inner.on_end(span)
+        else:
+            self.turn_away(reason)
 
     def shutdown(self) -> None:
         """Export what is queued and stop; what the SDK has left in its queue then is counted as dropped."""
@@ -145,11 +164,13 @@ class GuardedBatching(SpanProcessor):
         self._lock = threading.Lock()
         self._exporter.moving = threading.Lock()
         self._queued = 0
+        self._full_since = None
         self._processed.clear()
 
     def _took(self, spans: int) -> None:
         with self._lock:
             self._queued = max(0, self._queued - spans)
+            self._full_since = None
             self._processed[""] += spans
 
 

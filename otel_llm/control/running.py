@@ -272,8 +272,10 @@ def flush(timeout: float = 5.0) -> FlushReport:
     channels = pipeline.channels if pipeline is not None else []
     settle(timeout)
     if pipeline is not None and pipeline.processor is not None:
-        pipeline.processor.settle(max(0.0, timeout - (time.monotonic() - began)))
+        pipeline.processor.settle(max(0.0, timeout - (time.monotonic() - began)), for_room=True)
     waiting = 0
+    if pipeline is not None and pipeline.processor is not None:
+        waiting = pipeline.processor.waiting * len(_reports(pipeline))
     for channel in channels:
         waiting += channel.flush(max(0.0, timeout - (time.monotonic() - began)))
     if pipeline is not None:

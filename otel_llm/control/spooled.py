@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from otel_llm.control.queue_guard import GuardedBatching
     from otel_llm.delivery.spool_types import BackendReport, SpoolReport
     from otel_llm.ledger import Ledger, LedgerReport
+    from otel_llm.processors.chain import Gate
 
 __all__ = ["SpooledChannel"]
 
@@ -63,6 +64,11 @@ class SpooledChannel:
     def ledgers(self) -> Sequence[Ledger]:
         """None: the spool counts for all processes that share it."""
         return []
+
+    @property
+    def gate(self) -> Gate:
+        """The queue."""
+        return self._queue
 
     def flush(self, timeout: float) -> int:
         """Put everything queued into the spool and deliver it; return the spans of this process that still wait."""

@@ -14,7 +14,7 @@ import os
 import threading
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry.sdk.trace import Event, SpanProcessor
 from opentelemetry.trace import SpanContext, Status, TraceFlags
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from otel_llm.ledger import Ledger
     from otel_llm.processors.waiting_room import WaitingRoom
 
-__all__ = ["NOT_SAMPLED", "EarlyStage", "EndStage", "Fill", "SpanPipeline", "StartStage", "strip_content"]
+__all__ = ["NOT_SAMPLED", "EarlyStage", "EndStage", "Fill", "Gate", "SpanPipeline", "StartStage", "strip_content"]
 
 EarlyStage: TypeAlias = "Callable[[ReadableSpan], bool]"
 """Called on the thread that ends a span, at that moment; False drops it. May carry `name` and `drop_reason`."""
@@ -50,8 +50,10 @@ Fill: TypeAlias = "Callable[[], Mapping[str, Any]]"
 """Answers attributes of a span that has ended."""
 _NO_FILL: Final = (None, 0)
 _MOST_FILLS: Final = 10_000
-_LAST_SECONDS: Final = 1.0
-"""How long the end of the program waits for the thread that works on spans."""
+_LAST_SECONDS: Final = 10.0
+"""What the stages may take at the end of the program; without a burst just before, a moment is enough."""
+_SPAN_BYTES: Final = 1024
+"""About what a span takes in memory beside its texts."""
 
 NOT_SAMPLED = "not_sampled"
 """Reason under which calls that the program's own sampler left out are counted."""
@@ -75,6 +77,19 @@ class _Ended(NamedTuple):
     fill: Fill | None
 
 
+class Gate(Protocol):
+    """A queue that spans go into after the stages."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a span need not wait."""
+        ...
+
+    def turn_away(self, reason: str) -> None:
+        """Count a span that ended and will not come, without a wait for a network or disk."""
+        ...
+
+
 class SpanPipeline(SpanProcessor):
     """Runs stages over every span and hands what is left to `inner`.
 
@@ -85,6 +100,7 @@ class SpanPipeline(SpanProcessor):
 
     With `hand_over_delay` (seconds), the stages of `on_end` run that much later on a thread of this pipeline's own, in
     the order in which spans ended; `early` stages, which need the context of the moment, on the thread that ends them.
+    That thread waits for room in every one of `gates`, and what it cannot take is counted there.
 
     `waiting_room` holds spans that sampling left out until their trace is over. `facts_to` get what is left of a
     left-out call once its texts are gone, each counted in its ledger: so that totals do not change with sampling.
@@ -98,6 +114,7 @@ class SpanPipeline(SpanProcessor):
         on_end: Iterable[EndStage] = (),
         early: Iterable[EarlyStage] = (),
         hand_over_delay: float | None = None,
+        gates: Iterable[Gate] = (),
         ledgers: Iterable[Ledger] = (),
         waiting_room: WaitingRoom | None = None,
         facts_to: Iterable[tuple[SpanProcessor, Ledger]] = (),
@@ -109,7 +126,12 @@ class SpanPipeline(SpanProcessor):
         self._on_end = tuple(_described(stage) for stage in on_end)
         self._early = tuple((stage, str(getattr(stage, "drop_reason", _name_of(stage)))) for stage in early)
         self._ledgers = tuple(ledgers)
-        self._hand_over = None if hand_over_delay is None else HandOver(self._work_on, delay=hand_over_delay)
+        self._gates = tuple(gates)
+        self._hand_over = (
+            HandOver(self._work_on, lost=self._lose, has_room=self._has_room, delay=hand_over_delay)
+            if hand_over_delay is not None
+            else None
+        )
         self._fills: dict[int, tuple[Fill, int]] = {}
         self._lock = threading.Lock()
         self._dropped: Counter[str] = Counter()
@@ -121,6 +143,11 @@ class SpanPipeline(SpanProcessor):
         """Number of spans that never reached the backends' queue, by reason."""
         with self._lock:
             return dict(self._dropped)
+
+    @property
+    def waiting(self) -> int:
+        """Spans that have ended and that no stage has seen."""
+        return self._hand_over.waiting if self._hand_over is not None else 0
 
     def redirect(self, inner: SpanProcessor, ledgers: Iterable[Ledger]) -> tuple[SpanProcessor, tuple[Ledger, ...]]:
         """From now on, hand spans to `inner` and count them in `ledgers`; return the two that were so far."""
@@ -140,9 +167,12 @@ class SpanPipeline(SpanProcessor):
         self._fills[span_id] = (fill, size)
         return True
 
-    def settle(self, timeout: float) -> bool:
-        """Take every span that has ended through the stages; False if that takes another thread too long (seconds)."""
-        return self._hand_over.settle(timeout) if self._hand_over is not None else True
+    def settle(self, timeout: float, *, for_room: bool = False) -> bool:
+        """Take every span that has ended through the stages; False if that cannot be done within `timeout` seconds.
+
+        With `for_room`, wait in that time for queues that are full; else their spans are left to the worker.
+        """
+        return self._hand_over.settle(timeout, for_room=for_room) if self._hand_over is not None else True
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the start stages."""
@@ -170,7 +200,7 @@ class SpanPipeline(SpanProcessor):
                 return
         ended = _Ended(span, "" if sampled else NOT_SAMPLED, fill)
         if self._hand_over is not None:
-            self._hand_over.put(ended, size)
+            self._hand_over.put(ended, size or _weight(span))
         else:
             self._work_on(ended)
 
@@ -185,13 +215,26 @@ class SpanPipeline(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the inner processor."""
-        self.settle(timeout_millis / 1000.0)
+        self.settle(timeout_millis / 1000.0, for_room=True)
         return self._inner.force_flush(timeout_millis)
 
     def reset_after_fork(self) -> None:
         """Count from zero in a child process, with a lock that nobody holds."""
         self._lock = threading.Lock()
         self._dropped = Counter()
+
+    def _has_room(self) -> bool:
+        return all(gate.has_room for gate in self._gates)
+
+    def _lose(self, ended: _Ended, reason: str) -> None:
+        """Count a span that no stage has seen where it would have been delivered, had it been kept."""
+        if ended.left_out:
+            self._drop(ended.left_out)
+            return
+        for ledger in self._ledgers:
+            ledger.created()
+        for gate in self._gates:
+            gate.turn_away(reason)
 
     def _work_on(self, ended: _Ended) -> None:
         """Take one span through the end stages and pass it on. Never raises."""
@@ -252,6 +295,22 @@ class SpanPipeline(SpanProcessor):
         if spans:
             with self._lock:
                 self._dropped[reason] += spans
+
+
+def _weight(span: ReadableSpan) -> int:
+    """About the bytes of memory that a span holds on to: what it always takes, and the texts of its attributes."""
+    size = _SPAN_BYTES
+    if span.attributes:
+        texts: dict[str, object] = span.attributes.copy()  # type: ignore[attr-defined]  # the SDK's own, in one C call
+        for value in texts.values():
+            size += _bytes_of(value)
+    return size
+
+
+def _bytes_of(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    return sum(map(_bytes_of, value)) if isinstance(value, (list, tuple)) else 0
 
 
 def _may_be_call(span: ReadableSpan) -> bool:

@@ -1,12 +1,14 @@
 """From the thread of the program's call to a thread of ours: what a call leaves behind is worked on a moment later.
 
 The program's thread puts what it has and goes on. A worker takes it in the same order, after a delay in which more may
-come, and lets go of the interpreter between one and the next. When more comes in than the worker can take, whoever
-puts something does a piece of the work: so memory is bounded, nothing is lost, and nobody waits for a network or disk.
+come, and lets go of the interpreter between one and the next. Where there is no place for what it has worked on, the
+worker waits; a thread of the program never does. When more comes in than the worker can take, whoever puts something
+does a piece of the work. Above a bound that holds whatever happens, it is given up: so memory is bounded, and what is
+lost is known.
 
-    hand_over = HandOver(work)           # work(item), never raises
+    hand_over = HandOver(work, lost=count)   # work(item) and lost(item, reason) never raise
     hand_over.put(item, size)
-    hand_over.settle(timeout)            # all that was put before has been worked on
+    hand_over.settle(timeout)                # all that was put before has been worked on
 """
 
 from __future__ import annotations
@@ -24,34 +26,56 @@ from otel_llm.greenlets import rest_in_copy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HandOver"]
+__all__ = ["FULL", "STOPPED", "HandOver"]
 
 _logger = logging.getLogger(__name__)
+
+FULL: Final = "queue_full"
+"""Why something is given up that more than fills the hand-over."""
+STOPPED: Final = "shutdown"
+"""Why something is given up that the end of the program leaves no time for."""
 
 _DELAY_SECONDS: Final = 0.05
 _SOON: Final = 64
 """Items that are not left to wait for more."""
-_MOST_ITEMS: Final = 4096
+_MOST_ITEMS: Final = 16_384
 _MOST_BYTES: Final = 32 * 1024 * 1024
 _RELIEF_SECONDS: Final = 0.02
 """How long a thread that is to help waits for another one that is at work."""
+_MOMENT_SECONDS: Final = 0.002
+"""How long the worker leaves the work to whoever else wants to do some, and how often it looks for a place."""
+
+
+def _always() -> bool:
+    return True
+
+
+def _uncounted(item: Any, reason: str) -> None:
+    """Nobody wants to know."""
 
 
 class HandOver:
     """A queue with a worker. Safe to use from any thread; a forked child begins with an empty one.
 
     `work` is called with one item after the other, by one thread at a time, in the order in which they were put.
+    `has_room` says whether there is a place for what is worked on; where there is none, nobody but the worker and
+    `settle` wait for one. From half of `most_items` or `most_bytes` on, whoever puts something helps; what goes
+    beyond them is handed to `lost`, with the reason, in place of `work`.
     """
 
     def __init__(
         self,
         work: Callable[[Any], None],
         *,
+        lost: Callable[[Any, str], None] = _uncounted,
+        has_room: Callable[[], bool] = _always,
         delay: float = _DELAY_SECONDS,
         most_items: int = _MOST_ITEMS,
         most_bytes: int = _MOST_BYTES,
     ) -> None:
         self._work = work
+        self._lost = lost
+        self._has_room = has_room
         self._delay = delay
         self._most_items = most_items
         self._most_bytes = most_bytes
@@ -63,6 +87,9 @@ class HandOver:
     def _begin(self) -> None:
         self._items: deque[tuple[Any, int]] = deque()
         self._bytes = 0
+        self._claims = 0
+        self._books = threading.RLock()
+        """Held for `_bytes` and `_claims`; a signal handler may come in while its own thread holds it."""
         self._working = threading.RLock()
         self._something = threading.Event()
         self._enough = threading.Event()
@@ -88,56 +115,100 @@ class HandOver:
 
     def put(self, item: Any, size: int = 0) -> None:
         """Leave `item`, of about `size` bytes, to the worker."""
-        items = self._items
-        items.append((item, size))
-        self._bytes += size
         if self._thread is None:
             self.start()
-        waiting = len(items)
-        if self._stopped or waiting > self._most_items or self._bytes > self._most_bytes:
+        if not self._stopped and self._is_filled(size, 2):
+            if self._has_room():
+                self._relieve()
+            if self._is_filled(size, 1):
+                self._lost(item, FULL)
+                return
+        with self._books:
+            self._items.append((item, size))
+            self._bytes += size
+        if self._stopped:
             self._relieve()
             return
         if not self._something.is_set():
             self._something.set()
-        if waiting >= _SOON and not self._enough.is_set():
+        if len(self._items) >= _SOON and not self._enough.is_set():
             self._enough.set()
 
-    def settle(self, timeout: float) -> bool:
-        """Work on everything that waits, in this thread; False if another one was at it for `timeout` seconds."""
-        if not self._working.acquire(timeout=max(0.0, timeout)):
-            return False
-        try:
-            while self._take_one():
-                pass
-        finally:
-            self._working.release()
-        return True
+    def settle(self, timeout: float, *, for_room: bool = False) -> bool:
+        """Work on everything that waits, in this thread; False if that was not possible in `timeout` seconds.
+
+        With `for_room`, a place for what is worked on is waited for; else it is left to the worker.
+        """
+        end = time.monotonic() + timeout
+        return self._claimed(timeout, lambda: self._take_all(end, for_room=for_room))
 
     def stop(self, timeout: float) -> bool:
-        """Settle, and have no worker any more: whoever puts something from now on does the work as well."""
+        """Settle, and have no worker any more: whoever puts something from now on does the work as well.
+
+        What `timeout` seconds do not suffice for is lost; False if there was any.
+        """
         self._stopped = True
         self._something.set()
         self._enough.set()
-        return self.settle(timeout)
+        if self.settle(timeout, for_room=True):
+            return True
+        while (item := self._next()) is not None:
+            self._lost(item, STOPPED)
+        return False
+
+    def _is_filled(self, size: int, parts: int) -> bool:
+        """Whether one more, of `size` bytes, goes beyond one of so many parts of what may wait."""
+        waiting = len(self._items)
+        return waiting * parts >= self._most_items or (waiting > 0 and (self._bytes + size) * parts > self._most_bytes)
 
     def _relieve(self) -> None:
         """Do as much of the work as was just added to it."""
-        if not self._working.acquire(timeout=_RELIEF_SECONDS):
-            return
+        self._claimed(_RELIEF_SECONDS, lambda: self._take_one() and self._take_one())
+
+    def _claimed(self, timeout: float, work: Callable[[], bool]) -> bool:
+        """What `work()` answers, done by this thread alone; False if another one was at it for `timeout` seconds."""
+        with self._books:
+            self._claims += 1
         try:
-            self._take_one()
-            self._take_one()
+            if not self._working.acquire(timeout=max(0.0, timeout)):
+                return False
+            try:
+                return work()
+            finally:
+                self._working.release()
         finally:
-            self._working.release()
+            with self._books:
+                self._claims -= 1
+
+    def _take_all(self, end: float, *, for_room: bool) -> bool:
+        while self._items:
+            if not self._has_room():
+                if not for_room or time.monotonic() > end:
+                    return False
+                time.sleep(_MOMENT_SECONDS)
+                continue
+            self._take_one()
+            if time.monotonic() > end:
+                return not self._items
+        return True
 
     def _take_one(self) -> bool:
-        try:
-            item, size = self._items.popleft()
-        except IndexError:
+        """Work on the next one; False if there is none, or no place for it."""
+        if not self._stopped and not self._has_room():
             return False
-        self._bytes -= size
+        item = self._next()
+        if item is None:
+            return False
         self._work(item)
         return True
+
+    def _next(self) -> Any:
+        with self._books:
+            if not self._items:
+                return None
+            item, size = self._items.popleft()
+            self._bytes -= size
+        return item
 
     def _run(self) -> None:
         process = os.getpid()
@@ -148,8 +219,9 @@ class HandOver:
                 self._enough.wait(self._delay)
             self._enough.clear()
             rest_in_copy(process)
-            while self._items:
+            while self._items and not self._stopped:
                 with self._working:
-                    self._take_one()
-                time.sleep(0)  # the program's threads come first
+                    taken = self._take_one()
+                # The program's threads come first; whoever waits for the lock gets it only from one who sleeps.
+                time.sleep(0 if taken and not self._claims else _MOMENT_SECONDS)
                 rest_in_copy(process)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import otel_llm
+from otel_llm.control import queue_guard, running
+from otel_llm.control.queue_guard import GuardedBatching
 from tests.crash.kit import wait_until
 from tests.crash.pipeline_kit import Rig, arrivals
 from tests.crash.shim import Control, compiled
@@ -509,6 +511,62 @@ def test_a_burst_that_no_queue_holds(tmp_path: Path, verdict: Verdict) -> None:
             lost=5120 - found.waiting - counted,
             varies=True,
         )
+
+
+def the_queue() -> GuardedBatching:
+    """The queue of the one channel that runs."""
+    pipeline = running.current_pipeline()
+    assert pipeline is not None
+    (channel,) = pipeline.channels
+    assert isinstance(channel.gate, GuardedBatching)
+    return channel.gate
+
+
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_a_burst_at_default_settings(size: int, tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> None:
+    """20,000 spans, as fast as one thread can end them: every one is delivered once."""
+    rig = Rig(tmp_path, otlp_endpoint=receiver.url, batch_delay=200)
+    rig.spans(20_000, text="x" * size) if size else rig.spans(20_000)
+    assert rig.settled(120)
+    rig.tell(
+        verdict, 25, f"a burst of 20,000 spans{' of 10 kB' if size else ''} at default settings", arrivals(receiver)
+    )
+
+
+def test_a_burst_while_the_disk_stalls(
+    tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing leaves the queue meanwhile: our own thread waits for room, the program's never does, and none is lost."""
+    monkeypatch.setattr(queue_guard, "_PATIENCE", PATIENCE)
+    rig = Rig(tmp_path, otlp_endpoint=receiver.url, batch_delay=200)
+    with the_queue().at_rest(10) as stalled:  # held by the very thread that ends spans: it would wait for itself
+        assert stalled
+        rig.spans(20_000)
+        assert otel_llm.flush(0.2).waiting >= 20_000 - 64
+    assert rig.settled(120)
+    rig.tell(verdict, 25, "a burst of 20,000 spans while the disk stalls", arrivals(receiver))
+
+
+def test_a_burst_that_is_more_than_may_wait(
+    tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes beyond the bounds while the disk stalls is counted with its reason; the rest arrives, and it ends."""
+    monkeypatch.setattr(queue_guard, "_PATIENCE", PATIENCE)
+    rig = Rig(tmp_path, otlp_endpoint=receiver.url, batch_queue_size=256)
+    with the_queue().at_rest(10) as stalled:
+        assert stalled
+        rig.spans(20_000)
+        lost = rig.backend().dropped["queue_full"]
+        assert 20_000 - 16_384 - 256 - 64 <= lost <= 20_000 - 16_384
+        assert otel_llm.flush(0.2).waiting >= 20_000 - lost - 64
+    assert rig.settled(120)
+    found = rig.backend()
+    assert found.dropped == {"queue_full": lost}
+    assert (found.created, found.delivered) == (20_000, 20_000 - lost)
+    arrived = arrivals(receiver)
+    assert len(arrived) == len(set(arrived)) == found.delivered
+    injected = "a burst of more spans than may wait, while the disk stalls"
+    verdict(25, injected, created=20_000, delivered=found.delivered, counted=lost, varies=True)
 
 
 MOMENT = 2.0

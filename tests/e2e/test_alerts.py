@@ -38,6 +38,7 @@ PROGRAM = """
     import otel_llm
     from opentelemetry import trace
     from otel_llm import semconv
+    from otel_llm.control import running
 
     CALM = {semconv.REQUEST_MODEL: "m", semconv.USAGE_INPUT: 10, semconv.USAGE_OUTPUT: 5, semconv.COST: 0.001,
             semconv.USAGE_CACHE_READ: 4, semconv.USAGE_CACHE_WRITE: 2, semconv.USAGE_REASONING: 1,
@@ -64,8 +65,9 @@ PROGRAM = """
             elif word == "calm":
                 calls = [CALM]
             elif word == "burst":
-                for _ in range(5000):
-                    call(CALM)
+                with running.current_pipeline().channels[0].gate.at_rest(10):  # as while a disk stalls
+                    for _ in range(20_000):
+                        tracer.start_span("work").end()
             elif word == "flush":
                 otel_llm.flush(1)
             else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_llm.control import queue_guard
 from otel_llm.control.queue_guard import GuardedBatching
 from otel_llm.ledger import Ledger
 
@@ -61,6 +62,35 @@ def test_a_full_queue_is_counted_and_nothing_disappears() -> None:
     assert exporter.spans + dropped == 35
     assert exporter.spans >= 10
     provider.shutdown()
+
+
+def test_it_says_whether_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None while it is full, until a batch is taken; of one that takes none for long nobody waits for any."""
+    exporter, ledger = GatedExporter(), Ledger("x")
+    queue = GuardedBatching(exporter, ledger, queue_size=4, batch_size=2, delay=60_000)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(queue)
+    tracer = provider.get_tracer("t")
+    assert queue.has_room
+    for _ in range(2):
+        tracer.start_span("first").end()
+    assert exporter.entered.wait(10)
+    for _ in range(4):
+        assert queue.has_room
+        tracer.start_span("more").end()
+    assert not queue.has_room
+    assert not queue.has_room
+    with monkeypatch.context() as patch:
+        patch.setattr(queue_guard, "_PATIENCE", 0.0)
+        assert queue.has_room, "for what will be turned away and counted"
+    exporter.gate.set()
+    provider.force_flush()
+    assert queue.has_room
+    assert exporter.spans == 6
+    queue.turn_away("queue_full")
+    assert (ledger.report().dropped, queue.processed) == ({"queue_full": 1}, {"": 6, "queue_full": 1})
+    provider.shutdown()
+    assert queue.has_room, "after the end, too"
 
 
 def test_what_ends_after_the_end_is_counted() -> None:

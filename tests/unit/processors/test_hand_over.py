@@ -108,6 +108,119 @@ def test_memory_is_bounded_and_nothing_is_lost(count: int, size: int) -> None:
     assert work.done == list(range(count))
 
 
+class Room:
+    """A place for what was worked on, or none; and what was lost for want of one."""
+
+    def __init__(self) -> None:
+        self.free = True
+        self.asked = threading.Semaphore(0)
+        self.lost: list[tuple[Any, str]] = []
+
+    def __call__(self) -> bool:
+        self.asked.release()
+        return self.free
+
+    def lose(self, item: Any, reason: str) -> None:
+        self.lost.append((item, reason))
+
+
+def test_the_worker_waits_for_a_place() -> None:
+    """While there is none, what is put waits, in order, and whoever puts it goes on; then all of it is worked on."""
+    work, room = Work(), Room()
+    room.free = False
+    hand_over = HandOver(work, has_room=room, lost=room.lose, delay=0, most_items=100)
+    for number in range(90):  # beyond the half from which on one helps, where there is a place
+        hand_over.put(number)
+    for _ in range(45):
+        assert room.asked.acquire(timeout=10), "the worker has given up"
+    assert work.done == []
+    room.free = True
+    assert eventually(lambda: len(work.done) == 90)
+    assert work.done == list(range(90))
+    assert work.threads == {hand_over._thread.ident if hand_over._thread else None}
+    assert room.lost == []
+
+
+@pytest.mark.parametrize(("size", "kept"), [(0, 50), (1_000, 10), (60_000, 1)])
+def test_what_more_than_fills_it_is_given_up_and_counted(size: int, kept: int) -> None:
+    """Beyond its bounds, in items or bytes, the newest are lost with their reason; one alone is always taken."""
+    work, room = Work(), Room()
+    room.free = False
+    hand_over = HandOver(work, has_room=room, lost=room.lose, delay=60, most_items=50, most_bytes=10_000)
+    for number in range(200):
+        hand_over.put(number, size)
+    assert hand_over.waiting == kept
+    assert room.lost == [(number, "queue_full") for number in range(kept, 200)]
+    room.free = True
+    assert hand_over.settle(5)
+    assert work.done == list(range(kept))
+    hand_over.put("later", size)
+    assert hand_over.settle(5)
+    assert work.done[-1] == "later"
+
+
+def test_many_who_put_at_once_keep_the_books_right() -> None:
+    """After eight threads have put sizes of all kinds, nothing is thought to wait: as much is taken as at first."""
+    work, room = Work(), Room()
+    hand_over = HandOver(work, has_room=room, lost=room.lose, delay=0, most_items=10_000, most_bytes=1_000_000)
+
+    def put() -> None:
+        for number in range(1_000):
+            hand_over.put(number, number % 7)
+
+    threads = [threading.Thread(target=put) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert hand_over.settle(10)
+    assert len(work.done) + len(room.lost) == 8_000
+    assert hand_over._bytes == 0
+
+
+def test_who_settles_waits_for_a_place_if_told_to() -> None:
+    """Without being told to it leaves that to the worker at once; else it waits, for its time and no longer."""
+    work, room = Work(), Room()
+    room.free = False
+    hand_over = HandOver(work, has_room=room, delay=60)
+    hand_over.put(1)
+    assert not hand_over.settle(3600)
+    assert not hand_over.settle(0.01, for_room=True)
+    assert work.done == []
+    threading.Timer(0.05, lambda: setattr(room, "free", True)).start()
+    assert hand_over.settle(30, for_room=True)
+    assert work.done == [1]
+
+
+def test_who_settles_does_not_wait_for_the_worker_to_be_through() -> None:
+    """The worker, in the middle of a lot, lets whoever asks have the work."""
+
+    def work(_: int) -> None:
+        time.sleep(0.001)
+        threads.add(threading.get_ident())
+
+    threads: set[int] = set()
+    hand_over = HandOver(work, delay=0)
+    for number in range(3_000):
+        hand_over.put(number)
+    assert eventually(lambda: bool(threads))
+    assert hand_over.settle(60)
+    assert threading.get_ident() in threads
+
+
+def test_what_the_end_leaves_no_time_for_is_counted() -> None:
+    """Where no place is to be had, stopping gives up in time, and says what was lost."""
+    work, room = Work(), Room()
+    room.free = False
+    hand_over = HandOver(work, has_room=room, lost=room.lose, delay=60)
+    for number in range(3):
+        hand_over.put(number)
+    assert not hand_over.stop(0.05)
+    assert room.lost == [(number, "shutdown") for number in range(3)]
+    assert hand_over.waiting == 0
+    assert work.done == []
+
+
 def test_without_a_thread_whoever_puts_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system gives no more threads nothing is left lying."""
 
