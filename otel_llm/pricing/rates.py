@@ -83,8 +83,8 @@ class Rates:
 def _crossed(entry: Entry, tokens: int, *, reaches: bool) -> str:
     """The name's ending for the highest threshold that the prompt is beyond; empty for none."""
     best, suffix = -1, ""
-    for name in entry:
-        found = _ABOVE.search(name) if "_above_" in name else None
+    for name, rate in entry.items():
+        found = _ABOVE.search(name) if "_above_" in name and rate is not None else None
         if found is None:
             continue
         threshold = int(found[2]) * (1000 if found[3] else 1)

@@ -198,9 +198,9 @@ def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: ob
     if row is None:
         return False
     base = request.api_base or ""
-    return (
-        not BY_THE_HOUR.isdisjoint(row)
-        or ("regional_endpoint_uplift_multiplier" in row and request.arguments.get("vertex_location") != "global")
+    return bool(
+        any(row.get(name) for name in BY_THE_HOUR)  # a Router writes every name into the table, most with None
+        or (row.get("regional_endpoint_uplift_multiplier") and request.arguments.get("vertex_location") != "global")
         or "://eu." in base
         or "://us." in base
     )

@@ -6,7 +6,7 @@ import importlib.util
 import sqlite3
 from contextlib import nullcontext
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import litellm
 import pytest
@@ -86,6 +86,24 @@ def call(
     return made
 
 
+class AsARouterLeavesIt(dict[str, Any]):
+    """A price table whose rows have every name that any row has, most of them for None."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        super().__init__(table)
+        self._names = dict.fromkeys(name for row in table.values() for name in row if "cost" in name or name in _LOOSE)
+
+    def __getitem__(self, model: str) -> Any:
+        return {**self._names, **super().__getitem__(model)}
+
+    def get(self, model: str, otherwise: Any = None) -> Any:
+        row = super().get(model)
+        return otherwise if row is None else {**self._names, **row}
+
+
+_LOOSE: Final = {"off_peak_pricing", "tiered_pricing", "regional_endpoint_uplift_multiplier"}
+
+
 def test_there_are_enough_cases() -> None:
     """At least forty cases go through a real call; each names its rule and a date, and has its file's name."""
     assert len(WIRE) >= 40
@@ -103,12 +121,24 @@ def test_the_arithmetic_is_shown(name: str) -> None:
     assert total is None or computed(case["arithmetic"]) == Decimal(total)
 
 
+@pytest.mark.parametrize("routed", [False, True], ids=["plain", "after-a-router"])
 @pytest.mark.parametrize("name", WIRE)
-def test_the_cost_of_a_call(name: str, call: Callable[[dict[str, Any]], ReadableSpan], tmp_path: Path) -> None:
-    """Span, store and Opik's row agree with the hand-made total to 1e-9 USD, and all say how it is known."""
+def test_the_cost_of_a_call(
+    name: str,
+    routed: bool,
+    call: Callable[[dict[str, Any]], ReadableSpan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Span, store and Opik's row agree with the hand-made total to 1e-9 USD, and all say how it is known.
+
+    They do too where a Router has been made for the model, which fills litellm's row of it up with names for None.
+    """
     if name in LOST and LITELLM < (1, 85):
         pytest.skip(f"litellm before 1.85 {LOST[name]}")
     case = CASES[name]
+    if routed:
+        monkeypatch.setattr(litellm, "model_cost", AsARouterLeavesIt(litellm.model_cost))
     span = call(case)
     facts = attributes(span)
     nano, status, saved = store_row(span, tmp_path)
