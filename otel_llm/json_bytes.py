@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["UNREADABLE", "read", "write"]
+__all__ = ["UNREADABLE", "read", "write", "write_strictly"]
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
-def _write_slowly(value: Any) -> bytes:
-    # Text that UTF-8 cannot hold stands inside a string only, where Python's escape is JSON's.
-    return _ENCODER.encode(value).encode("utf-8", "backslashreplace")
+def _write_slowly(value: Any, errors: str = "strict") -> bytes:
+    return _ENCODER.encode(value).encode("utf-8", errors)
 
 
 def _read_slowly(text: str | bytes) -> Any:
@@ -46,9 +45,19 @@ else:
     _REFUSED = orjson.JSONEncodeError
 
 
+def write_strictly(value: Any) -> bytes | None:
+    """The same; None for text that UTF-8 cannot hold."""
+    try:
+        written = _write(value)
+    except _REFUSED:
+        return None
+    return written
+
+
 def write(value: Any) -> bytes:
     """`value` as compact JSON in UTF-8; characters beyond ASCII as they are, half characters escaped."""
     try:
         return _write(value)
     except _REFUSED:
-        return _write_slowly(value)
+        # Text that UTF-8 cannot hold stands inside a string only, where Python's escape is JSON's.
+        return _write_slowly(value, "backslashreplace")

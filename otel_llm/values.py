@@ -1,7 +1,7 @@
 """Makes any Python value safe to record: plain, bounded, and marked where it had to be changed.
 
 What a program hands to a model call can be anything: models, tensors, open files, cyclic lists, objects whose
-methods raise. It is read here on the caller's thread, so three rules hold:
+methods raise. It is read here beside the program's own work, so three rules hold:
 
 * The value is never changed or consumed: no iterator is advanced, no file read, no `__str__` or `__repr__` of
   an unknown class is called. Subclasses of built-in types are read through the built-in type's own methods, and
@@ -30,7 +30,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from otel_llm import json_bytes
 from otel_llm.levels import water_level
+from otel_llm.plain import INT64, ITEM_BYTES, Room
 
 __all__ = [
     "MORE_ITEMS",
@@ -52,14 +54,11 @@ MAX_BYTES: Final = 262_144
 
 _DEEPEST: Final = 100
 """No caller may ask for more nesting: reading is recursive, and Python's stack is shared with the program."""
-_ITEM_BYTES: Final = 8
-"""What one item of a list or mapping is charged besides its text: separators, numbers, brackets."""
 _SHORTEST_CUT: Final = 64
 """Bytes to which texts are cut at least, that the structure may stay whole; roles, types and names are shorter."""
 _LONGEST_NAME: Final = 100
 _MOST_INT_BITS: Final = 4096
 """Turning a larger integer into digits is quadratic, and refused by Python from 4,300 digits on."""
-_INT64: Final = range(-(2**63), 2**63)
 
 
 class Plain(NamedTuple):
@@ -114,6 +113,11 @@ def to_json(
 
     The limits are those of `to_plain`; `max_bytes` counts before JSON escapes quotes and control characters.
     """
+    room = Room(max_items, max_bytes)
+    if room.holds(value, min(max_depth, _DEEPEST)):
+        written = json_bytes.write_strictly(value)
+        if written is not None:
+            return PlainJson(written.decode(), replaced=False)
     plain = to_plain(value, max_depth=max_depth, max_items=max_items, max_bytes=max_bytes)
     return PlainJson(_encode(plain.value), plain.replaced)
 
@@ -214,7 +218,7 @@ class _Reading:
 
     def integer(self, value: int) -> int | str:
         """`value` (exactly an int), as text when 64 bits do not hold it."""
-        if value in _INT64:
+        if value in INT64:
             return value
         self.replaced = True
         bits = value.bit_length()
@@ -248,14 +252,14 @@ class _Reading:
         One more is looked at than is taken, to know whether something is left out: the last item of the list is
         then `_MORE`. The copy is made in C, so that another thread cannot change the container in the middle.
         """
-        room = max(0, min(self.items_left, self.bytes_left // _ITEM_BYTES))
+        room = max(0, min(self.items_left, self.bytes_left // ITEM_BYTES))
         taken = list(islice(items, room + 1))
         left_out = len(taken) > room
         if left_out:
             taken[-1] = _MORE
             self.replaced = True
         self.items_left -= len(taken)
-        self.bytes_left -= len(taken) * _ITEM_BYTES
+        self.bytes_left -= len(taken) * ITEM_BYTES
         return taken
 
     def items(self, items: Iterable[Any], depth: int) -> list[Any]:
@@ -291,7 +295,7 @@ class _Measuring(_Reading):
     __slots__ = ("longest_of_all", "sizes")
 
     def __init__(self, max_depth: int, max_items: int, max_bytes: int) -> None:
-        super().__init__(max_depth, max_items, max_items * _ITEM_BYTES)
+        super().__init__(max_depth, max_items, max_items * ITEM_BYTES)
         self.longest_of_all = max_bytes
         self.sizes: list[int] = []
 
@@ -307,7 +311,7 @@ def _longest(value: object, max_depth: int, max_items: int, max_bytes: int) -> i
     measured = _Measuring(max_depth, max_items, max_bytes)
     measured.read(value, 0)
     items = max_items - measured.items_left
-    return water_level(measured.sizes, max_bytes - items * _ITEM_BYTES)
+    return water_level(measured.sizes, max_bytes - items * ITEM_BYTES)
 
 
 _Reader: TypeAlias = Callable[[_Reading, Any, int], Any]

@@ -533,7 +533,9 @@ limits = st.fixed_dictionaries(
 def test_any_value_becomes_strict_json(value: object, limits: dict[str, int]) -> None:
     """Whatever the value and the limits, the text is strict JSON of exactly the plain value."""
     limits.setdefault("max_items", 50)
-    assert strictly_parsed(to_json(value, **limits).text) == to_plain(value, **limits).value
+    plain, written = to_plain(value, **limits), to_json(value, **limits)
+    assert strictly_parsed(written.text) == plain.value
+    assert written.replaced == plain.replaced
 
 
 @given(st.text(st.characters(codec=None, categories=None)))

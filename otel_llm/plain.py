@@ -1,0 +1,52 @@
+"""Tells values that are plain JSON as they stand, which most are, from those that must be read with care (`values`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+__all__ = ["INT64", "ITEM_BYTES", "Room"]
+
+INT64: Final = range(-(2**63), 2**63)
+ITEM_BYTES: Final = 8
+"""What one item of a list or mapping is charged besides its text: separators, numbers, brackets."""
+
+
+class Room:
+    """Whether a value is plain as it stands and within its bounds, which most are: then no copy of it is needed."""
+
+    __slots__ = ("bytes_left", "items_left")
+
+    def __init__(self, max_items: int, max_bytes: int) -> None:
+        self.items_left = max_items
+        self.bytes_left = max_bytes
+
+    def holds(self, value: Any, depth: int) -> bool:
+        """Charge a value inside which containers may be `depth` deep; False where it does not fit, or is not plain."""
+        kind = type(value)
+        if kind is str:
+            self.bytes_left -= len(value) if value.isascii() else 4 * len(value)
+            return self.bytes_left >= 0
+        if kind is bool or value is None:
+            return True
+        if kind is int:
+            return value in INT64
+        if kind is float:
+            return math.isfinite(value)
+        if depth <= 0:
+            return False
+        if kind is dict:
+            if not self._takes(len(value)):
+                return False
+            for key, entry in value.items():
+                if type(key) is not str or not self.holds(key, 0) or not self.holds(entry, depth - 1):
+                    return False
+            return True
+        if kind is list or kind is tuple:
+            return self._takes(len(value)) and all(self.holds(entry, depth - 1) for entry in value)
+        return False
+
+    def _takes(self, items: int) -> bool:
+        self.items_left -= items
+        self.bytes_left -= items * ITEM_BYTES
+        return self.items_left >= 0 and self.bytes_left >= 0
