@@ -35,6 +35,7 @@ __all__ = [
     "IdSource",
     "Identity",
     "active_call",
+    "call_context",
     "carry",
     "current_identity",
     "headers",
@@ -206,6 +207,19 @@ def outside_calls(context: Context | None = None) -> Context:
     here = otel_context.get_current() if context is None else context
     outer = otel_context.get_value(OUTER_CONTEXT_KEY, here)
     return outer if isinstance(outer, Context) else here
+
+
+def call_context(parent: Context, identity: Identity, owner: object, *, nested: bool = False) -> dict[str, object]:
+    """What the context of a recorded call holds that begins in `parent`: a copy, to be added to.
+
+    `nested` is an attempt at a call, whose own caller is the call's.
+    """
+    around: dict[str, object] = dict(parent)
+    if not nested:
+        around[OUTER_CONTEXT_KEY] = outside_calls(parent)
+    around[ACTIVE_CALL_KEY] = owner
+    around[_IDENTITY_KEY] = identity
+    return around
 
 
 def active_call(context: Context | None = None) -> object | None:

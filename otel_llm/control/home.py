@@ -82,6 +82,13 @@ class Home:
         if self._stand_in is not None:
             self._divert(trace.set_tracer_provider, self._set_by_program)
 
+    @property
+    def alone(self) -> bool:
+        """Whether our processor is the only one that sees the spans of the provider."""
+        active = getattr(self.provider, "_active_span_processor", None)  # the SDK has no public way to ask
+        seeing: tuple[SpanProcessor, ...] = getattr(active, "_span_processors", ())
+        return len(seeing) == 1 and seeing[0] is self._processor
+
     def leave(self) -> None:
         """Let go of the provider; it stays as it is, with a processor that does nothing."""
         for diversion in self._diversions:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
@@ -54,7 +54,7 @@ from otel_llm.processors.watch import CallWatch
 from otel_llm.store.media import MediaFiles, use_media
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.metrics import MeterProvider
 
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.clients import ClientInstrumentation
     from otel_llm.pricing import PriceBook
 
-__all__ = ["Pipeline", "assemble"]
+__all__ = ["Pipeline", "SpanFills", "assemble"]
 
 _logger = logging.getLogger(__name__)
 
@@ -290,6 +290,23 @@ def _opik_join(config: Config, home: Home, lineage: Lineage) -> OpikJoin | None:
     )
 
 
+class SpanFills:
+    """Puts on spans what is said of them when they have ended, where our pipeline is the only one to see them."""
+
+    def __init__(self, home: Home, processor: SpanPipeline) -> None:
+        self._home = home
+        self._processor = processor
+
+    @property
+    def ready(self) -> bool:
+        """Whether nobody else sees the spans that end now."""
+        return self._processor.takes_fills and self._home.alone
+
+    def fill(self, span_id: int, attributes: Callable[[], Mapping[str, Any]], size: int) -> bool:
+        """Leave the rest of a span to the pipeline."""
+        return self.ready and self._processor.fill_later(span_id, attributes, size)
+
+
 def _llm_only(config: Config, home: Home) -> bool:
     return config.spans == "llm" or (config.spans == "auto" and not home.owned)
 
@@ -311,6 +328,7 @@ def _instrument(pipeline: Pipeline, prices: PriceBook) -> None:
         version=VERSION,
         capture_content=config.captures_content,
         baggage_tenant_key=config.tenant_baggage_key if config.tenant_from_baggage else None,
+        later=SpanFills(pipeline.home, pipeline.processor) if pipeline.processor is not None else None,
     )
     _trace_functions(pipeline)
     if "litellm" in config.instrument:

@@ -155,12 +155,17 @@ class SpanPipeline(SpanProcessor):
         self._inner, self._ledgers = inner, tuple(ledgers)
         return before
 
+    @property
+    def takes_fills(self) -> bool:
+        """Whether spans are worked on later, so that something can be added to them until then."""
+        return self._hand_over is not None and not self._ended
+
     def fill_later(self, span_id: int, fill: Fill, size: int) -> bool:
         """Have `fill` add attributes to the span that is about to end, once it is worked on; False if it must be now.
 
         `fill()` answers the attributes. `size` is about the bytes that it holds on to.
         """
-        if self._hand_over is None or self._ended:
+        if not self.takes_fills:
             return False
         if len(self._fills) > _MOST_FILLS:  # of spans that were never handed to this pipeline
             self._fills.clear()
@@ -242,7 +247,8 @@ class SpanPipeline(SpanProcessor):
             draft = SpanDraft(ended.span)
             draft.left_out = ended.left_out
             if ended.fill is not None:
-                draft.attributes.update(guarded("filling a span", ended.fill) or {})
+                for key, value in (guarded("filling a span", ended.fill) or {}).items():
+                    draft.attributes[key] = tuple(value) if type(value) is list else value  # as the SDK would
             staged = self._staged(draft)
             if staged is not None:
                 self._settle(staged)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, vendor_model
 from otel_llm.instrumentation.litellm.pricing import fill_cost
-from otel_llm.instrumentation.litellm.reading import get, items, path, text
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, path, text
 from otel_llm.instrumentation.litellm.request import set_content
 from otel_llm.instrumentation.litellm.usage import Usage, fill_saved, fill_usage, read_usage, rerank_usage
 
@@ -32,10 +32,11 @@ def fill_answer(recording: Recording, request: Request, answer: object, *, conte
             semconv.OPENAI_RESPONSE_SERVICE_TIER: text(get(answer, "service_tier")),
             semconv.OPENAI_SYSTEM_FINGERPRINT: text(get(answer, "system_fingerprint")),
             semconv.FINISH_REASONS: _finish_reasons(request, answer) or None,
-            semconv.CACHE_HIT: request.from_cache or (request.bought is None and _hidden(answer, "cache_hit") is True),
+            semconv.CACHE_HIT: request.from_cache
+            or (request.bought is None and hidden_of(answer).get("cache_hit") is True),
         }
     )
-    fill_target(recording, request, _hidden(answer, "api_base"))
+    fill_target(recording, request, hidden_of(answer).get("api_base"))
     if content:
         set_content(recording, _content(request, answer))
 
@@ -59,7 +60,7 @@ def fill_billing(recording: Recording, request: Request, answer: object, usage: 
     if recording.attributes.get(semconv.CACHE_HIT) is True:
         fill_saved(recording, usage)
     elif billed is not None:
-        fill_usage(recording, billed)
+        fill_usage(recording, billed, generates=request.form.operation != semconv.OP_EMBEDDINGS)
         if billed is not usage:
             fill_saved(recording, usage, billed)
     fill_cost(recording, request, answer, usage)
@@ -90,11 +91,6 @@ def _usage(request: Request, answer: object) -> Usage | None:
     if request.form.family == "rerank":
         return rerank_usage(get(answer, "meta"))
     return read_usage(get(answer, "usage"))
-
-
-def _hidden(answer: object, name: str) -> Any:
-    """What litellm notes beside an answer: a dict, or an object of its own on text completions."""
-    return get(getattr(answer, "_hidden_params", None), name)
 
 
 def _finish_reasons(request: Request, answer: object) -> list[str]:

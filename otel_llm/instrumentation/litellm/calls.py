@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.answer import fill_answer, fill_billing, fill_target
+from otel_llm.instrumentation.litellm.keeping import kept_answer, weight
 from otel_llm.instrumentation.litellm.request import fill_request
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 from otel_llm.instrumentation.litellm.stream_usage import usage_chunks
@@ -49,7 +51,10 @@ class LogicalCall:
         self.recording: Recording = recorder.start(request.call(tenant_key=tenant_key), self)
         self._first: Attempt | None = None if routed else Attempt(self, request, 1)
         self._last: Attempt | None = self._first
-        guarded("reading a request", self._fill_request)
+        guarded("reading a request", self._keep if self.recording.defers else self._fill_request)
+
+    def _keep(self) -> None:
+        self.request.keep(content=self._recorder.wants_content)
 
     def _fill_request(self) -> None:
         fill_request(self.recording, self.request, content=self._recorder.wants_content)
@@ -62,6 +67,8 @@ class LogicalCall:
         if self._first is None or (self._last is self._first and not self._first.over):
             # Nothing has failed yet: a router has chosen, or litellm begins to walk its list of fallbacks.
             self._first = self._last = Attempt(self, request, 1)
+            if self.recording.defers:
+                guarded("keeping a request", self._keep_attempt, request)
             return self._first
         if self._last is self._first:
             guarded("recording the first attempt", self._write_first)
@@ -73,6 +80,9 @@ class LogicalCall:
         attempt.recording.set({semconv.FALLBACK: self._fell_back(request)})
         return attempt
 
+    def _keep_attempt(self, request: Request) -> None:
+        request.keep(content=False)
+
     def note_failure(self, error: BaseException | None) -> None:
         """Litellm is handling `error`, which the only attempt so far has raised."""
         if error is not None and error is not self._ambient and self._first is not None and self._last is self._first:
@@ -83,18 +93,18 @@ class LogicalCall:
         if is_stream(result):
             self.recording.suspend()
             return self._follow(result)
-        try:
-            guarded("reading an answer", self._fill, result)
-        finally:
-            self.recording.end()
+        kept = guarded("keeping an answer", self._kept, result) if self.recording.defers else None
+        answer, size = (result, 0) if kept is None else kept
+        self.recording.end(partial(self._fill, answer), size)
         return result
+
+    def _kept(self, result: Any) -> tuple[Any, int]:
+        answer = kept_answer(self.request.form, result)
+        return answer, weight(answer) + weight(self.request.arguments)
 
     def fail(self, error: BaseException) -> None:
         """The call raised `error`."""
-        try:
-            guarded("reading a failure", self._fill_failure)
-        finally:
-            self.recording.fail(error)
+        self.recording.fail(error, self._fill_failure)
 
     def abandon(self) -> None:
         """Recording came to grief: end the span as it is."""
@@ -125,8 +135,8 @@ class LogicalCall:
         return follow(stream, StreamRecording(self.recording, reader, self._finish_stream))
 
     def _finish_stream(self, _: Recording, reader: StreamReader) -> None:
-        answer = reader.answer()
-        fill_answer(self.recording, self.served, answer, content=self._recorder.wants_content)
+        self._fill_kept_request()
+        guarded("reading an answer", self._fill_answer, reader.answer())
         if semconv.STREAM_END in self.recording.attributes:
             self.recording.attributes.setdefault(semconv.FINISH_REASONS, ["error"])
         self._fill_attempts()
@@ -137,13 +147,22 @@ class LogicalCall:
             said = self._last.recording.attributes
             self.recording.set({name: said.get(name) for name in (semconv.RESPONSE_ID, semconv.RESPONSE_MODEL)})
 
+    def _fill_kept_request(self) -> None:
+        if self.recording.defers:
+            guarded("reading a request", self._fill_request)
+
     def _fill(self, result: Any) -> None:
-        fill_answer(self.recording, self.served, result, content=self._recorder.wants_content)
+        self._fill_kept_request()
+        guarded("reading an answer", self._fill_answer, result)
         self._fill_attempts()
         if not self._several:
-            fill_billing(self.recording, self.served, result)
+            guarded("reading what was billed", fill_billing, self.recording, self.served, result)
+
+    def _fill_answer(self, answer: object) -> None:
+        fill_answer(self.recording, self.served, answer, content=self._recorder.wants_content)
 
     def _fill_failure(self) -> None:
+        self._fill_kept_request()
         fill_target(self.recording, self.served, None)
         self._fill_attempts()
 

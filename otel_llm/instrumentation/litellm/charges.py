@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from otel_llm.instrumentation.litellm.reading import get, items, number, path, text, tokens
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, number, path, text, tokens
 from otel_llm.pricing import Billed
 from otel_llm.pricing.rows import TIER_NAMES
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.request import Request
     from otel_llm.instrumentation.litellm.usage import Usage
 
-__all__ = ["billed_of", "has_extras", "hidden_of", "own_figure", "service_tier_of"]
+__all__ = ["billed_of", "has_extras", "own_figure", "service_tier_of"]
 
 _RESPONSE_COST: Final = "llm_provider-x-litellm-response-cost"
 """Where litellm puts the cost that a provider (or a litellm proxy) sent with its answer."""
@@ -32,12 +32,6 @@ _XAI_TICKS: Final = Decimal(10) ** 10
 _PLAIN_TOOLS: Final = frozenset({None, "function", "custom"})
 """Types of tools that the program runs itself; all others the provider runs, and may bill."""
 _PLAIN_OUTPUT: Final = frozenset({None, "message", "reasoning", "function_call", "custom_tool_call"})
-
-
-def hidden_of(answer: object) -> Mapping[str, Any]:
-    """What litellm keeps beside an answer."""
-    hidden = getattr(answer, "_hidden_params", None)
-    return hidden if isinstance(hidden, Mapping) else {}
 
 
 # --- quantities ------------------------------------------------------------------------------------------

@@ -15,16 +15,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
-from otel_llm.context import identity_in
 from otel_llm.instrumentation.litellm.charges import (
     billed_of,
     has_extras,
-    hidden_of,
     own_figure,
     service_tier_of,
 )
 from otel_llm.instrumentation.litellm.guest import guest
-from otel_llm.instrumentation.litellm.reading import get, number, path, text
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, number, path, text
 from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
 from otel_llm.pricing.rows import BY_THE_HOUR, XAI, is_free, names_for, row_for
 from otel_llm.pricing.unpriced import Unpriced
@@ -78,7 +76,7 @@ def fill_cost(recording: Recording, request: Request, answer: object, usage: Usa
     An answer out of the response cache cost nothing, and the span says what was saved; so it does where a part came
     out of the cache, and the rest was paid for.
     """
-    tenant = identity_in(recording.context).tenant
+    tenant = recording.identity.tenant
     if recording.attributes.get(semconv.CACHE_HIT) is True:
         saved = price(request, answer, usage, tenant=tenant, fresh=False).usd
         recording.set({semconv.COST: 0.0, semconv.COST_STATUS: semconv.COST_CACHE_HIT})
@@ -231,7 +229,11 @@ def _litellms(request: Request, answer: object, *, served: list[str], fresh: boo
             continue
         try:
             return _positive(
-                library.completion_cost(completion_response=answer, model=name, custom_llm_provider=request.provider)
+                library.completion_cost(
+                    completion_response=getattr(answer, "original", answer),
+                    model=name,
+                    custom_llm_provider=request.provider,
+                )
             )
         except Exception:  # noqa: BLE001  (litellm raises a bare Exception for a model without a price)
             _logger.debug("litellm has no price for %s", name)

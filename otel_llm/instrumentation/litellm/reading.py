@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["get", "items", "number", "path", "readable", "text", "tokens"]
+__all__ = ["get", "hidden_of", "items", "number", "path", "readable", "text", "tokens"]
 
 
 def readable(value: object) -> bool:
@@ -24,11 +24,22 @@ def readable(value: object) -> bool:
 
 def get(source: object, name: str) -> Any:
     """`source[name]` or `source.name`; None where there is neither."""
+    if type(source) is dict:
+        return source.get(name)
     if source is None:
         return None
     if isinstance(source, Mapping):
         return source.get(name)
     return getattr(source, name, None)
+
+
+def hidden_of(answer: object) -> Mapping[str, Any]:
+    """What litellm keeps beside an answer: a dict, or an object of its own on text completions."""
+    hidden = get(answer, "_hidden_params")
+    if isinstance(hidden, Mapping):
+        return hidden
+    own = getattr(hidden, "__dict__", None)
+    return {**own, **(getattr(hidden, "__pydantic_extra__", None) or {})} if isinstance(own, dict) else {}
 
 
 def path(source: object, *names: str) -> Any:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_llm import semconv
 from otel_llm.context import Identity
 from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
+from otel_llm.instrumentation.litellm.keeping import kept_arguments
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
 from otel_llm.instrumentation.recorder import Call
 from otel_llm.instrumentation.shaped import content_json
 from otel_llm.values import to_attribute
 
 if TYPE_CHECKING:
-    from opentelemetry.util.genai.invocation import InferenceInvocation
-
     from otel_llm.instrumentation.litellm.forms import Form
     from otel_llm.instrumentation.litellm.usage import Usage
     from otel_llm.instrumentation.recorder import Recording
@@ -68,6 +67,10 @@ class Request:
                 return group
         return self.model, self.provider
 
+    def keep(self, *, content: bool) -> None:
+        """Hold on to the arguments as they are now, for when there is time to read them."""
+        self.arguments = kept_arguments(self.form, self.arguments, content=content)
+
     def route(self, router: object) -> None:
         """Take from the Router what all deployments of the model group that was asked for have in common."""
         self.model, self.provider, self.api_base = self.requested, None, None
@@ -114,10 +117,9 @@ def fill_request(
     `within` is the program's call that this one is an attempt of: what litellm adds to its metadata is left out.
     """
     arguments = request.arguments
-    inference = recording.inference
-    if inference is not None:
-        _fill_parameters(inference, arguments)
-        inference.output_type = request.form.output_type or _output_type(arguments)
+    if request.form.operation not in _WITHOUT_PARAMETERS:
+        _fill_parameters(recording, arguments)
+        recording.set({semconv.OUTPUT_TYPE: request.form.output_type or _output_type(arguments)})
     recording.set(
         {
             semconv.OPERATION_DETAIL: request.form.name,
@@ -173,24 +175,34 @@ def _content(request: Request) -> dict[str, object]:
     return made
 
 
-def _fill_parameters(inference: InferenceInvocation, arguments: Mapping[str, Any]) -> None:
-    inference.temperature = number(arguments.get("temperature"))
-    inference.top_p = number(arguments.get("top_p"))
-    inference.top_k = tokens(arguments.get("top_k"))
-    inference.frequency_penalty = number(arguments.get("frequency_penalty"))
-    inference.presence_penalty = number(arguments.get("presence_penalty"))
-    inference.seed = arguments.get("seed") if type(arguments.get("seed")) is int else None
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+def _fill_parameters(recording: Recording, arguments: Mapping[str, Any]) -> None:
+    attributes = recording.attributes
+    for name in arguments.keys() & _PARAMETERS.keys():
+        key, read = _PARAMETERS[name]
+        value = read(arguments[name])
+        if value is not None:
+            attributes[key] = value
+    for name in _LIMITS:
         limit = tokens(arguments.get(name))
         if limit is not None:
-            inference.max_tokens = limit
+            attributes[semconv.REQUEST_MAX_TOKENS] = limit
             break
-    inference.stop_sequences = _strings(arguments.get("stop"))
-    count = tokens(arguments.get("n"))
-    inference.request_choice_count = count if count != 1 else None
-    inference.reasoning_level = text(arguments.get("reasoning_effort")) or text(path(arguments, "reasoning", "effort"))
-    inference.previous_response_id = text(arguments.get("previous_response_id"))
-    inference.request_stream = True if arguments.get("stream") is True else None
+    effort = text(path(arguments, "reasoning", "effort"))
+    if effort:
+        attributes.setdefault(semconv.REQUEST_REASONING_LEVEL, effort)
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def _several(value: object) -> int | None:
+    count = tokens(value)
+    return count if count != 1 else None
+
+
+def _if_true(value: object) -> bool | None:
+    return True if value is True else None
 
 
 def _output_type(arguments: Mapping[str, Any]) -> str | None:
@@ -243,6 +255,24 @@ def _strings(value: object) -> list[str] | None:
         return [value]
     found = [entry for entry in items(value) if isinstance(entry, str)]
     return found or None
+
+
+_WITHOUT_PARAMETERS = frozenset({semconv.OP_EMBEDDINGS, semconv.OP_RETRIEVAL})
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_PARAMETERS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "temperature": (semconv.REQUEST_TEMPERATURE, number),
+    "top_p": (semconv.REQUEST_TOP_P, number),
+    "top_k": (semconv.REQUEST_TOP_K, tokens),
+    "frequency_penalty": (semconv.REQUEST_FREQUENCY_PENALTY, number),
+    "presence_penalty": (semconv.REQUEST_PRESENCE_PENALTY, number),
+    "seed": (semconv.REQUEST_SEED, _whole),
+    "stop": (semconv.REQUEST_STOP_SEQUENCES, _strings),
+    "n": (semconv.REQUEST_CHOICE_COUNT, _several),
+    "reasoning_effort": (semconv.REQUEST_REASONING_LEVEL, text),
+    "previous_response_id": (semconv.REQUEST_PREVIOUS_RESPONSE_ID, text),
+    "stream": (semconv.REQUEST_STREAM, _if_true),
+}
+"""Argument -> attribute, and how its value is read."""
 
 
 def _one(value: str | None) -> list[str] | None:

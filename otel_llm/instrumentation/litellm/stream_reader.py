@@ -57,6 +57,11 @@ class StreamReader:
         self._usages: list[object] = []
         self.cache_hit = cache_hit
 
+    @property
+    def size(self) -> int:
+        """About the bytes of what was read."""
+        return self._kept + 1024
+
     def feed(self, chunk: object) -> bool:
         """Take one chunk in; True when it carries content (a word, a tool call, a sound), not just a role."""
         kind = get(chunk, "type")

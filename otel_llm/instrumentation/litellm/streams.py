@@ -96,13 +96,11 @@ class StreamRecording:
 
     def _close(self, error: BaseException | None) -> None:
         unwatch(self)
-        try:
-            guarded("reading a stream's end", self._finish, self._recording, self._reader)
-        finally:
-            if error is None:
-                self._recording.end()
-            else:
-                self._recording.fail(error)
+        fill = functools.partial(self._finish, self._recording, self._reader)
+        if error is None:
+            self._recording.end(fill, self._reader.size)
+        else:
+            self._recording.fail(error, fill, self._reader.size)
 
 
 class AttemptStream(StreamRecording):

@@ -91,18 +91,15 @@ def rerank_usage(meta: object) -> Usage | None:
     return None if found.empty else found
 
 
-def fill_usage(recording: Recording, usage: Usage) -> None:
-    """Put counts on the span. Kinds of zero tokens are left out, except the prompt cache where it was reported."""
-    inference = recording.inference
-    if inference is not None:
-        inference.input_tokens = usage.input
-        inference.output_tokens = usage.output
-    elif hasattr(recording.invocation, "input_tokens"):
-        recording.invocation.input_tokens = usage.input
-    else:
-        recording.set({semconv.USAGE_INPUT: usage.input, semconv.USAGE_OUTPUT: usage.output})
+def fill_usage(recording: Recording, usage: Usage, *, generates: bool = True) -> None:
+    """Put counts on the span. Kinds of zero tokens are left out, except the prompt cache where it was reported.
+
+    Some providers report zero tokens of output of an embedding; the conventions know none (`generates` is false).
+    """
     recording.set(
         {
+            semconv.USAGE_INPUT: usage.input,
+            semconv.USAGE_OUTPUT: usage.output if generates else None,
             semconv.USAGE_CACHE_READ: usage.cache_read or None,
             semconv.USAGE_CACHE_WRITE: usage.cache_write or None,
             semconv.USAGE_REASONING: usage.reasoning or None,

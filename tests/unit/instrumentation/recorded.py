@@ -12,6 +12,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import StatusCode
 
 from otel_llm import semconv
+from otel_llm.control.home import Home
+from otel_llm.control.pipeline import SpanFills
 from otel_llm.instrumentation.litellm import LitellmInstrumentor
 from otel_llm.instrumentation.litellm.instrumentor import is_recording
 from otel_llm.instrumentation.recorder import Recorder
@@ -57,9 +59,20 @@ class SeenAtStart(Sampler):
 
 
 class Spans:
-    """The recorder, on, into memory, for as long as the block lasts."""
+    """The recorder, on, into memory, for as long as the block lasts.
 
-    def __init__(self, *, capture_content: bool = False, baggage_tenant_key: str | None = None) -> None:
+    As in a program that `configure` makes a provider for, what a call says is put on its span later; unless the test
+    adds a processor of its own to the provider, or says `at_once`. With `upstream` spans are opened by upstream.
+    """
+
+    def __init__(
+        self,
+        *,
+        capture_content: bool = False,
+        baggage_tenant_key: str | None = None,
+        at_once: bool = False,
+        upstream: bool = False,
+    ) -> None:
         self.at_start = SeenAtStart()
         self.tracer_provider = TracerProvider(sampler=self.at_start)
         self._exporter = InMemorySpanExporter()
@@ -67,15 +80,20 @@ class Spans:
         identity = IdentityStamp(
             from_baggage=baggage_tenant_key is not None, baggage_tenant_key=baggage_tenant_key or semconv.TENANT_ID
         )
-        self.tracer_provider.add_span_processor(
-            SpanPipeline(
-                SimpleSpanProcessor(self._exporter),
-                on_start=[identity, overlap.on_start],
-                on_end=[overlap, DefaultTenant()],
-            )
+        self._pipeline = SpanPipeline(
+            SimpleSpanProcessor(self._exporter),
+            on_start=[identity, overlap.on_start],
+            on_end=[overlap, DefaultTenant()],
+            hand_over_delay=None if at_once else 0.01,
         )
+        home = Home(self.tracer_provider, owned=True)
+        home.settle(self._pipeline, lambda: None)
         self.recorder = Recorder(
-            self.tracer_provider, capture_content=capture_content, baggage_tenant_key=baggage_tenant_key
+            self.tracer_provider,
+            capture_content=capture_content,
+            baggage_tenant_key=baggage_tenant_key,
+            measures=upstream,
+            later=SpanFills(home, self._pipeline),
         )
         self.tracer = self.tracer_provider.get_tracer("the program")
 
@@ -92,6 +110,7 @@ class Spans:
     @property
     def all(self) -> list[ReadableSpan]:
         """Every span that has ended, in the order of their ends."""
+        self.settle()
         return list(self._exporter.get_finished_spans())
 
     @property
@@ -128,8 +147,13 @@ class Spans:
         """The attributes of the one LLM span that there is."""
         return attributes(self.only)
 
+    def settle(self) -> None:
+        """Wait until all that has ended is filled."""
+        self._pipeline.settle(10)
+
     def clear(self) -> None:
         """Forget what was recorded so far."""
+        self.settle()
         self._exporter.clear()
         self.at_start.spans.clear()
 
