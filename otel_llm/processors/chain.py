@@ -309,14 +309,15 @@ def _weight(span: ReadableSpan) -> int:
     if span.attributes:
         texts: dict[str, object] = span.attributes.copy()  # type: ignore[attr-defined]  # the SDK's own, in one C call
         for value in texts.values():
-            size += _bytes_of(value)
+            if type(value) is str:
+                size += len(value)
+            elif type(value) is tuple:
+                size += _bytes_of(value)
     return size
 
 
-def _bytes_of(value: object) -> int:
-    if isinstance(value, str):
-        return len(value)
-    return sum(map(_bytes_of, value)) if isinstance(value, (list, tuple)) else 0
+def _bytes_of(values: tuple[object, ...]) -> int:
+    return sum(len(value) for value in values if isinstance(value, str))
 
 
 def _may_be_call(span: ReadableSpan) -> bool:
