@@ -62,6 +62,39 @@ def test_stages_change_our_copy_only() -> None:
     assert (own.name, dict(own.attributes or {})) == ("work", {"a": 1})
 
 
+class Full:
+    """A queue that has no room, and counts in a ledger what is turned away, as the queue of a direct channel does."""
+
+    has_room = False
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def turn_away(self, reason: str) -> None:
+        self.ledger.dropped(1, reason)
+
+
+def test_spans_that_are_too_large_to_wait_are_counted() -> None:
+    """While a queue is full spans wait up to 32 MiB of texts; the rest is created and dropped in every ledger."""
+    ledgers = Ledger("one"), Ledger("two")
+    gates = [Full(ledger) for ledger in ledgers]
+    program = Program(ledgers=ledgers, gates=gates, hand_over_delay=0.001)
+    kept = 32 * 1024 * 1024 // (1_000_000 + 1024)
+    for _ in range(50):
+        program.span(a="x" * 400_000, b=["y" * 300_000, "z" * 300_000], c=1)
+    assert program.pipeline.waiting == kept
+    for ledger in ledgers:
+        report = ledger.report()
+        assert (report.created, report.dropped) == (50 - kept, {"queue_full": 50 - kept})
+    assert program.ours.get_finished_spans() == (), "no stage has seen them"
+    for gate in gates:
+        gate.has_room = True
+    assert program.pipeline.settle(30)
+    assert len(program.ours.get_finished_spans()) == kept
+    assert all(ledger.report().created == 50 for ledger in ledgers)
+    program.pipeline.shutdown()
+
+
 def test_copy_keeps_everything_else() -> None:
     """Ids, clocks, kind, status, events, links, resource, scope and dropped counts survive the copy."""
     program = Program()
