@@ -221,8 +221,8 @@ _BATCHING: Final = (
         "batch_queue_size",
         Kind.INT,
         8192,
-        "Spans that may wait in memory for their batch; what ends meanwhile waits before it, up to 16,384 spans "
-        "and 32 MiB, and beyond that is dropped and counted.",
+        "Spans that may wait in memory for their batch, up to 128 MiB; what ends meanwhile waits before it, up to "
+        "16,384 spans and 128 MiB, and beyond that is dropped and counted.",
         unit="spans",
         at_least=1,
     ),

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
+from otel_llm.processors.weight import weight_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -31,6 +33,8 @@ _logger = logging.getLogger(__name__)
 
 _QUEUE_FULL = "queue_full"
 _SHUTDOWN = "shutdown"
+_MOST_BYTES = 128 * 1024 * 1024
+"""Memory that the spans of one queue may take, the last of them not counted."""
 _PATIENCE = 5.0
 """Seconds without a batch taken, after which nobody is asked to wait for room any more: others have waited with him."""
 
@@ -44,9 +48,11 @@ class DropCounts(Protocol):
 
 
 class _CountingExporter(SpanExporter):
-    """Tells the guard how many spans left the queue, then exports; whoever holds `moving` sees nothing in between."""
+    """Tells the guard which spans left the queue, then exports; whoever holds `moving` sees nothing in between."""
 
-    def __init__(self, inner: SpanExporter, taken: weakref.WeakMethod[Callable[[int], None]]) -> None:
+    def __init__(
+        self, inner: SpanExporter, taken: weakref.WeakMethod[Callable[[Sequence[ReadableSpan]], None]]
+    ) -> None:
         self._inner = inner
         self._taken = taken
         self.moving = threading.Lock()
@@ -55,7 +61,7 @@ class _CountingExporter(SpanExporter):
         taken = self._taken()
         with self.moving:
             if taken is not None:
-                taken(len(spans))
+                taken(spans)
             return self._inner.export(spans)
 
     def shutdown(self) -> None:
@@ -76,7 +82,7 @@ class GuardedBatching(SpanProcessor):
     ) -> None:
         self._counts = counts
         self._capacity = queue_size
-        self._queued = 0
+        self._queued = self._bytes = 0
         self._full_since: float | None = None
         self._processed: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -116,7 +122,7 @@ class GuardedBatching(SpanProcessor):
     @property
     def has_room(self) -> bool:
         """Whether a span need not wait: there is room for it, or none is to be expected soon."""
-        if self._queued < self._capacity or self._ended:
+        if self._ended or self._takes_one_more():
             self._full_since = None
             return True
         now = time.monotonic()
@@ -135,10 +141,12 @@ class GuardedBatching(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span, or count it as dropped where the queue is full."""
+        weight = weight_of(span)
         with self._lock:
-            reason = _SHUTDOWN if self._ended else _QUEUE_FULL if self._queued >= self._capacity else None
+            reason = _SHUTDOWN if self._ended else None if self._takes_one_more() else _QUEUE_FULL
             if reason is None:
                 self._queued += 1
+                self._bytes += weight
         if reason is None:
             self._inner.on_end(span)
         else:
@@ -150,7 +158,7 @@ class GuardedBatching(SpanProcessor):
             self._ended = True
         self._inner.shutdown()
         with self._lock:
-            left, self._queued = self._queued, 0
+            left, self._queued, self._bytes = self._queued, 0, 0
             self._processed[_SHUTDOWN] += left
         if left:
             self._counts.dropped(left, _SHUTDOWN)
@@ -163,15 +171,20 @@ class GuardedBatching(SpanProcessor):
         """The SDK empties a forked child's queue: what waited is the parent's."""
         self._lock = threading.Lock()
         self._exporter.moving = threading.Lock()
-        self._queued = 0
+        self._queued = self._bytes = 0
         self._full_since = None
         self._processed.clear()
 
-    def _took(self, spans: int) -> None:
+    def _takes_one_more(self) -> bool:
+        return self._queued < self._capacity and self._bytes < _MOST_BYTES
+
+    def _took(self, spans: Sequence[ReadableSpan]) -> None:
+        weight = sum(map(weight_of, spans))
         with self._lock:
-            self._queued = max(0, self._queued - spans)
+            self._queued = max(0, self._queued - len(spans))
+            self._bytes = max(0, self._bytes - weight) if self._queued else 0
             self._full_since = None
-            self._processed[""] += spans
+            self._processed[""] += len(spans)
 
 
 def _batching(exporter: SpanExporter, queue_size: int, batch_size: int, delay: int) -> SpanProcessor:

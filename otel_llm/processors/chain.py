@@ -26,6 +26,7 @@ from otel_llm.processors.draft import SpanDraft
 from otel_llm.processors.foreign.scopes import is_foreign_scope
 from otel_llm.processors.hand_over import HandOver
 from otel_llm.processors.sampling import LEFT_OUT
+from otel_llm.processors.weight import weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -52,8 +53,6 @@ _NO_FILL: Final = (None, 0)
 _MOST_FILLS: Final = 10_000
 _LAST_SECONDS: Final = 10.0
 """What the stages may take at the end of the program; without a burst just before, a moment is enough."""
-_SPAN_BYTES: Final = 1024
-"""About what a span takes in memory beside its texts."""
 
 NOT_SAMPLED = "not_sampled"
 """Reason under which calls that the program's own sampler left out are counted."""
@@ -205,7 +204,7 @@ class SpanPipeline(SpanProcessor):
                 return
         ended = _Ended(span, "" if sampled else NOT_SAMPLED, fill)
         if self._hand_over is not None:
-            self._hand_over.put(ended, size or _weight(span))
+            self._hand_over.put(ended, size or weight_of(span))
         else:
             self._work_on(ended)
 
@@ -301,23 +300,6 @@ class SpanPipeline(SpanProcessor):
         if spans:
             with self._lock:
                 self._dropped[reason] += spans
-
-
-def _weight(span: ReadableSpan) -> int:
-    """About the bytes of memory that a span holds on to: what it always takes, and the texts of its attributes."""
-    size = _SPAN_BYTES
-    if span.attributes:
-        texts: dict[str, object] = span.attributes.copy()  # type: ignore[attr-defined]  # the SDK's own, in one C call
-        for value in texts.values():
-            if type(value) is str:
-                size += len(value)
-            elif type(value) is tuple:
-                size += _bytes_of(value)
-    return size
-
-
-def _bytes_of(values: tuple[object, ...]) -> int:
-    return sum(len(value) for value in values if isinstance(value, str))
 
 
 def _may_be_call(span: ReadableSpan) -> bool:

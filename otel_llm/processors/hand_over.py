@@ -39,7 +39,7 @@ _DELAY_SECONDS: Final = 0.05
 _SOON: Final = 64
 """Items that are not left to wait for more."""
 _MOST_ITEMS: Final = 16_384
-_MOST_BYTES: Final = 32 * 1024 * 1024
+_MOST_BYTES: Final = 128 * 1024 * 1024
 _RELIEF_SECONDS: Final = 0.02
 """How long a thread that is to help waits for another one that is at work."""
 _MOMENT_SECONDS: Final = 0.002
@@ -59,7 +59,7 @@ class HandOver:
 
     `work` is called with one item after the other, by one thread at a time, in the order in which they were put.
     `has_room` says whether there is a place for what is worked on; where there is none, nobody but the worker and
-    `settle` wait for one. From half of `most_items` or `most_bytes` on, whoever puts something helps; what goes
+    `settle` wait for one. From a quarter of `most_items` or `most_bytes` on, whoever puts something helps; what goes
     beyond them is handed to `lost`, with the reason, in place of `work`.
     """
 
@@ -117,7 +117,7 @@ class HandOver:
         """Leave `item`, of about `size` bytes, to the worker."""
         if self._thread is None:
             self.start()
-        if not self._stopped and self._is_filled(size, 2):
+        if not self._stopped and self._is_filled(size, 4):
             if self._has_room():
                 self._relieve()
             if self._is_filled(size, 1):

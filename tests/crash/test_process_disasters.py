@@ -533,18 +533,20 @@ def test_a_burst_at_default_settings(size: int, tmp_path: Path, receiver: OtlpRe
     )
 
 
+@pytest.mark.parametrize("size", [0, 10_000])
 def test_a_burst_while_the_disk_stalls(
-    tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+    size: int, tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing leaves the queue meanwhile: our own thread waits for room, the program's never does, and none is lost."""
     monkeypatch.setattr(queue_guard, "_PATIENCE", PATIENCE)
     rig = Rig(tmp_path, otlp_endpoint=receiver.url, batch_delay=200)
     with the_queue().at_rest(10) as stalled:  # held by the very thread that ends spans: it would wait for itself
         assert stalled
-        rig.spans(20_000)
+        rig.spans(20_000, text="x" * size) if size else rig.spans(20_000)
         assert otel_llm.flush(0.2).waiting >= 20_000 - 64
     assert rig.settled(120)
-    rig.tell(verdict, 25, "a burst of 20,000 spans while the disk stalls", arrivals(receiver))
+    injected = f"a burst of 20,000 spans{' of 10 kB' if size else ''} while the disk stalls"
+    rig.tell(verdict, 25, injected, arrivals(receiver))
 
 
 def test_a_burst_that_is_more_than_may_wait(

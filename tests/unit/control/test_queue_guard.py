@@ -93,6 +93,32 @@ def test_it_says_whether_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert queue.has_room, "after the end, too"
 
 
+def test_it_is_full_of_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large spans fill it before their number does; what it takes and what it turns away agree with what it said."""
+    monkeypatch.setattr(queue_guard, "_MOST_BYTES", 10_000)
+    exporter, ledger = GatedExporter(), Ledger("x")
+    queue = GuardedBatching(exporter, ledger, queue_size=100, batch_size=1, delay=60_000)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(queue)
+    tracer = provider.get_tracer("t")
+    tracer.start_span("first").end()
+    assert exporter.entered.wait(10)
+    said = 0
+    for _ in range(10):
+        said += queue.has_room
+        tracer.start_span("large", attributes={"text": "x" * 2_000, "texts": ["y" * 500, "z" * 500]}).end()
+    assert said == queue.queued == 3, "4 kB each, and the last goes beyond"
+    assert ledger.report().dropped == {"queue_full": 7}
+    exporter.gate.set()
+    provider.force_flush()
+    assert exporter.spans == 4
+    assert queue.has_room
+    tracer.start_span("huge", attributes={"text": "x" * 50_000}).end()
+    provider.force_flush()
+    assert exporter.spans == 5, "alone it is taken"
+    provider.shutdown()
+
+
 def test_what_ends_after_the_end_is_counted() -> None:
     """Spans that end while the queue is shut down, or later, are dropped with that reason."""
     exporter, ledger = GatedExporter(), Ledger("x")

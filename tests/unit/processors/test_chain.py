@@ -75,23 +75,23 @@ class Full:
 
 
 def test_spans_that_are_too_large_to_wait_are_counted() -> None:
-    """While a queue is full spans wait up to 32 MiB of texts; the rest is created and dropped in every ledger."""
+    """While a queue is full spans wait up to 128 MiB of texts; the rest is created and dropped in every ledger."""
     ledgers = Ledger("one"), Ledger("two")
     gates = [Full(ledger) for ledger in ledgers]
     program = Program(ledgers=ledgers, gates=gates, hand_over_delay=0.001)
-    kept = 32 * 1024 * 1024 // (1_000_000 + 1024)
-    for _ in range(50):
-        program.span(a="x" * 400_000, b=["y" * 300_000, "z" * 300_000], c=1)
+    kept, text, texts = 128 * 1024 * 1024 // (1_000_000 + 1024), "x" * 400_000, ["y" * 300_000, "z" * 300_000]
+    for _ in range(150):
+        program.span(a=text, b=texts, c=1)
     assert program.pipeline.waiting == kept
     for ledger in ledgers:
         report = ledger.report()
-        assert (report.created, report.dropped) == (50 - kept, {"queue_full": 50 - kept})
+        assert (report.created, report.dropped) == (150 - kept, {"queue_full": 150 - kept})
     assert program.ours.get_finished_spans() == (), "no stage has seen them"
     for gate in gates:
         gate.has_room = True
     assert program.pipeline.settle(30)
     assert len(program.ours.get_finished_spans()) == kept
-    assert all(ledger.report().created == 50 for ledger in ledgers)
+    assert all(ledger.report().created == 150 for ledger in ledgers)
     program.pipeline.shutdown()
 
 

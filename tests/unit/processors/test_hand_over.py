@@ -129,7 +129,7 @@ def test_the_worker_waits_for_a_place() -> None:
     work, room = Work(), Room()
     room.free = False
     hand_over = HandOver(work, has_room=room, lost=room.lose, delay=0, most_items=100)
-    for number in range(90):  # beyond the half from which on one helps, where there is a place
+    for number in range(90):  # beyond the quarter from which on one helps, where there is a place
         hand_over.put(number)
     for _ in range(45):
         assert room.asked.acquire(timeout=10), "the worker has given up"
