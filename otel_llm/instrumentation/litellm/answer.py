@@ -56,14 +56,14 @@ def fill_target(recording: Recording, request: Request, api_base: object) -> Non
 def fill_billing(recording: Recording, request: Request, answer: object, usage: Usage | None = None) -> None:
     """Put tokens and cost on the span of the call that was billed (or answered from litellm's cache)."""
     usage = usage or _usage(request, answer)
-    billed = request.bought or usage
+    billed = usage if request.bought is None else read_usage(get(request.bought, "usage"))
     if recording.attributes.get(semconv.CACHE_HIT) is True:
         fill_saved(recording, usage)
     elif billed is not None:
         fill_usage(recording, billed, generates=request.form.operation != semconv.OP_EMBEDDINGS)
         if billed is not usage:
             fill_saved(recording, usage, billed)
-    fill_cost(recording, request, answer, usage)
+    fill_cost(recording, request, answer, usage, billed)
 
 
 def _served_model(request: Request, answer: object) -> str | None:

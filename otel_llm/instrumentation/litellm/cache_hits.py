@@ -8,7 +8,6 @@ from otel_llm.context import active_call
 from otel_llm.instrumentation.litellm.forms import FORMS
 from otel_llm.instrumentation.litellm.reading import get
 from otel_llm.instrumentation.litellm.request import Request
-from otel_llm.instrumentation.litellm.usage import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,7 @@ def note_part_bought(combined: object, args: tuple[Any, ...], kwargs: Mapping[st
     asked = kwargs.get("embedding_response", args[2] if len(args) > 2 else None)
     request = _running(None)
     if request is not None and combined is not asked:  # the same: nothing was cached
-        request.bought = read_usage(get(asked, "usage"))
+        request.bought = asked
 
 
 def _running(function: object) -> Request | None:

@@ -70,7 +70,9 @@ def unknown_prices() -> dict[str, int]:
     return _state.unpriced.counts()
 
 
-def fill_cost(recording: Recording, request: Request, answer: object, usage: Usage | None) -> None:
+def fill_cost(
+    recording: Recording, request: Request, answer: object, usage: Usage | None, billed: Usage | None
+) -> None:
     """Put cost (USD) and how it is known on the span; an unknown cost leaves no number behind.
 
     An answer out of the response cache cost nothing, and the span says what was saved; so it does where a part came
@@ -82,10 +84,13 @@ def fill_cost(recording: Recording, request: Request, answer: object, usage: Usa
         recording.set({semconv.COST: 0.0, semconv.COST_STATUS: semconv.COST_CACHE_HIT})
         recording.set({semconv.COST_SAVED: float(saved) if saved else None})
         return
-    found = price(request, answer, request.bought or usage, tenant=tenant)
-    if request.bought is not None and found.usd is not None:
-        whole = price(request, answer, usage, tenant=tenant, fresh=False).usd
-        recording.set({semconv.COST_SAVED: float(whole - found.usd) if whole and whole > found.usd else None})
+    bought = answer if request.bought is None else request.bought
+    found = price(request, bought, billed, tenant=tenant)
+    if request.bought is not None:
+        whole, part = (
+            price(request, *of, tenant=tenant, fresh=False).usd for of in ((answer, usage), (bought, billed))
+        )
+        recording.set({semconv.COST_SAVED: float(whole - part) if whole and part and whole > part else None})
     if found.usd is None:
         _state.unpriced.note(text(get(answer, "model")) or request.model)
     cost = float(found.usd) if found.usd is not None else None

@@ -17,7 +17,6 @@ from otel_llm.values import to_attribute
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.forms import Form
-    from otel_llm.instrumentation.litellm.usage import Usage
     from otel_llm.instrumentation.recorder import Recording
 
 __all__ = ["Request", "fill_request", "identity_of", "set_content"]
@@ -52,8 +51,8 @@ class Request:
 
         self.from_cache = False
         """Whether litellm's response cache answered."""
-        self.bought: Usage | None = None
-        """What the provider was asked for, where the cache had the rest of the answer; None otherwise."""
+        self.bought: object = None
+        """The provider's answer, where the cache had a part and it was asked for the rest; None otherwise."""
 
     @property
     def stream(self) -> bool:

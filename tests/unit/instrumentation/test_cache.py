@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import TYPE_CHECKING, Any
 
 import litellm
@@ -106,6 +107,45 @@ def test_of_a_part_that_was_cached_only_the_rest_was_bought(provider: FakeProvid
     assert len(provider.requests) == 2
     assert (third[semconv.CACHE_HIT], third[semconv.COST]) == (True, 0)
     assert semconv.USAGE_INPUT not in third
+
+
+def test_of_a_part_that_was_cached_the_providers_figure_is_that_of_the_rest(
+    provider: FakeProvider, spans: Spans
+) -> None:
+    """Where a provider says what it charged, the cost of a list that was cached in part is what it said of the rest."""
+    asked = {**CALLS["aembedding"].inputs, "model": "litellm_proxy/text-embedding-3-small", "caching": True}
+    for texts, charged in ((["the moon"], "0.25"), (["the moon", "is far away from here"], "0.5")):
+        body = {
+            "object": "list",
+            "model": "text-embedding-3-small",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}],
+            "usage": {"prompt_tokens": 5, "total_tokens": 5},
+        }
+        provider.error(
+            200, json.dumps(body), headers={"Content-Type": "application/json", "x-litellm-response-cost": charged}
+        )
+        run(litellm.aembedding, **{**asked, "input": texts, "api_base": provider.openai_base, "api_key": "sk-test"})
+    first, second = (attributes(span) for span in spans.llm)
+    assert len(provider.requests) == 2
+    assert (first[semconv.COST], second[semconv.COST]) == (0.25, 0.5)
+    assert second[semconv.USAGE_INPUT] == 5
+    assert second[semconv.COST_SAVED] > 0
+
+
+def test_of_a_part_that_was_cached_nothing_is_made_up_where_the_rest_has_no_usage(
+    provider: FakeProvider, spans: Spans
+) -> None:
+    """A provider that counts no tokens for the rest: those of the cached part are not taken for what was bought."""
+    call = arguments(CALLS["aembedding"], provider, caching=True)
+    run(litellm.aembedding, **{**call, "input": ["the moon"]})
+    data = [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}]
+    provider.json({"object": "list", "model": "text-embedding-3-small", "data": data})
+    run(litellm.aembedding, **{**call, "input": ["the moon", "is far away from here"]})
+    second = attributes(spans.llm[-1])
+    assert len(provider.requests) == 2
+    assert second[semconv.CACHE_HIT] is False
+    assert not second.get(semconv.USAGE_INPUT)
+    assert not second.get(semconv.COST)
 
 
 @pytest.mark.parametrize("name", ["completion", "acompletion"])
