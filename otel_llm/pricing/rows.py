@@ -80,9 +80,14 @@ def row_for(
         return table.get(behind)
     for name in [*served, *asked] if provider in AZURE else [*asked, *served]:
         row = table.get(name)
-        if isinstance(row, Mapping) and _is_of(provider, row.get("litellm_provider"), name):
+        if isinstance(row, Mapping) and _is_of(provider, row.get("litellm_provider"), name) and _has_prices(row):
             return row
     return None
+
+
+def _has_prices(row: Mapping[str, Any]) -> bool:
+    """Whether a row says anything about money. litellm's Router makes rows of nothing for models that have none."""
+    return any(value is not None and ("cost" in key or key in BY_THE_HOUR) for key, value in row.items())
 
 
 def _is_of(provider: str | None, listed: object, name: str) -> bool:

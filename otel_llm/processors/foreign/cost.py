@@ -89,7 +89,7 @@ class ForeignCost:
         row = row_for(self._table(), self._book, names.seller, names.asked, names.served)
         ours = _calculated(row, names, billed, tier)
         if ours:
-            unsure = row is not None and not BY_THE_HOUR.isdisjoint(row)
+            unsure = row is not None and any(row.get(name) for name in BY_THE_HOUR)
             return ours, semconv.COST_ESTIMATED if unsure or _has_extras(facts) else semconv.COST_PRICED
         if is_free(row):
             return Decimal(0), semconv.COST_FREE

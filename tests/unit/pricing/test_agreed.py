@@ -10,7 +10,8 @@ import pytest
 
 from otel_llm.config import load
 from otel_llm.errors import ConfigError
-from otel_llm.pricing import Billed, Rates, cost_of, load_prices
+from otel_llm.pricing import NO_PRICES, Billed, Rates, cost_of, load_prices
+from otel_llm.pricing.rows import row_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,3 +216,20 @@ def test_the_highest_threshold_holds() -> None:
         "input_cost_per_token_above_128k_tokens": 3e-6,
     }
     assert cost_of(Billed(input=200_000), Rates(row, tokens=200_000)) == Decimal("0.6")
+
+
+def test_a_threshold_without_a_price_is_none() -> None:
+    """A higher threshold that the row names without a price, as litellm's Router leaves it, hides no lower one."""
+    row = {
+        "input_cost_per_token": 1e-6,
+        "input_cost_per_token_above_128k_tokens": 3e-6,
+        "input_cost_per_token_above_200k_tokens": None,
+    }
+    assert cost_of(Billed(input=300_000), Rates(row, tokens=300_000)) == Decimal("0.9")
+
+
+def test_a_row_without_a_price_is_none() -> None:
+    """A row that says nothing about money, as litellm's Router makes for a deployment's name, hides none that does."""
+    priced = {"litellm_provider": "openai", "input_cost_per_token": 1e-6}
+    table = {"openai/team-chat": {"id": "1f", "input_cost_per_token": None}, "gpt-4o-mini": priced}
+    assert row_for(table, NO_PRICES, "openai", ["openai/team-chat"], ["gpt-4o-mini"]) is priced

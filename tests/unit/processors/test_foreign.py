@@ -256,6 +256,16 @@ def test_cost_statuses() -> None:
         assert said[semconv.COST_STATUS] == status, model
 
 
+def test_names_without_a_price_make_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that names prices by the hour without any, as litellm's Router leaves it, is an ordinary one: `priced`."""
+    row = {**TABLE["gpt-4o"], "off_peak_pricing": None, "tiered_pricing": None}
+    monkeypatch.setitem(TABLE, "gpt-4o", row)
+    program = Program()
+    with program.span(GENAI, **CHAT):
+        pass
+    assert _said(program.only())[semconv.COST_STATUS] == semconv.COST_PRICED
+
+
 def test_a_cost_of_somebody_elses_is_an_estimate() -> None:
     """Where only the instrumentation knows a price, its figure is taken and said to be an estimate."""
     program = Program()
