@@ -173,7 +173,9 @@ class HealthMonitor:
         return tuple(self._observe(report) for report in reports)
 
     def stopped(self, reports: Iterable[ChannelReport]) -> tuple[BackendStatus, ...]:
-        """The same after recording has ended."""
+        """The same after recording has ended; who ends before the first look reads here what is wrong."""
+        reports = tuple(reports)
+        self.observe(reports)
         return tuple(self._conclude(report, _last_verdict(report), self._clock()) for report in reports)
 
     def reset_after_fork(self) -> None:

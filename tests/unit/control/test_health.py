@@ -134,7 +134,19 @@ def test_a_look_that_comes_late_does_not_wake_the_dead(caplog: pytest.LogCapture
     monitor = HealthMonitor(Clock())
     monitor.stopped([report(last=NOW)])
     monitor.observe([report(last=NOW)])
-    assert [record.getMessage() for record in caplog.records] == ["Backend opik is stopped (was starting)."]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Backend opik is ok (was starting).",
+        "Backend opik is stopped (was ok).",
+    ]
+
+
+def test_who_ends_before_the_first_look_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that ends within seconds reads at its end what is wrong with a backend, as a warning."""
+    caplog.set_level(logging.WARNING, "otel_llm")
+    HealthMonitor(Clock()).stopped([report(last=None, failure="Refused. Start it.", failed_at=NOW)])
+    assert [record.getMessage() for record in caplog.records] == [
+        "Backend opik is failing (was starting): Refused. Start it."
+    ]
 
 
 def test_a_stopped_backend_says_what_stays() -> None:

@@ -100,6 +100,20 @@ def test_an_unwritable_store_is_said_and_the_program_runs_on(provider: TracerPro
     assert str(tmp_path / "file") in (backend.cause or "")
 
 
+def test_a_short_program_is_told_of_an_unwritable_store(
+    provider: TracerProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who ends before anybody looked at the health reads at the end why nothing was stored."""
+    (tmp_path / "file").write_text("not a directory")
+    with caplog.at_level("WARNING", "otel_llm"):
+        otel_llm.configure(tracer_provider=provider, backend="local", store_path=tmp_path / "file" / "store.db")
+        provider.get_tracer("app").start_span("work").end()
+        otel_llm.shutdown()
+    (said,) = [record.getMessage() for record in caplog.records if "is failing" in record.getMessage()]
+    assert str(tmp_path / "file") in said
+    assert "Choose another store path" in said
+
+
 def test_configuring_twice_alike_changes_nothing(provider: TracerProvider) -> None:
     """The same settings again leave the same pipeline in place."""
     from otel_llm.control import running
