@@ -1,14 +1,13 @@
 """The one conversation that every peer records: same texts, same sizes, marked so that the sink can tell what arrived.
 
 Word salad with numbers, not one sentence over and over: it shrinks under gzip as English prose does (about 3:1). Each
-question and each answer begins and ends with a mark that carries the number of the call, so a payload that was
-cut anywhere lacks one.
+question and each answer begins and ends with a mark that carries the number of the call, and the system prompt with
+marks of its own: what was cut anywhere, or changed in between, is found out by comparing.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from functools import cache
 from typing import Any
 
@@ -19,19 +18,18 @@ replacement invoice tax item price quantity support agent answer question model 
 tool function result error retry cache cost tenant project span trace metric latency budget limit quota"""
 _WORDS = _PROSE.split()
 _VARIANTS = 64
-
-MARKS = {
-    "question begins": re.compile(rb"<q(\d{9})<"),
-    "question ends": re.compile(rb">q(\d{9})>"),
-    "answer begins": re.compile(rb"<a(\d{9})<"),
-    "answer ends": re.compile(rb">a(\d{9})>"),
-}
-"""What the sink looks for in all that arrives, JSON or protobuf. (JSON of some peers escapes `<`, see `sink`.)"""
+_MARK_BYTES = 24
+"""Both marks of a text together."""
+_PIECE_BYTES = 65_536
+"""Longer texts repeat one of this length: beyond gzip's window, so no better compressed, and made in a moment."""
 
 
 @cache
 def prose(size: int, seed: int) -> str:
-    """About `size` bytes of words and hexadecimal numbers."""
+    """`size` bytes of words and hexadecimal numbers."""
+    if size > _PIECE_BYTES:
+        piece = prose(_PIECE_BYTES, seed)
+        return (piece * (size // _PIECE_BYTES + 1))[:size]
     source = random.Random(seed)
     words: list[str] = []
     length = 0
@@ -42,22 +40,40 @@ def prose(size: int, seed: int) -> str:
     return " ".join(words)[:size]
 
 
+def system_prompt() -> str:
+    """The same in every call."""
+    return f"<s{0:09d}<{system_text()}>s{0:09d}>"
+
+
+def system_text() -> str:
+    """What stands between the marks of the system prompt."""
+    return prose(SYSTEM_BYTES - _MARK_BYTES, 1)
+
+
+def question_text(number: int, content_bytes: int = 2000) -> str:
+    """What stands between the marks of question `number`."""
+    return prose(max(100, int((content_bytes - SYSTEM_BYTES) * 0.57) - _MARK_BYTES), 1000 + number % _VARIANTS)
+
+
+def answer_text(number: int, content_bytes: int = 2000) -> str:
+    """What stands between the marks of answer `number`."""
+    return prose(max(100, int((content_bytes - SYSTEM_BYTES) * 0.43) - _MARK_BYTES), 5000 + number % _VARIANTS)
+
+
 def question(number: int, content_bytes: int = 2000) -> str:
-    """The user's text of call `number`: what is left of `content_bytes` after system prompt and answer."""
-    size = max(100, int((content_bytes - SYSTEM_BYTES) * 0.57) - 24)
-    return f"<q{number:09d}<{prose(size, 1000 + number % _VARIANTS)}>q{number:09d}>"
+    """The user's text of call `number`: its share of what the system prompt leaves of `content_bytes`."""
+    return f"<q{number:09d}<{question_text(number, content_bytes)}>q{number:09d}>"
 
 
 def answer(number: int, content_bytes: int = 2000) -> str:
     """The model's text of call `number`."""
-    size = max(100, int((content_bytes - SYSTEM_BYTES) * 0.43) - 24)
-    return f"<a{number:09d}<{prose(size, 5000 + number % _VARIANTS)}>a{number:09d}>"
+    return f"<a{number:09d}<{answer_text(number, content_bytes)}>a{number:09d}>"
 
 
 def messages(number: int, content_bytes: int = 2000) -> list[dict[str, str]]:
-    """The messages of call `number`; the system prompt is the same in every call."""
+    """The messages of call `number`."""
     return [
-        {"role": "system", "content": prose(SYSTEM_BYTES, 1)},
+        {"role": "system", "content": system_prompt()},
         {"role": "user", "content": question(number, content_bytes)},
     ]
 

@@ -1,25 +1,31 @@
 """Provider and sink: one small HTTP server, in a process of its own, on loopback.
 
-    python benchmarks/server.py            # prints its port
+    python benchmarks/server.py            # prints two ports: that of the traffic, that of the control
 
-Bodies that come in are kept as they are and read only when somebody asks (`/_bench/stats`), so that the server takes
-as little of the machine as it can while something is measured. Besides:
+Bodies that come in are kept as they are and read only when somebody asks (`stats`), so that the server takes as
+little of the machine as it can while something is measured. On the port of the traffic:
 
     POST .../chat/completions       an answer that carries the mark of the question; `stream` in as many chunks as set
-    /_bench/mode?m=ok|hang|503|429  what every other path answers from now on
-    /_bench/set?chunks=20           pieces of a streamed answer
-    /_bench/reset                   forget what came in
+    everything else                 taken, and answered as a backend that is well does, or as `mode` says
+
+On the port of the control, which answers whatever the mode:
+
+    /mode?m=ok|hang|503|429|refuse  what the traffic gets from now on; with `&for=SECONDS` until then `ok` again
+    /set?chunks=20&content=2000     pieces of a streamed answer; bytes of a conversation
+    /reset                          forget what came in
+    /stats                          what came in; with `?numbers=1` the whole calls, each with the moment it was there
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
+import itertools
 import json
+import os
 import re
 import sys
+import threading
 import time
-import zlib
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -27,10 +33,14 @@ _HERE = __file__.rpartition("/")[0]
 sys.path[:] = [entry for entry in sys.path if entry != _HERE]
 sys.path.insert(0, _HERE.rpartition("/")[0])
 
-from benchmarks.conversation import MARKS, answer  # noqa: E402  (started by path, from any environment)
+from benchmarks.conversation import answer  # noqa: E402  (started by path, from any environment)
+from benchmarks.payloads import Arrivals, unescaped  # noqa: E402
 
 _QUESTION = re.compile(rb"<q(\d{9})<")
-_ESCAPED = {rb"\u003c": b"<", rb"\u003e": b">", b"&lt;": b"<", b"&gt;": b">"}
+_USAGE = {"prompt_tokens": 412, "completion_tokens": 96, "total_tokens": 508}
+_RETRY_SECONDS = "1"
+
+Request = tuple[str, str, dict[str, str], bytes]
 
 
 class State:
@@ -40,11 +50,25 @@ class State:
         self.mode = "ok"
         self.chunks = 20
         self.content_bytes = 2000
+        self.connections: set[asyncio.Transport] = set()
         self.reset()
 
     def reset(self) -> None:
-        self.received: list[tuple[str, str, bytes, float]] = []
-        self.wire = 0
+        self.unread: list[tuple[str, str, str, bytes, float]] = []
+        self.arrivals = Arrivals(self.content_bytes)
+        self.refused = 0
+
+    def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
+        """Keep a body for later."""
+        encoding, form = headers.get("content-encoding", ""), headers.get("content-type", "")
+        self.unread.append((path, encoding, form, body, time.time()))
+
+    def read(self) -> Arrivals:
+        """Everything that came in, read."""
+        unread, self.unread = self.unread, []
+        for entry in unread:
+            self.arrivals.take(*entry)
+        return self.arrivals
 
 
 class Connection(asyncio.Protocol):
@@ -52,91 +76,101 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._enough = 0
+        """Bytes without which there is no use in looking."""
         self._transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._state.connections.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio's signature)
+        self._state.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (request := self._next_request()) is not None:
-            self._answer(*request)
+        while len(self._buffer) >= self._enough and (request := self._next_request()) is not None:
+            self._enough = 0
+            self.answer(*request)
 
-    def _next_request(self) -> tuple[str, str, dict[str, str], bytes] | None:
-        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
+    def _next_request(self) -> Request | None:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
             return None
-        first, *lines = head.decode("latin-1").split("\r\n")
+        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
         headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        if headers.get("expect"):
+        if headers.get("expect") and not self._enough:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        at = end + 4
         if "chunked" in headers.get("transfer-encoding", ""):
-            taken = _unchunked(rest)
+            taken = _unchunked(bytes(self._buffer[at:]))
             if taken is None:
+                self._enough = len(self._buffer) + 1
                 return None
-            body, self._buffer = taken
+            body, rest = taken
+            self._buffer = bytearray(rest)
         else:
-            length = int(headers.get("content-length", 0))
-            if len(rest) < length:
+            until = at + int(headers.get("content-length", 0))
+            if len(self._buffer) < until:
+                self._enough = until
                 return None
-            body, self._buffer = rest[:length], rest[length:]
+            body = bytes(self._buffer[at:until])
+            del self._buffer[:until]
         method, target, _ = first.split(" ", 2)
         return method, target, headers, body
 
-    def _answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+        """Answer one request."""
         path = urlsplit(target).path
-        if path.startswith("/_bench/"):
-            self._send(200, json.dumps(_control(self._state, path, dict(parse_qsl(urlsplit(target).query)))))
-        elif path.endswith("/chat/completions"):
+        if path.endswith("/chat/completions"):
             self._complete(body)
-        else:
-            self._take(method, path, headers, body)
-
-    def _take(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
+            return
         state = self._state
         if state.mode == "hang":
-            return
-        if state.mode in {"503", "429"}:
-            self._send(int(state.mode), "{}", {"Retry-After": "1"} if state.mode == "429" else {})
-            return
-        if method in {"POST", "PUT", "PATCH"}:
-            state.received.append((path, headers.get("content-encoding", ""), body, time.time()))
-            state.wire += len(body)
-        if path.endswith("/v1/traces"):
-            self._send(200, "", {"Content-Type": "application/x-protobuf"})
+            state.refused += 1
+        elif state.mode in {"503", "429"}:
+            state.refused += 1
+            self.send(int(state.mode), "{}", {"Retry-After": _RETRY_SECONDS} if state.mode == "429" else {})
         else:
-            self._send(204 if path.endswith("/batch") and method != "GET" else 200, "{}")
+            if method in {"POST", "PUT", "PATCH"}:
+                state.take(path, headers, body)
+            self._accept(method, path, headers)
+
+    def _accept(self, method: str, path: str, headers: dict[str, str]) -> None:
+        if "/v1/" in path and "protobuf" in headers.get("content-type", ""):
+            self.send(200, "", {"Content-Type": "application/x-protobuf"})
+        elif path.endswith("/v1/info"):  # Logfire asks who its token belongs to
+            self.send(200, json.dumps({"project_name": "bench", "project_url": "http://127.0.0.1/bench"}))
+        else:
+            self.send(204 if path.endswith("/batch") and method != "GET" else 200, "{}")
 
     def _complete(self, body: bytes) -> None:
-        found = _QUESTION.search(_plain(body))
-        number = int(found.group(1)) if found else 0
-        text = answer(number, self._state.content_bytes)
-        asked = json.loads(body)
-        if asked.get("stream"):
+        found = _QUESTION.search(unescaped(body))
+        text = answer(int(found.group(1)) if found else 0, self._state.content_bytes)
+        if json.loads(body).get("stream"):
             self._stream(text)
             return
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        self._send(200, json.dumps({**_envelope("chat.completion"), "choices": [choice], "usage": _USAGE}))
+        self.send(200, json.dumps({**_envelope("chat.completion"), "choices": [choice], "usage": _USAGE}))
 
     def _stream(self, text: str) -> None:
-        size = max(1, -(-len(text) // self._state.chunks))
-        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        count = min(self._state.chunks, len(text))
+        cuts = [len(text) * number // count for number in range(count + 1)]
+        pieces = [text[begin:end] for begin, end in itertools.pairwise(cuts)]
         events = [{"index": 0, "delta": {"role": "assistant", "content": piece}} for piece in pieces]
         events.append({"index": 0, "delta": {}, "finish_reason": "stop"})
         lines = [json.dumps({**_envelope("chat.completion.chunk"), "choices": [event]}) for event in events]
         lines.append(json.dumps({**_envelope("chat.completion.chunk"), "choices": [], "usage": _USAGE}))
         payload = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
-        self._send(200, payload, {"Content-Type": "text/event-stream"})
+        self.send(200, payload, {"Content-Type": "text/event-stream"})
 
-    def _send(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
+    def send(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
+        """Write an answer."""
         content = b"" if status == 204 else body.encode()
         lines = {"Content-Type": "application/json", **(headers or {}), "Content-Length": str(len(content))}
         head = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
         self._transport.write(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + content)
-
-
-_USAGE = {"prompt_tokens": 412, "completion_tokens": 96, "total_tokens": 508}
 
 
 def _envelope(kind: str) -> dict[str, Any]:
@@ -144,91 +178,104 @@ def _envelope(kind: str) -> dict[str, Any]:
 
 
 def _unchunked(data: bytes) -> tuple[bytes, bytes] | None:
-    body = b""
+    body: list[bytes] = []
+    at = 0
     while True:
-        size, separator, data = data.partition(b"\r\n")
-        if not separator:
+        end = data.find(b"\r\n", at)
+        if end < 0:
             return None
-        length = int(size, 16)
-        if len(data) < length + 2:
+        length = int(data[at:end].partition(b";")[0], 16)
+        begin = end + 2
+        if len(data) < begin + length + 2:
             return None
-        body += data[:length]
-        data = data[length + 2 :]
+        body.append(data[begin : begin + length])
+        at = begin + length + 2
         if not length:
-            return body, data
+            return b"".join(body), data[at:]
 
 
-def _control(state: State, path: str, query: dict[str, str]) -> dict[str, Any]:
-    if path.endswith("/mode"):
-        state.mode = query["m"]
-    elif path.endswith("/set"):
-        state.chunks = int(query.get("chunks", state.chunks))
-        state.content_bytes = int(query.get("content", state.content_bytes))
-    elif path.endswith("/reset"):
-        state.reset()
-    elif path.endswith("/stats"):
-        return _stats(state)
-    return {}
+class Server:
+    """Listens for traffic, or does not, as the mode says."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.port = 0
+        self._listening: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        if self._listening is None:
+            loop = asyncio.get_running_loop()
+            self._listening = await loop.create_server(
+                lambda: Connection(self.state), "127.0.0.1", self.port, backlog=512
+            )
+            self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+
+    async def cut(self) -> None:
+        """Break the connections that there are."""
+        for connection in list(self.state.connections):
+            connection.abort()
+
+    async def set_mode(self, mode: str, seconds: float = 0.0) -> None:
+        """`refuse` closes the port; every other mode opens it. Connections that wait for an answer are cut."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        before, self.state.mode = self.state.mode, mode
+        if mode != before:
+            await self.cut()
+        await (self.close() if mode == "refuse" else self.open())
+        if seconds:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, lambda: asyncio.ensure_future(self.set_mode("ok")))
+
+    async def control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One question on the port of the control."""
+        first = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].decode()
+        target = urlsplit(first.split(" ")[1])
+        content = json.dumps(await self.tell(target.path, dict(parse_qsl(target.query)))).encode()
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
+        await writer.drain()
+        writer.close()
+
+    async def tell(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        """Do as told; see the top of this module."""
+        state = self.state
+        if path == "/mode":
+            await self.set_mode(query["m"], float(query.get("for", 0)))
+        elif path == "/set":
+            state.chunks = int(query.get("chunks", state.chunks))
+            state.content_bytes = state.arrivals.content_bytes = int(query.get("content", state.content_bytes))
+        elif path == "/reset":
+            state.reset()
+        elif path == "/stats":
+            arrivals = state.read()
+            numbers = {"numbers": arrivals.whole} if query.get("numbers") else {}
+            return {**arrivals.counts(), "refused": state.refused, **numbers}
+        return {}
 
 
-def _stats(state: State) -> dict[str, Any]:
-    """Spans that arrived, calls whose question and answer arrived whole, bytes before and on the wire."""
-    seen: dict[str, set[bytes]] = {name: set() for name in MARKS}
-    spans = raw = 0
-    for path, encoding, body, _ in state.received:
-        plain = _unpacked(encoding, body)
-        raw += len(plain)
-        spans += _spans_in(path, plain)
-        text = _plain(plain)
-        for name, mark in MARKS.items():
-            seen[name].update(mark.findall(text))
-    whole = set.intersection(*seen.values()) if seen else set()
-    last = state.received[-1][3] if state.received else None
-    return {
-        "requests": len(state.received),
-        "spans": spans,
-        "whole": len(whole),
-        "raw": raw,
-        "wire": state.wire,
-        "last": last,
-    }
+def end_with_parent() -> None:
+    """End when whoever started this is gone, however it went: then standard input is at its end."""
+    sys.stdin.read()
+    os._exit(0)
 
 
-def _plain(body: bytes) -> bytes:
-    """`body` with the marks' brackets as they were, however its JSON escapes them."""
-    for escaped, character in _ESCAPED.items():
-        if escaped in body:
-            body = body.replace(escaped, character)
-    return body
-
-
-def _unpacked(encoding: str, body: bytes) -> bytes:
-    if encoding == "gzip":
-        return gzip.decompress(body)
-    return zlib.decompress(body) if encoding == "deflate" else body
-
-
-def _spans_in(path: str, body: bytes) -> int:
-    if path.endswith("/spans/batch"):
-        return len(json.loads(body).get("spans", ()))
-    if path.endswith("/traces") or "otel" in path:
-        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-
-        try:
-            request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
-        except Exception:  # noqa: BLE001  (not OTLP: nothing to count)
-            return 0
-        return sum(len(scope.spans) for group in request.resource_spans for scope in group.scope_spans)
-    return 0
-
-
-async def serve() -> None:
-    """Serve until killed."""
-    state = State()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(state), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+async def serve(server: Server) -> None:
+    """Serve until killed, or until standard input ends."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    await server.open()
+    control = await asyncio.start_server(server.control, "127.0.0.1", 0)
+    print(server.port, control.sockets[0].getsockname()[1], flush=True)
+    await control.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(Server()))
