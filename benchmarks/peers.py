@@ -1,31 +1,19 @@
 """The peers, each set up as its own documentation says, with default settings; imported in the peer's environment.
 
-`PEERS[name](sink)` answers a `Peer`. Everything a peer reports about itself to its makers is switched off.
+`set_up(job)` answers a `Peer`. Content is on for all of them, and everything a peer reports to its makers is off.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import time
 from collections.abc import Callable  # noqa: TC003  (read by the dataclass)
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-QUIET = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "OPENAI_API_KEY": "sk-bench",
-    "DO_NOT_TRACK": "1",
-    "LITELLM_LOG": "ERROR",
-    "OTEL_SERVICE_NAME": "bench",
-    "OPIK_SENTRY_ENABLE": "false",
-    "OPIK_ANALYTICS_ENABLE": "false",
-    "OPIK_CONSOLE_LOGGING_LEVEL": "CRITICAL",
-    "TRACELOOP_TELEMETRY": "false",
-    "LANGFUSE_PUBLIC_KEY": "pk-lf-bench",
-    "LANGFUSE_SECRET_KEY": "sk-lf-bench",
-}
 _CALLBACK_LISTS = (
     "callbacks",
     "success_callback",
@@ -36,6 +24,7 @@ _CALLBACK_LISTS = (
     "_async_input_callback",
     "service_callback",
 )
+_FLUSH_MS = 60_000
 
 
 def _nothing() -> None:
@@ -57,7 +46,12 @@ class Peer:
     """Records from now on, or not; used where `completion` itself is patched or litellm calls back."""
     plain: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     """The functions that are not recorded, where there is no switch."""
-    notes: dict[str, Any] = field(default_factory=dict)
+    switchable: bool = True
+    """False: it records whether it is to or not, and is compared with the unrecorded calls of `bare`."""
+    arrivals: Callable[[int, int], dict[str, Any]] | None = None
+    """What arrived of conversations of so many bytes with numbers above this, where the backend is no sink of ours."""
+    provider: Any = None
+    """The peer's tracer provider with its own pipeline, where it has one."""
 
     def functions(self, *, on: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """`completion` and `acompletion`, recorded or not."""
@@ -90,14 +84,15 @@ class Peer:
         await asyncio.to_thread(self.flush)
 
 
-def _litellm() -> Any:
+def litellm_itself() -> Any:
+    """litellm, quiet."""
     import litellm
 
     litellm.suppress_debug_info = True
     return litellm
 
 
-def _dynamic(litellm: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def patched(litellm: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Calls of whatever `litellm.completion` is just then."""
     return (lambda **more: litellm.completion(**more)), (lambda **more: litellm.acompletion(**more))  # noqa: PLW0108
 
@@ -144,74 +139,23 @@ def _otlp_provider(sink: str) -> Any:
     return provider
 
 
-# --- the peers -----------------------------------------------------------------------------------------------
-
-
 def bare(sink: str) -> Peer:
-    """litellm alone."""
+    """litellm alone; what it "adds" is the noise of the measurement."""
     del sink
-    litellm = _litellm()
+    litellm = litellm_itself()
     return Peer(litellm.completion, litellm.acompletion)
-
-
-def configure_ours(sink: str, backend: str = "opik", **more: Any) -> Any:
-    """`otel_llm.configure` as a user would call it, with content on and a state directory of its own."""
-    import otel_llm
-
-    settings: dict[str, Any] = {
-        "backend": backend,
-        "content": "on",
-        "service_name": "bench",
-        "state_dir": tempfile.mkdtemp(prefix="otel-llm-bench-"),
-    }
-    if backend == "opik":
-        settings |= {"opik_url": f"{sink}/api", "opik_project": "bench"}
-    elif backend == "otlp":
-        settings |= {"otlp_endpoint": sink}
-    otel_llm.configure(**settings, **more)
-    return otel_llm
-
-
-def otel_llm(sink: str, backend: str = "opik") -> Peer:
-    """This project: spool on disk, redaction, cost, delivery to Opik (or OTLP)."""
-    litellm = _litellm()
-    ours = configure_ours(sink, backend)
-    from otel_llm.control.running import _running
-    from otel_llm.instrumentation.litellm import LitellmInstrumentor
-
-    pipeline = _running.pipeline
-    assert pipeline is not None
-    recorder = pipeline.recorder
-    state = {"on": True}
-
-    def switch(on: bool) -> None:
-        if on and not state["on"]:
-            LitellmInstrumentor().instrument(recorder=recorder)
-        elif not on and state["on"]:
-            LitellmInstrumentor().uninstrument()
-        state["on"] = on
-
-    def flush() -> None:
-        report = ours.flush(60.0)
-        assert report.waiting == 0, report
-
-    return Peer(*_dynamic(litellm), flush_backend=flush, switch=switch)
-
-
-def otel_llm_otlp(sink: str) -> Peer:
-    """This project, delivering to an OTLP endpoint."""
-    return otel_llm(sink, "otlp")
 
 
 def openinference(sink: str) -> Peer:
     """OpenInference's instrumentation, with the SDK's batching and OTLP over HTTP."""
     from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
-    litellm = _litellm()
+    litellm = litellm_itself()
     plain = litellm.completion, litellm.acompletion
     provider = _otlp_provider(sink)
     LiteLLMInstrumentor().instrument(tracer_provider=provider)
-    return Peer(*_dynamic(litellm), flush_backend=lambda: provider.force_flush(60_000), plain=plain)
+    flush = lambda: provider.force_flush(_FLUSH_MS)  # noqa: E731
+    return Peer(*patched(litellm), flush_backend=flush, plain=plain, provider=provider)
 
 
 def litellm_otel(sink: str) -> Peer:
@@ -221,7 +165,7 @@ def litellm_otel(sink: str) -> Peer:
         "OTEL_ENDPOINT": f"{sink}/v1/traces",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "otlp_http",
     }
-    litellm = _litellm()
+    litellm = litellm_itself()
     litellm.callbacks = ["otel"]
 
     def flush() -> None:
@@ -229,27 +173,26 @@ def litellm_otel(sink: str) -> Peer:
 
         force = getattr(trace.get_tracer_provider(), "force_flush", None)
         if force is not None:
-            force(60_000)
-        for provider in _providers_of_callbacks():
-            provider.force_flush(60_000)
+            force(_FLUSH_MS)
+        _flush_callbacks()
 
     return Peer(litellm.completion, litellm.acompletion, flush_backend=flush, switch=_callback_switch(litellm))
 
 
-def _providers_of_callbacks() -> list[Any]:
+def _flush_callbacks() -> None:
+    """Flush the tracer providers that litellm's callbacks made for themselves."""
     from litellm.litellm_core_utils.litellm_logging import _in_memory_loggers
 
-    found = []
+    found: list[Any] = []
     for callback in _in_memory_loggers:
-        for name in ("tracer_provider", "_tracer_provider", "provider"):
-            provider = getattr(callback, name, None)
-            if hasattr(provider, "force_flush"):
-                found.append(provider)
+        found += [getattr(callback, name, None) for name in ("tracer_provider", "_tracer_provider", "provider")]
         for entry in list(getattr(callback, "_tracer_provider_cache", {}).values()):
-            found += [
-                one for one in (entry if isinstance(entry, (tuple, list)) else (entry,)) if hasattr(one, "force_flush")
-            ]
-    return found
+            found += entry if isinstance(entry, (tuple, list)) else [entry]
+            found.append(getattr(entry, "provider", None) or getattr(entry, "tracer_provider", None))
+        found.append(getattr(getattr(callback, "tracer", None), "span_processor", None))
+    for provider in found:
+        if hasattr(provider, "force_flush"):
+            provider.force_flush(_FLUSH_MS)
 
 
 def _opik_environment(sink: str) -> None:
@@ -263,7 +206,7 @@ def _opik_environment(sink: str) -> None:
 def opik_callback(sink: str) -> Peer:
     """litellm's callback `opik`, with Opik's SDK installed."""
     _opik_environment(sink)
-    litellm = _litellm()
+    litellm = litellm_itself()
     litellm.callbacks = ["opik"]
 
     def flush() -> None:
@@ -277,7 +220,7 @@ def opik_callback(sink: str) -> Peer:
 def opik_track(sink: str) -> Peer:
     """Opik's `track_completion` around litellm."""
     _opik_environment(sink)
-    litellm = _litellm()
+    litellm = litellm_itself()
     plain = litellm.completion, litellm.acompletion
     import opik
     from opik.integrations.litellm import track_completion
@@ -294,43 +237,55 @@ def openllmetry(sink: str) -> Peer:
     """Traceloop's OpenLLMetry."""
     from traceloop.sdk import Traceloop
 
-    Traceloop.init(app_name="bench", api_endpoint=sink, api_key="x", disable_batch=False, telemetry_enabled=False)
+    with contextlib.redirect_stdout(None):
+        Traceloop.init(app_name="bench", api_endpoint=sink, api_key="x", telemetry_enabled=False)
     from opentelemetry import trace
 
-    litellm = _litellm()
+    litellm = litellm_itself()
     provider: Any = trace.get_tracer_provider()
-    return Peer(*_dynamic(litellm), flush_backend=lambda: provider.force_flush(60_000), switch=_suppression_switch())
+    flush = lambda: provider.force_flush(_FLUSH_MS)  # noqa: E731
+    return Peer(*patched(litellm), flush_backend=flush, switch=_suppression_switch(), provider=provider)
 
 
 def openlit(sink: str) -> Peer:
-    """OpenLIT. Its patches of HTTP and OpenAI clients cannot be taken off again: "off" is cheaper than with it only."""
+    """OpenLIT, with prices from a file instead of from GitHub. Its patches cannot be taken off again."""
     import openlit as library
 
-    library.init(otlp_endpoint=sink, application_name="bench")
-    from opentelemetry import trace
+    prices = os.path.join(tempfile.mkdtemp(), "prices.json")
+    with open(prices, "w") as file:
+        json.dump({"chat": {"gpt-4o-mini": {"promptPrice": 0.00015, "completionPrice": 0.0006}}}, file)
+    library.init(otlp_endpoint=sink, application_name="bench", pricing_json=prices)
+    from opentelemetry import _logs, trace
 
-    litellm = _litellm()
+    litellm = litellm_itself()
     provider: Any = trace.get_tracer_provider()
-    return Peer(*_dynamic(litellm), flush_backend=lambda: provider.force_flush(60_000), switch=_suppression_switch())
+    logs: Any = _logs.get_logger_provider()
+
+    def flush() -> None:
+        provider.force_flush(_FLUSH_MS)
+        logs.force_flush(_FLUSH_MS)
+
+    return Peer(*patched(litellm), flush_backend=flush, switchable=False, provider=provider)
 
 
 def logfire(sink: str) -> Peer:
-    """Logfire, sending to an OTLP endpoint instead of its own service."""
-    litellm = _litellm()
+    """Logfire with its own exporter, which keeps on disk what was refused and tries again while the program runs."""
+    litellm = litellm_itself()
     plain = litellm.completion, litellm.acompletion
     import logfire as library
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter = OTLPSpanExporter(endpoint=f"{sink}/v1/traces")
     library.configure(
-        send_to_logfire=False,
+        token="pylf_v1_us_bench",
+        send_to_logfire=True,
         console=False,
         service_name="bench",
-        additional_span_processors=[BatchSpanProcessor(exporter)],
+        advanced=library.AdvancedOptions(base_url=sink),
     )
     library.instrument_litellm()
-    return Peer(*_dynamic(litellm), flush_backend=lambda: library.force_flush(60_000), plain=plain)
+    from opentelemetry import trace
+
+    flush = lambda: library.force_flush(_FLUSH_MS)  # noqa: E731
+    return Peer(*patched(litellm), flush_backend=flush, plain=plain, provider=trace.get_tracer_provider())
 
 
 def _langfuse_environment(sink: str) -> None:
@@ -340,21 +295,18 @@ def _langfuse_environment(sink: str) -> None:
 def langfuse_callback(sink: str) -> Peer:
     """litellm's callback `langfuse_otel`."""
     _langfuse_environment(sink)
-    litellm = _litellm()
+    litellm = litellm_itself()
     litellm.callbacks = ["langfuse_otel"]
-
-    def flush() -> None:
-        for provider in _providers_of_callbacks():
-            provider.force_flush(60_000)
-
-    return Peer(litellm.completion, litellm.acompletion, flush_backend=flush, switch=_callback_switch(litellm))
+    switch = _callback_switch(litellm)
+    return Peer(litellm.completion, litellm.acompletion, flush_backend=_flush_callbacks, switch=switch)
 
 
 def langfuse_sdk(sink: str) -> Peer:
-    """Langfuse's `@observe` around litellm."""
+    """Langfuse's `@observe` around litellm, told model and usage as its documentation says."""
     _langfuse_environment(sink)
-    litellm = _litellm()
+    litellm = litellm_itself()
     from langfuse import get_client, observe
+    from opentelemetry import trace
 
     client = get_client()
     usage = {"input": 412, "output": 96}
@@ -372,23 +324,31 @@ def langfuse_sdk(sink: str) -> Peer:
         return answered
 
     plain = litellm.completion, litellm.acompletion
-    return Peer(completion, acompletion, flush_backend=client.flush, plain=plain)
+    provider = trace.get_tracer_provider()
+    return Peer(completion, acompletion, flush_backend=client.flush, plain=plain, provider=provider)
 
 
 PEERS: dict[str, Callable[[str], Peer]] = {
     function.__name__: function
     for function in (
         bare,
-        otel_llm,
-        otel_llm_otlp,
         openinference,
         openllmetry,
-        litellm_otel,
-        langfuse_callback,
-        langfuse_sdk,
         openlit,
         logfire,
+        langfuse_callback,
+        langfuse_sdk,
+        litellm_otel,
         opik_track,
         opik_callback,
     )
 }
+
+
+def set_up(job: dict[str, Any]) -> Peer:
+    """The peer of a job: somebody else's, or one of ours."""
+    if job["peer"] in PEERS:
+        return PEERS[job["peer"]](job["sink_url"])
+    from benchmarks.ours import OURS
+
+    return OURS[job["peer"]](job["sink_url"])

@@ -2,6 +2,9 @@
 
     collector/build.sh --no-validate && .venv/bin/python -m benchmarks.collector [--spans 20000] [--json FILE]
 
+`--exporters` measures only our exporter beside the stock one for OTLP, which the scene `collector` of `python -m
+benchmarks` asks for. OTEL_LLM_COLLECTOR names another binary.
+
 Everything runs on loopback: programs (threads of this process), the Collectors, and an Opik that takes everything and
 keeps nothing. All of them share the machine, so spans per second are a lower bound; CPU is the Collectors' own.
 """
@@ -30,7 +33,7 @@ from tests.collector.running import ROOT, Gateway, Sidecar, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_BINARY: Final = ROOT / "collector/out/otelcol-llm"
+_BINARY: Final = Path(os.environ.get("OTEL_LLM_COLLECTOR") or ROOT / "collector/out/otelcol-llm")
 _PROFILES: Final = ROOT / "collector/profiles"
 _SPANS_EACH: Final = 64
 _PROGRAMS: Final = 4
@@ -39,7 +42,7 @@ _DEADLINE: Final = 600.0
 
 
 class _Sink(BaseHTTPRequestHandler):
-    """An Opik that takes everything. It counts spans, by their names in what it was sent, uncompressed."""
+    """An Opik, or an OTLP endpoint, that takes everything. It counts spans by their names in what came."""
 
     protocol_version = "HTTP/1.1"
     seen = 0
@@ -48,9 +51,10 @@ class _Sink(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take rows."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if "/spans/" in self.path:
+        over_otlp = self.path.endswith("/v1/traces")
+        if over_otlp or "/spans/" in self.path:
             with _Sink.lock:
-                _Sink.seen += body.count(b'"name":"span ')
+                _Sink.seen += body.count(b"span " if over_otlp else b'"name":"span ')
         self.send_response(204)
         self.end_headers()
 
@@ -151,6 +155,21 @@ def _one_tier(url: str, base: Path, size: int, spans: int) -> Measured:
         return _measure("sidecar", size, spans, [sidecar], lambda _, request: sidecar.post(request) == 200)
 
 
+def _stock_exporter(url: str, base: Path, size: int, spans: int) -> Measured:
+    """The same sidecar, with the stock exporter for OTLP over HTTP in the place of ours: same queue, same batches."""
+    config = yaml.safe_load((ROOT / "otel-collector.yaml").read_text())
+    ours = config["exporters"].pop("opik")
+    shared = {name: ours[name] for name in ("timeout", "retry_on_failure", "sending_queue")}
+    config["exporters"]["otlp_http"] = {"endpoint": url, "compression": "none", **shared}
+    config["service"]["pipelines"]["traces"]["exporters"] = ["otlp_http"]
+    file = base / f"stock{size}.yaml"
+    file.write_text(yaml.safe_dump(config))
+    sidecar = Sidecar(_BINARY, _below(base, f"stock{size}"), url, config=file)
+    with _running(sidecar):
+        setup = "sidecar, otlp_http"
+        return _measure(setup, size, spans, [sidecar], lambda _, request: sidecar.post(request) == 200)
+
+
 def _two_tiers(url: str, base: Path, size: int, spans: int, balancers: int, samplers: int) -> Measured:
     """Balancers and samplers as shipped, but that traces are decided after two seconds."""
     soon = (
@@ -211,20 +230,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spans", type=int, default=20_000, help="spans of each measurement")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
+    parser.add_argument(
+        "--exporters", action="store_true", help="only the sidecar, with our exporter and the stock one"
+    )
     told = parser.parse_args()
     if not _BINARY.is_file():
-        sys.exit("collector/out/otelcol-llm is missing: run collector/build.sh --no-validate")
+        sys.exit(f"{_BINARY} is missing: run collector/build.sh --no-validate")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
-        speeds = [_one_tier(url, base, size, told.spans) for size in (200, 2_000, 20_000)]
-        speeds += [_two_tiers(url, base, 2_000, told.spans, *tiers) for tiers in ((1, 1), (2, 3))]
-        waits = ((2_000, told.spans // 2), (2_000, told.spans * 2), (20_000, told.spans // 4))
-        waiting = [_queued(base, *each) for each in waits]
+        waiting: list[Queued] = []
+        if told.exporters:
+            speeds = [one(url, base, 2_000, told.spans) for one in (_one_tier, _stock_exporter)]
+        else:
+            speeds = [_one_tier(url, base, size, told.spans) for size in (200, 2_000, 20_000)]
+            speeds.append(_stock_exporter(url, base, 2_000, told.spans))
+            speeds += [_two_tiers(url, base, 2_000, told.spans, *tiers) for tiers in ((1, 1), (2, 3))]
+            waits = ((2_000, told.spans // 2), (2_000, told.spans * 2), (20_000, told.spans // 4))
+            waiting = [_queued(base, *each) for each in waits]
     sys.stdout.write(_table("setup | content per span | spans/s | CPU us per span | spans per core and second", speeds))
-    sys.stdout.write(_table("content per span | spans that wait | memory grew by, MB | disk per span", waiting))
+    if waiting:
+        sys.stdout.write(_table("content per span | spans that wait | memory grew by, MB | disk per span", waiting))
     if told.json:
         told.json.write_text(json.dumps({"speed": [asdict(x) for x in speeds], "queued": [asdict(x) for x in waiting]}))
 

@@ -33,6 +33,7 @@ def test_every_line_is_measured(collector: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert [each["setup"] for each in numbers["speed"]] == ["sidecar"] * 3 + [
+        "sidecar, otlp_http",
         "1 balancers, 1 samplers",
         "2 balancers, 3 samplers",
     ]
