@@ -141,7 +141,7 @@ def _arrived(runs_of_way: list[dict[str, Any]]) -> tuple[str, str]:
 
 def _seconds(ways: tuple[str, ...], options: Options) -> float:
     per_round = sum(
-        2.0 + _count(way, options) * _TYPICAL_US.get(way, 170) / 1e6 * 1.3 for way in _chosen(ways, options)
+        1.5 + _count(way, options) * _TYPICAL_US.get(way, 170) / 1e6 * 1.3 for way in _chosen(ways, options)
     )
     return options.rounds * per_round
 
