@@ -61,12 +61,13 @@ def test_slow_clients_do_not_shut_others_out(tmp_path: Path, verdict: Verdict, m
     monkeypatch.setattr(loopback_server.LoopbackHandler, "timeout", 0.5)
     with OtlpReceiver() as receiver, ExitStack() as stack:
         rig = Rig(tmp_path, otlp_endpoint=receiver.url, health_port=0)
+        others = threading.active_count()  # litellm has a pool of them, once other tests have used it
         port = port_of(otel_llm.status().health_url)
         clients = slow_clients(port, 40, stack)
         assert [ask(port, "GET", path) for path in ("/healthz", "/readyz", "/status", "/metrics")] == [200] * 4
         rig.spans(10)
         assert rig.settled()
-        assert threading.active_count() < 40
+        assert threading.active_count() - others < 40
         assert wait_until(lambda: all(_is_closed(client) for client in clients), 30)
         rig.tell(verdict, 18, "forty slow clients at the health port", arrivals(receiver))
 
