@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_llm
 from otel_llm.backends.opik.ids import Uuid7IdGenerator
+from otel_llm.faults import reset_faults
 from tests.fakes.otlp_receiver import OtlpReceiver
 from tests.temporal.kit import Recorded
 from tests.temporal.server import running_server
@@ -26,7 +27,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def recorded() -> Iterator[Recorded]:
-    """What this process records, as a backend gets it."""
+    """What this process records, as a backend gets it; faults that other tests made ours have are forgotten."""
+    reset_faults()
     with OtlpReceiver() as receiver:
         provider = TracerProvider(id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
         otel_llm.configure(backend="otlp", otlp_endpoint=receiver.url, tracer_provider=provider, spans="all")
