@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.driver import Runs
 
@@ -23,6 +23,16 @@ class Table:
     rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What stands below it."""
+
+    def got_through(self, runs: Runs, *, column: int = 1) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Each name with its runs that got through; one without any gets a row that says why, in that column."""
+        for name, results in runs.items():
+            found = good(results)
+            if found:
+                yield name, found
+            else:
+                after = len(self.columns) - column - 1
+                self.rows.append((name, *[""] * (column - 1), failure(results), *[""] * after))
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Table, added, added_all, failure, good, ratios, spread
+from benchmarks.figures import Table, added, added_all, good, ratios, spread
 from benchmarks.scenes.scene import Options, Scene
 
 if TYPE_CHECKING:
@@ -133,16 +133,13 @@ def _table(kind: Kind, runs: Runs) -> Table:
             "bytes per call (on the wire)",
         ),
     )
-    for peer, results in runs.items():
-        if not good(results):
-            table.rows.append((peer, failure(results), "", "", "", "", ""))
-            continue
+    for peer, found in table.got_through(runs):
         compared = ratios(runs, "otel_llm", peer, lambda name, number: added(runs, name, number, "cpu"))
         figures = [spread(added_all(runs, peer, figure)) for figure in ("cpu", "caller_median", "wall")]
         if peer == "bare":
             table.rows.append(("bare (noise)", *figures, "", "", ""))
             continue
-        table.rows.append((peer, *figures, spread(compared, 2), *_arrived(results)))
+        table.rows.append((peer, *figures, spread(compared, 2), *_arrived(found)))
     plain = [pair["off"]["cpu"] for run in good(runs.get("bare", ())) for pair in run["pairs"]]
     if plain:
         table.notes.append(f"A call that nobody records takes {spread(plain)} us of CPU.")
@@ -190,12 +187,9 @@ def _latency_tables(runs: Runs) -> list[Table]:
             "beside them, and of the same calls before anything was recorded."
         ],
     )
-    for name, results in runs.items():
-        if good(results):
-            figures = ("cpu_p50", "cpu_p99", "wall_p50", "wall_p99")
-            table.rows.append((name, *(spread([run[figure] for run in good(results)]) for figure in figures)))
-        else:
-            table.rows.append((name, failure(results), "", "", ""))
+    figures = ("cpu_p50", "cpu_p99", "wall_p50", "wall_p99")
+    for name, found in table.got_through(runs):
+        table.rows.append((name, *(spread([run[figure] for run in found]) for figure in figures)))
     return [table]
 
 

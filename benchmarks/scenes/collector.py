@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.environments import REPOSITORY
-from benchmarks.figures import Table, failure, good, ratios, spread
+from benchmarks.figures import Table, ratios, spread
 from benchmarks.scenes.scene import Options, Scene
 
 if TYPE_CHECKING:
@@ -55,11 +55,7 @@ def _tables(runs: Runs) -> list[Table]:
         figure: float | None = runs[exporter][number].get("cpu_us_per_span")
         return figure
 
-    for exporter, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((exporter, failure(results), "", "", ""))
-            continue
+    for exporter, found in table.got_through(runs):
         figures = ("cpu_us_per_span", "spans_per_core_second", "spans_per_second")
         shown = [spread([run[figure] for run in found]) for figure in figures]
         table.rows.append((exporter, *shown, spread(ratios(runs, exporter, "otlp_http", cpu), 2)))

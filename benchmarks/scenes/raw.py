@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Table, failure, good, ratios, spread
+from benchmarks.figures import Table, good, ratios, spread
 from benchmarks.scenes.scene import Options, Scene
 
 if TYPE_CHECKING:
@@ -111,11 +111,7 @@ def _tables(workload: str, runs: Runs) -> list[Table]:
             "`_memory`. `_gzip` of ours: as to a backend elsewhere than on this machine, for which rows are compressed."
         ],
     )
-    for way, results in runs.items():
-        runs_of_way = good(results)
-        if not runs_of_way:
-            table.rows.append((way, failure(results), "", "", "", "", ""))
-            continue
+    for way, runs_of_way in table.got_through(runs):
         compared = ratios(runs, way, "stock_http", lambda name, number: cpu(runs, name, number))
         table.rows.append(
             (
@@ -184,11 +180,7 @@ def _burst_tables(runs: Runs) -> list[Table]:
             "the end (s)",
         ),
     )
-    for way, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((way, "", failure(results), "", "", ""))
-            continue
+    for way, found in table.got_through(runs, column=2):
         at_end = [100 * run["arrived_at_end"] / run["count"] for run in found]
         later = [100 * run["arrived_later"] / run["count"] for run in found]
         table.rows.append(

@@ -110,11 +110,7 @@ def _outage_tables(runs: Runs) -> list[Table]:
             "the end (s)",
         ),
     )
-    for name, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((name, "", failure(results), "", "", ""))
-            continue
+    for name, found in table.got_through(runs, column=2):
         complete = [run["complete_after"] for run in found if run["complete_after"] is not None]
         table.rows.append(
             (
@@ -157,11 +153,7 @@ def _killed_tables(runs: Runs) -> list[Table]:
         "`kill -9` in an outage, in the middle of 50 calls/s, then the same program again",
         ("peer", "calls", "there before", "there after the restart", "of those answered a second before the kill"),
     )
-    for peer, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((peer, "", failure(results), "", ""))
-            continue
+    for peer, found in table.got_through(runs, column=2):
         settled = [100 * run["settled_arrived"] / run["answered_a_second_before"] for run in found]
         table.rows.append(
             (
@@ -201,11 +193,7 @@ def _ending_tables(runs: Runs) -> list[Table]:
         "The end of a program after 200 calls whose backend is away",
         ("peer, backend", "the end (s)", "arrived by the next start"),
     )
-    for name, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((name, failure(results), ""))
-            continue
+    for name, found in table.got_through(runs):
         late = any(run["killed"] for run in found)
         seconds = spread([run["exit_seconds"] for run in found], 1)
         later = [run for run in found if "arrived_later" in run]
@@ -231,11 +219,7 @@ def _memory_tables(runs: Runs) -> list[Table]:
         ("peer", "calls", "calls/s", "resident before (MB)", "growth, at most (MB)"),
         notes=["`bare` is what litellm grows by itself."],
     )
-    for peer, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((peer, failure(results), "", "", ""))
-            continue
+    for peer, found in table.got_through(runs):
         figures = [spread([run[figure] for run in found], 1) for figure in ("rate", "before_mb", "growth_mb")]
         table.rows.append((peer, f"{found[0]['made']:,}", *figures))
     return [table]

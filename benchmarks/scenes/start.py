@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Table, failure, good, spread
+from benchmarks.figures import Table, spread
 from benchmarks.scenes.scene import Options, Scene
 
 if TYPE_CHECKING:
@@ -37,11 +37,8 @@ def _payload_tables(runs: Runs) -> list[Table]:
     kinds = ("mock", "sync", "stream", "async")
     columns = ("peer", *kinds, "spans per call over HTTP", "sent to", "connections elsewhere")
     table = Table(f"What arrives: whole calls of {_CALLS} of each kind, content compared word for word", columns)
-    for peer, results in runs.items():
-        if not good(results):
-            table.rows.append((peer, failure(results), *[""] * (len(columns) - 2)))
-            continue
-        run = results[-1]
+    for peer, _ in table.got_through(runs):
+        run = runs[peer][-1]
         cells = []
         for kind in kinds:
             found = run["kinds"][kind]
@@ -86,14 +83,10 @@ def _start_tables(runs: Runs) -> list[Table]:
             "both without litellm; the others are litellm, the peer, and a first call."
         ],
     )
-    for name, results in runs.items():
-        found = good(results)
-        if not found:
-            table.rows.append((name, failure(results), "", "", "", ""))
-            continue
+    for name, found in table.got_through(runs):
         figures = {}
         for figure in ("cpu_ms", "rss_mb"):
-            both = zip(results, runs["bare"], strict=False)
+            both = zip(runs[name], runs["bare"], strict=False)
             more = [one[figure] - base[figure] for one, base in both if "error" not in one and "error" not in base]
             figures[figure] = "" if name in {*_ALONE, "bare"} else spread(more, 1 if figure == "rss_mb" else 0)
         table.rows.append(
