@@ -46,18 +46,15 @@ else:
 
 
 def write_strictly(value: Any) -> bytes | None:
-    """The same; None for text that UTF-8 cannot hold."""
-    try:
-        written = _write(value)
-    except _REFUSED:
-        return None
-    return written
-
-
-def write(value: Any) -> bytes:
-    """`value` as compact JSON in UTF-8; characters beyond ASCII as they are, half characters escaped."""
+    """`value` as compact JSON in UTF-8, characters beyond ASCII as they are; None where one cannot be written so."""
     try:
         return _write(value)
     except _REFUSED:
-        # Text that UTF-8 cannot hold stands inside a string only, where Python's escape is JSON's.
-        return _write_slowly(value, "backslashreplace")
+        return None
+
+
+def write(value: Any) -> bytes:
+    """The same whatever the text: half characters are escaped."""
+    written = write_strictly(value)
+    # Text that UTF-8 cannot hold stands inside a string only, where Python's escape is JSON's.
+    return _write_slowly(value, "backslashreplace") if written is None else written

@@ -74,7 +74,7 @@ class DirectOpening:
 
     def __init__(self, tracer: Tracer, call: Call, around: dict[str, object], facts: dict[str, Any]) -> None:
         self.span = tracer.start_span(
-            f"{call.operation} {call.model}" if call.model else call.operation,
+            call.span_name,
             Context(around),
             trace.SpanKind.CLIENT,
             {key: value for key, value in facts.items() if value is not None},
@@ -191,7 +191,7 @@ class Upstream:
         if call.operation == semconv.OP_RETRIEVAL:
             opening = UpstreamOpening(self._handler.retrieval(provider=provider, **target), parent)
             if call.model and opening.owns_span:
-                opening.span.update_name(f"{call.operation} {call.model}")
+                opening.span.update_name(call.span_name)
             return opening
         return UpstreamOpening(self._handler.inference(provider, operation_name=call.operation, **target), parent)
 

@@ -82,6 +82,11 @@ class Call:
     identity: Identity = NOBODY
     """Said by the call itself; what it leaves open comes from the surrounding `tenant` block."""
 
+    @property
+    def span_name(self) -> str:
+        """As the conventions name the span of a call."""
+        return f"{self.operation} {self.model}" if self.model else self.operation
+
 
 class Recorder:
     """Starts recordings against one tracer provider (the global one when None).
@@ -137,7 +142,7 @@ class Recorder:
         if active_call(parent) is not None:
             # A call is over, but its context lives on, in litellm's callbacks for one: what runs there is outside it.
             around.update(outside_invocations())
-        return Recording(self._opened(call, around, parent, identity), identity, self._later, call.provider)
+        return self._begun(call, around, parent, identity)
 
     def start_attempt(self, call: Call, owner: object, number: int) -> Recording:
         """Start the span of one attempt below the logical call that is current."""
@@ -145,7 +150,7 @@ class Recorder:
         identity = identity_in(parent)
         around = call_context(parent, identity, owner, nested=True)
         around.update(outside_invocations())
-        recording = Recording(self._opened(call, around, parent, identity), identity, self._later, call.provider)
+        recording = self._begun(call, around, parent, identity)
         recording.correct({semconv.ATTEMPT: number})
         return recording
 
@@ -164,7 +169,7 @@ class Recorder:
         )
         attributes.update({key: value for key, value in facts if value is not None})
         span = self._tracer.start_span(
-            f"{call.operation} {call.model}" if call.model else call.operation,
+            call.span_name,
             context=logical.context,
             kind=trace.SpanKind.CLIENT,
             attributes=attributes,
@@ -181,6 +186,9 @@ class Recorder:
             meters = self._meter_provider if self._measures else NoOpMeterProvider()
             self._known_upstream = Upstream(self._tracers, meters, _SCOPE, self._version)
         return self._known_upstream
+
+    def _begun(self, call: Call, around: dict[str, object], parent: Context, identity: Identity) -> Recording:
+        return Recording(self._opened(call, around, parent, identity), identity, self._later, call.provider)
 
     def _opened(self, call: Call, around: dict[str, object], parent: Context, identity: Identity) -> Opening:
         if self._goes_upstream or is_inside_foreign(around):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 if TYPE_CHECKING:
     from otel_llm.pricing.book import PriceBook
 
-__all__ = ["AZURE", "BY_THE_HOUR", "TIER_NAMES", "XAI", "PriceTable", "is_free", "names_for", "row_for", "sellers"]
+__all__ = ["AZURE", "TIER_NAMES", "XAI", "PriceTable", "goes_by_the_hour", "is_free", "names_for", "row_for", "sellers"]
 
 PriceTable: TypeAlias = Mapping[str, Any]
 """Name of a model -> its row."""
 
 AZURE: Final = frozenset({"azure", "azure_text"})
 XAI: Final = "xai"
-BY_THE_HOUR: Final = frozenset({"off_peak_pricing", "tiered_pricing"})
+_BY_THE_HOUR: Final = frozenset({"off_peak_pricing", "tiered_pricing"})
 """What rows have whose prices go by the hour or by brackets, which is more than rates can say."""
 
 _ROUTES: Final = ("converse/", "invoke/", "responses/")
@@ -87,7 +87,7 @@ def row_for(
 
 def _has_prices(row: Mapping[str, Any]) -> bool:
     """Whether a row says anything about money. litellm's Router makes rows of nothing for models that have none."""
-    return any(value is not None and ("cost" in key or key in BY_THE_HOUR) for key, value in row.items())
+    return any(value is not None and ("cost" in key or key in _BY_THE_HOUR) for key, value in row.items())
 
 
 def _is_of(provider: str | None, listed: object, name: str) -> bool:
@@ -100,6 +100,11 @@ def _is_of(provider: str | None, listed: object, name: str) -> bool:
 def _family(provider: str) -> str:
     """`bedrock_converse` and `bedrock` sell the same; so do `vertex_ai-language-models` and `vertex_ai`."""
     return provider.removeprefix("text-completion-").replace("-", "_").partition("_")[0]
+
+
+def goes_by_the_hour(row: Mapping[str, Any]) -> bool:
+    """Whether a row's prices go by the hour or by brackets. A Router writes these names too, for None."""
+    return any(row.get(name) for name in _BY_THE_HOUR)
 
 
 def is_free(row: Mapping[str, Any] | None) -> bool:

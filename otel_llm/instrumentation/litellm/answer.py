@@ -25,6 +25,7 @@ _WRAPPED: Final = "resp_" + base64.b64encode(b"litellm:").decode().rstrip("=")[:
 
 def fill_answer(recording: Recording, request: Request, answer: object, *, content: bool) -> None:
     """Put everything but billing on the span: ids, models, finish reasons and (where `content`) messages."""
+    hidden = hidden_of(answer)
     recording.set(
         {
             semconv.RESPONSE_ID: _vendor_id(text(get(answer, "id"))),
@@ -32,11 +33,10 @@ def fill_answer(recording: Recording, request: Request, answer: object, *, conte
             semconv.OPENAI_RESPONSE_SERVICE_TIER: text(get(answer, "service_tier")),
             semconv.OPENAI_SYSTEM_FINGERPRINT: text(get(answer, "system_fingerprint")),
             semconv.FINISH_REASONS: _finish_reasons(request, answer) or None,
-            semconv.CACHE_HIT: request.from_cache
-            or (request.bought is None and hidden_of(answer).get("cache_hit") is True),
+            semconv.CACHE_HIT: request.from_cache or (request.bought is None and hidden.get("cache_hit") is True),
         }
     )
-    fill_target(recording, request, hidden_of(answer).get("api_base"))
+    fill_target(recording, request, hidden.get("api_base"))
     if content:
         set_content(recording, _content(request, answer))
 

@@ -24,7 +24,7 @@ from otel_llm.instrumentation.litellm.charges import (
 from otel_llm.instrumentation.litellm.guest import guest
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, number, path, text
 from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
-from otel_llm.pricing.rows import BY_THE_HOUR, XAI, is_free, names_for, row_for
+from otel_llm.pricing.rows import XAI, goes_by_the_hour, is_free, names_for, row_for
 from otel_llm.pricing.unpriced import Unpriced
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: ob
         return False
     base = request.api_base or ""
     return bool(
-        any(row.get(name) for name in BY_THE_HOUR)  # a Router writes every name into the table, most with None
+        goes_by_the_hour(row)
         or (row.get("regional_endpoint_uplift_multiplier") and request.arguments.get("vertex_location") != "global")
         or "://eu." in base
         or "://us." in base

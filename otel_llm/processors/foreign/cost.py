@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 
 from otel_llm import semconv
 from otel_llm.pricing import Billed, Rates, cost_of
-from otel_llm.pricing.rows import BY_THE_HOUR, TIER_NAMES, XAI, is_free, names_for, row_for, sellers
+from otel_llm.pricing.rows import TIER_NAMES, XAI, goes_by_the_hour, is_free, names_for, row_for, sellers
 from otel_llm.pricing.unpriced import Unpriced
 from otel_llm.processors.foreign.words import parsed, token_count
 
@@ -89,7 +89,7 @@ class ForeignCost:
         row = row_for(self._table(), self._book, names.seller, names.asked, names.served)
         ours = _calculated(row, names, billed, tier)
         if ours:
-            unsure = row is not None and any(row.get(name) for name in BY_THE_HOUR)
+            unsure = row is not None and goes_by_the_hour(row)
             return ours, semconv.COST_ESTIMATED if unsure or _has_extras(facts) else semconv.COST_PRICED
         if is_free(row):
             return Decimal(0), semconv.COST_FREE
