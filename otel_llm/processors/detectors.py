@@ -1,6 +1,6 @@
 """What is looked for in texts: keys and tokens, JWTs, e-mail addresses, phone and card numbers, IBANs, IP addresses.
 
-Each detector is a few patterns, each with literals of which a text must hold one to be worth searching. All patterns
+Each detector is a few patterns, each with a sign that a text must have to be worth searching (`signs`). All patterns
 take time linear in the text: they begin only where a run of their characters begins (a look-behind), every repetition
 is bounded or is over characters that what follows cannot be, and what a pattern cannot check (Luhn, mod 97, whether an
 address exists) is checked by a function afterwards.
@@ -15,6 +15,17 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.processors.shrink import CUT
+from otel_llm.processors.signs import (
+    ALWAYS,
+    Addresses,
+    BeforeCut,
+    Literals,
+    Names,
+    Schemes,
+    Searched,
+    Sign,
+    together,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,62 +43,12 @@ class Found(NamedTuple):
     """The value in one spelling, so that `4111 1111...` and `4111-1111...` are the same card."""
 
 
-class Ends:
-    """Whether a text holds one of many literals, found by their last characters, of which prose has few.
-
-    Looking for one character is the fastest search there is; an expression of all literals takes ten times as long.
-    """
-
-    def __init__(self, literals: Iterable[str]) -> None:
-        by_end: dict[str, list[str]] = {}
-        for literal in literals:
-            by_end.setdefault(literal[-1], []).append(literal)
-        self._by_end = tuple((end, tuple(sorted(found))) for end, found in by_end.items())
-
-    def are_in(self, lowered: str) -> bool:
-        """Whether one of them is in a text that is in lower case."""
-        for end, literals in self._by_end:
-            at = lowered.find(end)
-            while at >= 0:
-                if lowered.endswith(literals, 0, at + 1):
-                    return True
-                at = lowered.find(end, at + 1)
-        return False
-
-
-class Names:
-    """Whether a text names something whose value is a secret, and says it: the word, and what follows it."""
-
-    def __init__(self, names: Iterable[tuple[str, str]]) -> None:
-        self._names = tuple((word, re.compile(following)) for word, following in names)
-
-    def are_said_in(self, lowered: str) -> bool:
-        """Whether a text, in lower case, says such a value."""
-        for word, following in self._names:
-            at = lowered.find(word)
-            while at >= 0:
-                if following.match(lowered, at):
-                    return True
-                at = lowered.find(word, at + 1)
-        return False
-
-
 class Pattern(NamedTuple):
     """One way in which a kind of value is written."""
 
-    literals: tuple[str, ...]
-    """In lower case; a text that holds none of them holds nothing of the kind. Empty where no literal says so."""
+    sign: Sign
+    """What a text has that holds something written so."""
     regex: re.Pattern[str]
-    names: Names | None = None
-    """Where the literals would be common words: what must be said of them instead."""
-    gated: bool = False
-    """Whether the detector's gate finds these literals in a text, all at once."""
-
-    def may_be_in(self, lowered: str) -> bool:
-        """Whether it is worth searching a text that is `lowered` in lower case; costs next to nothing."""
-        if self.names is not None:
-            return self.names.are_said_in(lowered)
-        return not self.literals or any(literal in lowered for literal in self.literals)
 
 
 class Detector:
@@ -111,23 +72,19 @@ class Detector:
         """The find that a match stands for; None where it only looks like one."""
         self.personal = personal
         """Whether identifiers of the call itself (model, tenant, response id) are spared: they can look alike."""
-        self._gate = Ends(literal for pattern in patterns if pattern.gated for literal in pattern.literals)
-        self._others: list[Pattern] = []
-        for pattern in patterns:  # two patterns may be about the same names, which are looked for once
-            if not pattern.gated and not any(pattern.names is not None is other.names for other in self._others):
-                self._others.append(pattern)
+        self._signs = together(pattern.sign for pattern in patterns)
 
-    def may_be_in(self, lowered: str) -> bool:
-        """Whether it is worth searching a text that is `lowered` in lower case."""
-        return self._gate.are_in(lowered) or any(pattern.may_be_in(lowered) for pattern in self._others)
+    def may_be_in(self, text: Searched) -> bool:
+        """Whether it is worth searching a text; costs next to nothing where it is not."""
+        return any(sign.are_in(text) for sign in self._signs)
 
     def replace(self, text: str, substitute: Callable[[str, str], str]) -> str:
         """`text` with each find replaced by `substitute(label, canonical)`."""
-        lowered = text.lower()
-        if not self.may_be_in(lowered):
+        searched = Searched.of(text)
+        if not self.may_be_in(searched):
             return text
         for pattern in self.patterns:
-            if pattern.may_be_in(lowered):
+            if pattern.sign.are_in(searched):
                 text = pattern.regex.sub(lambda match: self._replacement(match, substitute), text)
         return text
 
@@ -160,49 +117,48 @@ _NAMES: Final = (
     r"|(?:access|auth|refresh|session|security|bearer|id)[_-]?token|client[_-]?secret|passw(?:or)?d|passphrase"
     r"|authorization|cookie|credentials?)"
 )
-_FOLLOWS: Final = r"[\\\"']{0,4} ?[:=]"
-"""Between a name and what is said to be its value."""
 _NAMED: Final = Names(
     (
-        ("key", rf"key(?:[_ -]?id)?(?: provided)?{_FOLLOWS}"),
-        ("token", rf"token{_FOLLOWS}"),
-        ("secret", rf"secret{_FOLLOWS}"),
-        ("passw", rf"passw(?:or)?d{_FOLLOWS}"),
-        ("passphrase", rf"passphrase{_FOLLOWS}"),
-        ("authorization", rf"authorization{_FOLLOWS}"),
-        ("cookie", rf"cookie{_FOLLOWS}"),
-        ("credential", rf"credentials?{_FOLLOWS}"),
+        ("key", "(?:[_ -]?id)?(?: provided)?"),
+        ("token", ""),
+        ("secret", ""),
+        ("pass", "(?:wd|word|phrase)"),
+        ("authorization", ""),
+        ("cookie", ""),
+        ("credential", "s?"),
     )
 )
 
 
-def _key(literals: tuple[str, ...], value: str, *, gated: bool = True) -> Pattern:
+def _key(literals: tuple[str, ...], value: str) -> Pattern:
     """A key of a known format, where a word begins."""
-    return Pattern(literals, re.compile(f"{_WORD}(?P<value>{value})"), gated=gated)
+    return Pattern(Literals(literals, any_case=True), re.compile(f"{_WORD}(?P<value>{value})"))
 
 
 _KEY_PATTERNS: Final = (
     Pattern(
-        ("private key",),
+        Literals(("key-----",), any_case=True),
         re.compile(
             r"(?P<value>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\:,]{0,16000}"
             r"(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?)"
         ),
     ),
-    Pattern(("@",), re.compile(r"(?<=://)(?P<value>[^\s/?#\"'<>\\]{1,512})(?=@)")),  # user:password of a URL
+    Pattern(Addresses(), re.compile(r"(?<=://)(?P<value>[^\s/?#\"'<>\\]{1,512})(?=@)")),  # user:password of a URL
     Pattern(
-        (
-            *("key=", "token=", "sig=", "signature=", "code=", "auth=", "secret=", "password=", "pwd="),
-            *("x-amz-", "x-goog-"),
+        Literals(
+            (
+                *("key=", "token=", "sig=", "signature=", "code=", "auth=", "secret=", "password=", "pwd="),
+                *("x-amz-", "x-goog-"),
+            ),
+            any_case=True,
         ),
         re.compile(
             r"(?i:(?<=[?&;])(?:[\w-]{0,20}(?:key|token)|sig|signature|code|auth|[\w-]{0,20}secret|password|pwd"
             r"|x-amz-[\w-]{5,20}|x-goog-[\w-]{5,20})=)(?P<value>[^\s&;#\"'<>\\]{1,4096})"
         ),
-        gated=True,
     ),
     Pattern(
-        ("bearer ", "basic ", "authorization"),
+        Schemes(),
         re.compile(
             rf"(?i:{_WORD}(?:bearer|basic|token)[ ]{{1,4}}){_NOT_PROSE}(?P<value>[A-Za-z0-9._~+/-]{{8,4096}}={{0,2}})"
         ),
@@ -216,26 +172,32 @@ _KEY_PATTERNS: Final = (
         r"(?:gsk_|hf_|r8_|fw_|pplx-|xai-|nvapi-|lsv2_|glpat-|npm_)[\w-]{16,}",
     ),
     _key(("ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_"), r"(?:gh[opsur]_|github_pat_)\w{16,}"),
-    _key(("akia", "asia", "aroa", "aida"), r"(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}", gated=False),  # AWS
-    _key(("aiza", "ya29."), r"(?:AIza|ya29\.)[\w-]{16,}", gated=False),  # Google
+    Pattern(  # AWS
+        Literals(("AKIA", "ASIA", "AROA", "AIDA")),
+        re.compile(rf"{_WORD}(?P<value>(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{{12,}})"),
+    ),
+    Pattern(  # Google
+        Literals(("AIza", "ya29.")),
+        re.compile(rf"{_WORD}(?P<value>(?:AIza|ya29\.)[\w-]{{16,}})"),
+    ),
     _key((*(f"xox{kind}-" for kind in "abeoprs"), "xapp-"), r"(?:xox[abeoprs]|xapp)-[\w-]{8,}"),  # Slack
     # Opik, whose keys can carry their server's address in base64
-    Pattern(("*ey",), re.compile(r"(?<!\w)(?P<value>\w{8,128}\*ey[A-Za-z0-9+/_-]{8,}={0,2})")),
+    Pattern(Literals(("*ey",)), re.compile(r"(?<!\w)(?P<value>\w{8,128}\*ey[A-Za-z0-9+/_-]{8,}={0,2})")),
     # `api_key=...`, `"api_key": "..."`
     Pattern(
-        (),
+        _NAMED,
         re.compile(
             rf"(?i:{_NAMES}(?:{_QUOTE})?[ ]?(?:=[ ]?(?:{_QUOTE})?|:[ ]?{_QUOTE})(?:(?:bearer|basic)[ ])?){_VALUE}"
         ),
-        names=_NAMED,
     ),
     # `Incorrect API key provided: ...`
-    Pattern((), re.compile(rf"(?i:{_NAMES}(?:[ ]provided)?:[ ]?){_NOT_PROSE}{_VALUE}"), names=_NAMED),
+    Pattern(_NAMED, re.compile(rf"(?i:{_NAMES}(?:[ ]provided)?:[ ]?){_NOT_PROSE}{_VALUE}")),
     # the beginning of a key of which the size limit took the rest
-    _key(
-        ("truncated",),
-        rf"(?:sk-|AIza|AKIA|ASIA|gh[opsur]_|hf_|xox|eyJ)[\w*.-]{{0,200}}(?={re.escape(CUT)})",
-        gated=False,
+    Pattern(
+        BeforeCut(("sk-", "AIza", "AKIA", "ASIA", "gho_", "ghp_", "ghs_", "ghu_", "ghr_", "hf_", "xox", "eyJ")),
+        re.compile(
+            rf"{_WORD}(?P<value>(?:sk-|AIza|AKIA|ASIA|gh[opsur]_|hf_|xox|eyJ)[\w*.-]{{0,200}}(?={re.escape(CUT)}))"
+        ),
     ),
 )
 
@@ -246,7 +208,7 @@ _JWT: Final = Detector(
     label="jwt",
     patterns=(
         Pattern(
-            ("eyj",),
+            Literals(("eyJ",)),
             re.compile(rf"(?:(?<![\w-])|{_ESCAPE})(?P<value>eyJ[\w-]{{6,}}\.[\w-]{{4,}}(?:\.[\w-]*){{1,3}})", re.ASCII),
         ),
     ),
@@ -266,7 +228,7 @@ _EMAIL: Final = Detector(
     label="email",
     patterns=(
         Pattern(
-            ("@",),
+            Literals(("@",)),
             re.compile(
                 rf"(?:(?<![\w.%+'\\-])|{_ESCAPE})[\w.%+'-]{{1,128}}@(?:[\w-]{{1,63}}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])"
             ),
@@ -290,11 +252,11 @@ _PHONE: Final = Detector(
     label="phone",
     patterns=(
         Pattern(
-            (),
+            ALWAYS,
             re.compile(rf"(?:(?<![\w.+/-])|{_ESCAPE})(?:\+|00)[1-9](?:{_SEPARATOR}\d){{6,15}}(?!\w|[.-]\d)", re.ASCII),
         ),
         Pattern(
-            (),
+            ALWAYS,
             re.compile(
                 rf"(?:(?<![\w.+/-])|{_ESCAPE})(?:\([2-9]\d\d\)[ ]?|[2-9]\d\d[.-])\d{{3}}[ .-]\d{{4}}(?![\w-])", re.ASCII
             ),
@@ -320,7 +282,9 @@ def _luhn(digits: str) -> bool:
 _CARD: Final = Detector(
     name="card",
     label="card",
-    patterns=(Pattern((), re.compile(rf"(?:(?<![\w.])|{_ESCAPE})[2-6](?:[ -]?\d){{12,18}}(?![\w-]|\.\d)", re.ASCII)),),
+    patterns=(
+        Pattern(ALWAYS, re.compile(rf"(?:(?<![\w.])|{_ESCAPE})[2-6](?:[ -]?\d){{12,18}}(?![\w-]|\.\d)", re.ASCII)),
+    ),
     check=_card,
 )
 
@@ -371,7 +335,7 @@ def _mod_97(iban: str) -> int:
 _IBAN: Final = Detector(
     name="iban",
     label="iban",
-    patterns=(Pattern((), re.compile(rf"(?:(?<![A-Za-z0-9])|{_ESCAPE})[A-Z]{{2}}\d\d(?:[ ]?[A-Z0-9]){{11,29}}")),),
+    patterns=(Pattern(ALWAYS, re.compile(rf"(?:(?<![A-Za-z0-9])|{_ESCAPE})[A-Z]{{2}}\d\d(?:[ ]?[A-Z0-9]){{11,29}}")),),
     check=_iban,
 )
 
@@ -396,9 +360,12 @@ _IP: Final = Detector(
     name="ip",
     label="ip",
     patterns=(
-        Pattern((".",), re.compile(rf"(?:(?<![\w.])|{_ESCAPE})\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w]|\.\d)", re.ASCII)),
         Pattern(
-            (":",),
+            Literals((".",)),
+            re.compile(rf"(?:(?<![\w.])|{_ESCAPE})\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w]|\.\d)", re.ASCII),
+        ),
+        Pattern(
+            Literals((":",)),
             re.compile(rf"(?:(?<![\w:.])|{_ESCAPE})[0-9A-Fa-f:]{{2,39}}(?:\.\d{{1,3}}){{0,3}}(?![\w:])", re.ASCII),
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.decoder import scanstring  # type: ignore[attr-defined]  # the decoder's own, without one made per string
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def with_strings_replaced(text: str, replace: Callable[[str, str], str]) -> str:
             return match.group()
         if literal is None:
             return _quoted(match.group(), replace(match.group(), name))
-        string = json.loads(literal, strict=False)
+        string = literal[1:-1] if "\\" not in literal else scanstring(literal, 1, False)[0]  # noqa: FBT003
         if colon:
             name = string
         made = replace(string, "" if colon else name)

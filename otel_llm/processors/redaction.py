@@ -2,7 +2,7 @@
 
 Every text means the span's name, its attributes (JSON stays valid JSON), the description of its status, and its events,
 exceptions with their stack traces among them. The resource is left as the program described it. Most spans hold
-nothing: one search for telling literals over all texts together finds that out; patterns run over the rest only.
+nothing: one search for signs over all texts together finds that out; patterns run over the rest only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from otel_llm.processors.json_texts import is_json, with_strings_replaced
 from otel_llm.processors.known_secrets import KnownSecrets, secrets_of
 from otel_llm.processors.presidio import PresidioRedactor
 from otel_llm.processors.pseudonyms import Substitutes
+from otel_llm.processors.signs import Searched, spells_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,8 +102,7 @@ class Redaction:
         if self._by_name:
             _withhold_secret_attributes(draft.attributes, self._substitute)
         together = "\n".join(_texts(draft))
-        lowered = together.lower()
-        sought = [detector for detector in self._detectors if detector.may_be_in(lowered)]
+        sought = _sought(self._detectors, together)
         known = self._secrets if self._secrets.are_in(together) else None
         if not (sought or known or self._functions):
             return
@@ -151,9 +151,8 @@ class _Texts:
         return value
 
     def _may_hold_something(self, text: str) -> bool:
-        lowered = text.lower()
         known = self._known is not None and self._known.are_in(text)
-        return known or any(detector.may_be_in(lowered) for detector in self._detectors)
+        return known or bool(_sought(self._detectors, text))
 
     def _fact(self, text: str) -> str:
         """A fact of the call: keys have no business in it, everything else may look alike."""
@@ -188,20 +187,29 @@ class _Texts:
         return text
 
 
-def _texts(draft: SpanDraft) -> Iterator[str]:
+def _sought(detectors: Sequence[Detector], text: str) -> Sequence[Detector]:
+    """Those of the detectors that may find something in a text, or in JSON that it is."""
+    searched = Searched.of(text)
+    if spells_letters(searched):
+        return detectors
+    return [detector for detector in detectors if detector.may_be_in(searched)]
+
+
+def _texts(draft: SpanDraft) -> list[str]:
     """Every text of a draft, for one search over all of them."""
-    yield draft.name
+    found = [draft.name]
     for value in draft.attributes.values():
         kind = type(value)
         if kind is str:
-            yield value
+            found.append(value)
         elif kind is not int and kind is not float and kind is not bool:
-            yield from _texts_in(value)
+            found += _texts_in(value)
     for event in draft.events:
         for value in (event.attributes or {}).values():
-            yield from _texts_in(value)
+            found += _texts_in(value)
     if draft.status.description:
-        yield draft.status.description
+        found.append(draft.status.description)
+    return found
 
 
 def _texts_in(value: Any) -> Iterator[str]:

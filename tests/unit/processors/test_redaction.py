@@ -185,6 +185,75 @@ def test_secrets_of_the_process_are_found_by_value() -> None:
     assert redacted(text, "keys", secrets=secrets) == "<key> <key> <key> <key> short"
 
 
+SECRETS = [
+    KEY,
+    "AKIAIOSFODNN7EXAMPLE",
+    "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "ya29.abcdefghijklmnopqrstu",
+    "hf_abcdefghijklmnopqrstuvwx",
+    "github_pat_abcdefghijklmnopqrst",
+    "xoxb-123456-abcdef",
+    "sk_live_abcdefghij12",
+    "abcdefgh12*eyJhbGciOiJI",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc_def-123",
+]
+SAID = [
+    ("Authorization: Bearer ", "abc/DEF123456"),
+    ("basic ", "dXNlcjpwYXNz"),
+    ("authorization by token ", "ABCdef12345"),
+    ("api_key = ", "abcdefgh12"),
+    ("PASSWORD='", "hunter2hunter2"),
+    ("Incorrect API key provided: ", "abc12345def"),
+    ("credentials: '", "abcd1234efgh"),
+    ("access_to\u212aen=", "abcdefgh12"),
+    ("https://h/p?a=1&X-Amz-Signature=", "abcdef"),
+    ("http://", "me:p@ss@proxy"),
+    ("-----BEGIN RSA ", "PRIVATE KEY-----\nMIIabc"),
+]
+
+
+@pytest.mark.parametrize("detectors", [("keys", "jwt"), EVERYTHING])
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_secret_is_found_however_the_text_around_it_is_written(
+    detectors: tuple[str, ...], data: st.DataObject
+) -> None:
+    """In prose, in JSON in any spelling, in JSON inside of JSON, beside other alphabets: the secret is gone."""
+    lead, secret = data.draw(st.sampled_from([("", secret) for secret in SECRETS] + SAID))
+    around = st.sampled_from(
+        ["", " ", "\n", "é ", "中文 ", "İ ", '"', "many words: see a-b_c@d = 9 ", "- " * 40, ": " * 40]
+    )
+    text = data.draw(around) + lead + secret + data.draw(st.sampled_from(["", " ", "\n", " é", '"', ", and more"]))
+    for _ in range(data.draw(st.integers(0, 3))):
+        text = json.dumps({"content": text}, ensure_ascii=data.draw(st.booleans()))
+        if data.draw(st.booleans()):
+            text = text.replace("/", "\\/")
+    spelt = data.draw(st.integers(0, 2)) == 0 and text.startswith("{")
+    if spelt:
+        at = text.index(lead + secret) if lead + secret in text else -1
+        text = text.replace(lead + secret, "".join(f"\\u{ord(one):04x}" for one in lead + secret)) if at >= 0 else text
+    outcome = redacted(text, *detectors)
+    flat = outcome
+    while flat.startswith("{"):
+        flat = json.loads(flat)["content"]
+    assert secret not in flat
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("api_key = hunter2hunter2", "api_key = <key>"),
+        ("Cookie=aaaabbbb1111", "Cookie=<key>"),
+        ('{"password": "abc"}', '{"password": "<key>"}'),
+        ('{"password"  :\n "abc"}', '{"password"  :\n "<key>"}'),
+        ("sk-ab…[truncated, 90 characters]", "<key>…[truncated, 90 characters]"),
+    ],
+)
+def test_keys_that_only_their_name_tells_are_found_by_the_detector_of_keys_alone(text: str, expected: str) -> None:
+    """No other detector has to be switched on for it."""
+    assert redacted(text, "keys") == expected
+
+
 HOSTILE = [
     "a",
     "1",
@@ -221,7 +290,7 @@ HOSTILE += [
 pieces = st.one_of(
     st.sampled_from(
         sorted(
-            {literal for detector in DETECTORS.values() for way in detector.patterns for literal in way.literals}
+            {literal for detector in DETECTORS.values() for way in detector.patterns for literal in way.sign.literals}
             | {"api_key", "token", "secret_key", "password", "cookie", "credentials", "Authorization"}
             | {"Bearer ", "Basic "}
             | {KEY, "AbCd0123456789abcdef", "plainword", "ann@example.org", "4111 1111 1111 1111", "10.1.2.3", "://"}
