@@ -24,7 +24,6 @@ __all__ = ["InlineMedia"]
 
 _SHORTEST: Final = 1024
 """Characters of base64 below which a run is left alone: hashes, keys, thought signatures."""
-_WINDOW: Final = _SHORTEST // 2
 _LONGEST: Final = 32 * 1024 * 1024
 """Characters above which a text is left to the size limits: hashing it takes time that is the program's."""
 _HASH_DIGITS: Final = 16
@@ -71,7 +70,7 @@ def _keep_named(attributes: dict[str, Any], files: MediaFiles) -> None:
 
 def _replace_in(attributes: dict[str, Any], files: MediaFiles | None) -> None:
     for key, value in attributes.items():
-        if _is_dense(value):
+        if type(value) is str and len(value) >= _SHORTEST and _is_dense(value):
             attributes[key] = _BASE64.sub(lambda match: _described(match, files), value)
 
 
@@ -82,11 +81,22 @@ def _without_media(event: Event, files: MediaFiles | None) -> Event:
 
 
 def _is_dense(value: Any) -> bool:
-    """Whether a text may hold a run of base64: any such run covers one of these windows wholly."""
+    """Whether a text may hold a run of base64: so long a piece without a space, a quote or a letter beyond ASCII."""
     if not isinstance(value, str) or not _SHORTEST <= len(value) <= _LONGEST:
         return False
-    windows = (value[start : start + _WINDOW] for start in range(0, len(value), _WINDOW))
-    return any(" " not in window and '"' not in window and window.isascii() for window in windows)
+    at, last = 0, len(value) - _SHORTEST
+    while at <= last:
+        end = at + _SHORTEST
+        found = value.rfind(" ", at, end)
+        if found < 0:
+            found = value.rfind('"', at, end)
+        if found >= 0:
+            at = found + 1
+        elif value[at:end].isascii():
+            return True
+        else:
+            at += 1 + max(index for index, letter in enumerate(value[at:end]) if letter > "\x7f")
+    return False
 
 
 def _described(match: re.Match[str], files: MediaFiles | None) -> str:

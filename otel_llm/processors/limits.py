@@ -74,7 +74,9 @@ class SizeLimits:
         self._max_span = max_span_bytes
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
-        """Cut what is too long; the usual span is measured and left as it is."""
+        """Cut what is too long; the usual span is so short that nobody needs its exact size, and left as it is."""
+        if self._is_short(draft):
+            return draft
         sizes = {key: _size(value) for key, value in draft.attributes.items()}
         keys = sum(map(len, sizes))
         if keys > _USUAL_KEY_BYTES and max(map(len, sizes)) > _LONGEST_KEY:
@@ -93,6 +95,25 @@ class SizeLimits:
         self._fit_span(cutting)
         cutting.mark()
         return draft
+
+    def _is_short(self, draft: SpanDraft) -> bool:
+        """Whether it fits even if every character takes the most bytes that one can."""
+        if draft.events or semconv.REPLACED in draft.attributes:
+            return False
+        size = most = 0
+        for key, value in draft.attributes.items():
+            kind = type(value)
+            size += len(key)
+            if kind is str:
+                length = len(value)
+                size += length
+                most = max(most, length)
+            elif kind is int or kind is float or kind is bool:
+                size += _SCALAR_BYTES
+            else:
+                size += _size(value)
+                most = max(most, size)
+        return size <= _USUAL_KEY_BYTES and 4 * size <= self._max_span and 4 * most <= self._max_value
 
     def _fit_span(self, cutting: _Cutting) -> None:
         """Take from the content, then from exception texts, then from everything else that may be cut."""
