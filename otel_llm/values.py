@@ -43,6 +43,7 @@ __all__ = [
     "to_attribute",
     "to_json",
     "to_plain",
+    "use_max_bytes",
 ]
 
 AttributeValue: TypeAlias = "str | bool | int | float | list[str] | list[bool] | list[int] | list[float]"
@@ -51,6 +52,18 @@ AttributeValue: TypeAlias = "str | bool | int | float | list[str] | list[bool] |
 MAX_DEPTH: Final = 16
 MAX_ITEMS: Final = 10_000
 MAX_BYTES: Final = 262_144
+
+
+class _Bounds:
+    """What is read of a value where the caller does not say."""
+
+    max_bytes = MAX_BYTES
+
+
+def use_max_bytes(max_bytes: int) -> None:
+    """Read up to so many bytes of a value from now on, and never less than `MAX_BYTES`: the most a span may hold."""
+    _Bounds.max_bytes = max(MAX_BYTES, max_bytes)
+
 
 _DEEPEST: Final = 100
 """No caller may ask for more nesting: reading is recursive, and Python's stack is shared with the program."""
@@ -84,16 +97,17 @@ class PlainAttribute(NamedTuple):
 
 
 def to_plain(
-    value: object, *, max_depth: int = MAX_DEPTH, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES
+    value: object, *, max_depth: int = MAX_DEPTH, max_items: int = MAX_ITEMS, max_bytes: int | None = None
 ) -> Plain:
     """A plain copy of `value`, whatever it is; never raises.
 
     `max_depth` counts nested containers (at most 100), `max_items` all items of all containers together,
-    `max_bytes` the UTF-8 bytes of all texts together plus 8 for each item. Models, dataclasses and attrs classes
-    become dicts; sets and tuples lists; dates, UUIDs, decimals and paths their usual text. Those count as
-    faithful. NaN and infinity, integers beyond 64 bits, lone surrogates, bytes and everything unknown do not.
+    `max_bytes` the UTF-8 bytes of all texts together plus 8 for each item (default: what `use_max_bytes` said).
+    Models, dataclasses and attrs classes become dicts; sets and tuples lists; dates, UUIDs, decimals and paths their
+    usual text. Those count as faithful. NaN and infinity, integers beyond 64 bits, lone surrogates, bytes and everything unknown do not.
     """
     depth = min(max_depth, _DEEPEST)
+    max_bytes = _Bounds.max_bytes if max_bytes is None else max_bytes
     reading = _Reading(depth, max_items, max_bytes)
     try:
         made = Plain(reading.read(value, 0), reading.replaced)
@@ -107,12 +121,13 @@ def to_plain(
 
 
 def to_json(
-    value: object, *, max_depth: int = MAX_DEPTH, max_items: int = MAX_ITEMS, max_bytes: int = MAX_BYTES
+    value: object, *, max_depth: int = MAX_DEPTH, max_items: int = MAX_ITEMS, max_bytes: int | None = None
 ) -> PlainJson:
     """`value` as strict, compact JSON (RFC 8259) without escapes for non-ASCII letters; never raises.
 
     The limits are those of `to_plain`; `max_bytes` counts before JSON escapes quotes and control characters.
     """
+    max_bytes = _Bounds.max_bytes if max_bytes is None else max_bytes
     room = Room(max_items, max_bytes)
     if room.holds(value, min(max_depth, _DEEPEST)):
         written = json_bytes.write_strictly(value)
@@ -122,7 +137,7 @@ def to_json(
     return PlainJson(_encode(plain.value), plain.replaced)
 
 
-def to_attribute(value: object, *, max_bytes: int = MAX_BYTES) -> PlainAttribute:
+def to_attribute(value: object, *, max_bytes: int | None = None) -> PlainAttribute:
     """`value` as a span attribute; never raises.
 
     Text, numbers and lists of one kind of these stay what they are; everything else becomes JSON text.

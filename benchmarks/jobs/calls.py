@@ -1,7 +1,8 @@
 """What recording adds to a call: pairs of recorded and unrecorded blocks, in one process.
 
 Blocks alternate, so that what differs between processes, or while other programs load the machine, falls out of the
-difference. Each block ends with its own flush, which counts.
+difference. Each block begins with calls that do not count, because a peer that has just been turned on is still at
+its beginning, and ends with its own flush, which does count.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from benchmarks.peers import set_up
 from benchmarks.workload import MICRO, ask, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from benchmarks.peers import Peer
 
@@ -36,6 +37,7 @@ class Calls:
         self.size: int = job["content"]
         self.url: str = job["provider_url"]
         self.count: int = job["block"]
+        self.warm = max(1, self.count // 4)
         self.peer = peer
         self.first = self.made = first
         self.recorded: set[int] = set()
@@ -49,18 +51,20 @@ class Calls:
             prepared.append(arguments(self.kind, self.made, self.url, self.size))
         return prepared
 
-    def block(self, *, on: bool, warm: bool = False) -> Block:
-        """Calls one after the other; fewer of them to warm up."""
+    def block(self, *, on: bool) -> Block:
+        """Calls one after the other, once some have been made that do not count."""
         function, _ = self.peer.functions(on=on)
-        count = max(1, self.count // 3) if warm else self.count
+        for entry in self._arguments(on=on, count=self.warm):
+            _taken(function(**entry), self.kind)
+        self.peer.flush()
+        count = self.count
         prepared = self._arguments(on=on, count=count)
         gc.collect(0)
         each: list[float] = []
         process, thread, wall = time.process_time(), time.thread_time(), time.perf_counter()
         for entry in prepared:
             began = time.thread_time()
-            for _ in pieces(function(**entry), self.kind):
-                pass
+            _taken(function(**entry), self.kind)
             each.append(time.thread_time() - began)
         caller, waited = time.thread_time() - thread, time.perf_counter() - wall
         self.peer.flush()
@@ -71,19 +75,16 @@ class Calls:
             "wall": waited / count * MICRO,
         }
 
-    async def ablock(self, *, on: bool, warm: bool = False) -> Block:
-        """Calls with many in flight; the caller's thread is that of the event loop."""
+    async def ablock(self, *, on: bool) -> Block:
+        """The same with many in flight; the caller's thread is that of the event loop."""
         _, function = self.peer.functions(on=on)
-        count = max(1, self.count // 3) if warm else self.count
-        prepared = iter(self._arguments(on=on, count=count))
+        await _many(function, self._arguments(on=on, count=self.warm))
+        await self.peer.aflush()
+        count = self.count
+        prepared = self._arguments(on=on, count=count)
         gc.collect(0)
         process, thread, wall = time.process_time(), time.thread_time(), time.perf_counter()
-
-        async def worker() -> None:
-            for entry in prepared:
-                await function(**entry)
-
-        await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+        await _many(function, prepared)
         caller, waited = time.thread_time() - thread, time.perf_counter() - wall
         await self.peer.aflush()
         caller_median = caller / count * MICRO  # calls overlap: there is no CPU of a single one
@@ -104,9 +105,21 @@ def arguments(kind: str, number: int, url: str, size: int) -> dict[str, Any]:
     return call(number, url, size)
 
 
-def pieces(answered: Any, kind: str) -> Iterator[Any]:
-    """A stream's pieces; nothing of an answer that is there already."""
-    return iter(answered if kind == "stream" else ())
+def _taken(answered: Any, kind: str) -> None:
+    """Read a stream to its end; any other answer is there already."""
+    if kind == "stream":
+        for _ in answered:
+            pass
+
+
+async def _many(function: Callable[..., Any], prepared: list[dict[str, Any]]) -> None:
+    waiting = iter(prepared)
+
+    async def worker() -> None:
+        for entry in waiting:
+            await function(**entry)
+
+    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
 
 
 def calls(job: dict[str, Any]) -> dict[str, Any]:
@@ -135,17 +148,11 @@ def calls(job: dict[str, Any]) -> dict[str, Any]:
 def _pairs(blocks: Calls, pairs: int) -> list[dict[str, Block]]:
     if blocks.kind == "async":
         return asyncio.run(_apairs(blocks, pairs))
-    return [
-        {"on" if on else "off": blocks.block(on=on, warm=not number) for on in _order(number)}
-        for number in range(pairs + 1)
-    ]
+    return [{"on" if on else "off": blocks.block(on=on) for on in _order(number)} for number in range(pairs + 1)]
 
 
 async def _apairs(blocks: Calls, pairs: int) -> list[dict[str, Block]]:
-    return [
-        {"on" if on else "off": await blocks.ablock(on=on, warm=not number) for on in _order(number)}
-        for number in range(pairs + 1)
-    ]
+    return [{"on" if on else "off": await blocks.ablock(on=on) for on in _order(number)} for number in range(pairs + 1)]
 
 
 def _order(number: int) -> tuple[bool, bool]:

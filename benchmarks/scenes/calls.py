@@ -46,13 +46,13 @@ class Kind:
 
 
 KINDS = (
-    Kind("mock", "mock", "litellm's mock answers, 2 kB", 40, 6, 1.6),
-    Kind("sync", "sync", "over HTTP, 2 kB", 20, 6, 2.0, more=("otel_llm_no_http",)),
-    Kind("stream-20", "stream", "streams of 20 chunks, 2 kB", 8, 5, 2.0, more=("otel_llm_no_http",)),
-    Kind("stream-500", "stream", "streams of 500 chunks, 2 kB", 2, 3, 5.0, chunks=500, more=("otel_llm_no_http",)),
-    Kind("mock-64k", "mock", "mock answers, 64 kB", 12, 5, 1.6, content=64_000),
+    Kind("mock", "mock", "litellm's mock answers, 2 kB", 120, 6, 4.5),
+    Kind("sync", "sync", "over HTTP, 2 kB", 60, 6, 6.0, more=("otel_llm_no_http",)),
+    Kind("stream-20", "stream", "streams of 20 chunks, 2 kB", 12, 6, 4.0, more=("otel_llm_no_http",)),
+    Kind("stream-500", "stream", "streams of 500 chunks, 2 kB", 2, 4, 8.0, chunks=500, more=("otel_llm_no_http",)),
+    Kind("mock-64k", "mock", "mock answers, 64 kB", 24, 5, 2.8, content=64_000),
     Kind("mock-1m", "mock", "mock answers, 1 MB", 3, 3, 3.2, content=1_000_000, more=("otel_llm_uncut",)),
-    Kind("async", "async", "over HTTP, 50 in flight, 2 kB", 100, 3, 3.2, more=("otel_llm_no_http",)),
+    Kind("async", "async", "over HTTP, 50 in flight, 2 kB", 200, 4, 8.0, more=("otel_llm_no_http",)),
 )
 """In the order in which a process makes them; `async` last, because some peers keep what belongs to its event loop."""
 _VARIANTS = ("otel_llm_no_http", "otel_llm_uncut")
@@ -111,7 +111,7 @@ def _arrived(results: list[dict[str, Any]]) -> tuple[str, str]:
             if found < 0.995 * count
         ]
         text += f" (lacks {' and '.join(parts)})" if parts else ""
-    each = max(run["questions"], run["whole"], 1)
+    each = max(count, run["questions"], run["whole"], 1)  # of who cannot be switched off more arrive
     raw, wire = run["raw"] / each, run["wire"] / each
     return text, f"{raw:,.0f}" + (f" -> {wire:,.0f}" if run["wire"] != run["raw"] else "")
 

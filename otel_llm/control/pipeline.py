@@ -52,6 +52,7 @@ from otel_llm.processors.tally import Tally
 from otel_llm.processors.waiting_room import WaitingRoom
 from otel_llm.processors.watch import CallWatch
 from otel_llm.store.media import MediaFiles, use_media
+from otel_llm.values import use_max_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -322,6 +323,7 @@ def _fan_out(processors: list[SpanProcessor]) -> SpanProcessor:
 
 def _instrument(pipeline: Pipeline, prices: PriceBook) -> None:
     config = pipeline.config
+    use_max_bytes(config.max_value_bytes)
     pipeline.recorder = Recorder(
         pipeline.provider,
         measures=False,

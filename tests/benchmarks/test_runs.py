@@ -210,11 +210,11 @@ def test_calls_of_two_kinds_in_one_process_are_counted_apart(bench: Bench) -> No
     kinds = [
         {"name": "small", "kind": "mock", "content": 2000, "chunks": 20, "block": 3, "pairs": 1},
         {"name": "large", "kind": "stream", "content": 8000, "chunks": 5, "block": 2, "pairs": 1},
-    ]  # and of each a block of a third to warm up
+    ]
     run = bench.run({"scene": "calls", "peer": "otel_llm", "kinds": kinds})
     assert "error" not in run, run
     found = {name: kind["arrived"] for name, kind in run["kinds"].items()}
-    for name, count in (("small", 1 + 3), ("large", 1 + 2)):
+    for name, count in (("small", 2 * (1 + 3)), ("large", 2 * (1 + 2))):  # two blocks, with the calls that come before
         assert (found[name]["recorded"], found[name]["whole_recorded"]) == (count, count)
         assert found[name]["not_to_be_recorded"] == 0
     assert len(run["kinds"]["small"]["pairs"]) == 1

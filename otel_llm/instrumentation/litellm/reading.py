@@ -24,11 +24,9 @@ def readable(value: object) -> bool:
 
 def get(source: object, name: str) -> Any:
     """`source[name]` or `source.name`; None where there is neither."""
-    if type(source) is dict:
-        return source.get(name)
     if source is None:
         return None
-    if isinstance(source, Mapping):
+    if isinstance(source, (dict, Mapping)):  # asking for a dict alone is what costs nothing
         return source.get(name)
     return getattr(source, name, None)
 
@@ -58,12 +56,16 @@ def items(value: object) -> Sequence[Any]:
 
 def text(value: object) -> str | None:
     """`value` where it is a non-empty string (an enum of strings counts by its value)."""
-    value = getattr(value, "value", value)
+    if type(value) is str:
+        return value or None
+    value = None if value is None else getattr(value, "value", value)
     return value if isinstance(value, str) and value else None
 
 
 def tokens(value: object) -> int | None:
     """`value` where it can be a count of tokens: a non-negative whole number."""
+    if type(value) is int:
+        return value if value >= 0 else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, float) and not value.is_integer():

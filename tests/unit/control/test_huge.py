@@ -103,3 +103,32 @@ def test_a_huge_message_costs_its_spans_content_and_nothing_else(
     assert sum(span.ByteSize() for span in sent) < 2_000_000
     assert all(row["usage"]["total_tokens"] == 1100 for row in rows)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 8_000_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_limit_that_is_raised_lets_whole_content_through(stream: bool, model: FakeProvider, tmp_path: Path) -> None:
+    """With limits of megabytes a question and an answer of one arrive word for word, in the store, OTLP and Opik."""
+    question, reply = "moon " * 200_000, " ".join(f"{number:0>500}" for number in range(1_500))
+    model.answer(reply, times=None)
+    with FakeOpik() as opik, OtlpReceiver() as otlp:
+        otel_llm.configure(
+            backend=["local", "otlp", "opik"], content="on", state_dir=tmp_path, http_spans=False,
+            tracer_provider=TracerProvider(shutdown_on_exit=False), max_value_bytes=2_000_000, max_span_bytes=4_000_000,
+            otlp_endpoint=otlp.url, opik_url=opik.url, opik_project="huge",
+        )  # fmt: skip
+        answer = litellm.completion(
+            "openai/gpt-4o", [{"role": "user", "content": question}],
+            api_base=model.openai_base, api_key="k", max_retries=0, stream=stream,
+        )  # fmt: skip
+        if stream:
+            assert "".join(chunk.choices[0].delta.content or "" for chunk in answer) == reply
+        otel_llm.flush(60)
+        ((stored,), (row,), (sent,)) = spans(tmp_path / "store.db"), opik.spans("huge"), otlp.spans
+        otel_llm.shutdown()
+    for facts in (stored["attributes"], {entry.key: entry.value.string_value for entry in sent.attributes}):
+        assert semconv.TRUNCATED not in facts
+        assert semconv.REPLACED not in facts
+        assert json.loads(facts[semconv.INPUT_MESSAGES])[0]["parts"][0]["content"] == question
+        assert json.loads(facts[semconv.OUTPUT_MESSAGES])[0]["parts"][0]["content"] == reply
+    assert json.dumps(question) in json.dumps(row["input"])
+    assert json.dumps(reply) in json.dumps(row["output"])
