@@ -104,7 +104,8 @@ def to_plain(
     `max_depth` counts nested containers (at most 100), `max_items` all items of all containers together,
     `max_bytes` the UTF-8 bytes of all texts together plus 8 for each item (default: what `use_max_bytes` said).
     Models, dataclasses and attrs classes become dicts; sets and tuples lists; dates, UUIDs, decimals and paths their
-    usual text. Those count as faithful. NaN and infinity, integers beyond 64 bits, lone surrogates, bytes and everything unknown do not.
+    usual text. Those count as faithful. NaN and infinity, integers beyond 64 bits, lone surrogates, bytes and
+    everything unknown do not.
     """
     depth = min(max_depth, _DEEPEST)
     max_bytes = _Bounds.max_bytes if max_bytes is None else max_bytes
