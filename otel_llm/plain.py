@@ -5,11 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-__all__ = ["INT64", "ITEM_BYTES", "Room"]
+__all__ = ["INT64", "ITEM_BYTES", "MAX_BYTES", "Room", "max_bytes_now", "use_max_bytes"]
 
 INT64: Final = range(-(2**63), 2**63)
 ITEM_BYTES: Final = 8
 """What one item of a list or mapping is charged besides its text: separators, numbers, brackets."""
+MAX_BYTES: Final = 262_144
+
+
+class _Bounds:
+    """What is read of a value where the caller does not say."""
+
+    max_bytes = MAX_BYTES
+
+
+def use_max_bytes(max_bytes: int) -> None:
+    """Read up to so many bytes of a value from now on, and never less than `MAX_BYTES`: the most a span may hold."""
+    _Bounds.max_bytes = max(MAX_BYTES, max_bytes)
+
+
+def max_bytes_now() -> int:
+    """Bytes that are read of a value where the caller does not say."""
+    return _Bounds.max_bytes
 
 
 class Room:

@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from otel_llm import json_bytes
 from otel_llm.levels import water_level
-from otel_llm.plain import INT64, ITEM_BYTES, Room
+from otel_llm.plain import INT64, ITEM_BYTES, Room, max_bytes_now
 
 __all__ = [
     "MORE_ITEMS",
@@ -43,7 +43,6 @@ __all__ = [
     "to_attribute",
     "to_json",
     "to_plain",
-    "use_max_bytes",
 ]
 
 AttributeValue: TypeAlias = "str | bool | int | float | list[str] | list[bool] | list[int] | list[float]"
@@ -51,19 +50,6 @@ AttributeValue: TypeAlias = "str | bool | int | float | list[str] | list[bool] |
 
 MAX_DEPTH: Final = 16
 MAX_ITEMS: Final = 10_000
-MAX_BYTES: Final = 262_144
-
-
-class _Bounds:
-    """What is read of a value where the caller does not say."""
-
-    max_bytes = MAX_BYTES
-
-
-def use_max_bytes(max_bytes: int) -> None:
-    """Read up to so many bytes of a value from now on, and never less than `MAX_BYTES`: the most a span may hold."""
-    _Bounds.max_bytes = max(MAX_BYTES, max_bytes)
-
 
 _DEEPEST: Final = 100
 """No caller may ask for more nesting: reading is recursive, and Python's stack is shared with the program."""
@@ -108,7 +94,7 @@ def to_plain(
     everything unknown do not.
     """
     depth = min(max_depth, _DEEPEST)
-    max_bytes = _Bounds.max_bytes if max_bytes is None else max_bytes
+    max_bytes = max_bytes_now() if max_bytes is None else max_bytes
     reading = _Reading(depth, max_items, max_bytes)
     try:
         made = Plain(reading.read(value, 0), reading.replaced)
@@ -128,7 +114,7 @@ def to_json(
 
     The limits are those of `to_plain`; `max_bytes` counts before JSON escapes quotes and control characters.
     """
-    max_bytes = _Bounds.max_bytes if max_bytes is None else max_bytes
+    max_bytes = max_bytes_now() if max_bytes is None else max_bytes
     room = Room(max_items, max_bytes)
     if room.holds(value, min(max_depth, _DEEPEST)):
         written = json_bytes.write_strictly(value)

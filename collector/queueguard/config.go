@@ -11,6 +11,7 @@ import (
 const (
 	defaultTimeout = 10 * time.Second
 	defaultKeep    = 2
+	defaultMinFree = 16 << 20
 )
 
 // Config of the extension.
@@ -21,6 +22,11 @@ type Config struct {
 	Timeout time.Duration `mapstructure:"timeout"`
 	// Keep is how many files moved aside are kept, newest first; older ones are deleted, for they hold disk and content.
 	Keep int `mapstructure:"keep"`
+	// Storage is the storage extension behind this one, where queues name `storage: queue_guard`.
+	Storage *component.ID `mapstructure:"storage"`
+	// MinFreeBytes of the disk are kept for emptying the queue, but never more than a sixteenth of it: what would leave less is
+	// refused. 0 keeps nothing.
+	MinFreeBytes uint64 `mapstructure:"min_free_bytes"`
 }
 
 var _ component.Config = (*Config)(nil)

@@ -39,10 +39,15 @@ func TestConfigStruct(t *testing.T) {
 func TestSettings(t *testing.T) {
 	cfg, err := load(t, "config.yaml", "queue_guard")
 	require.NoError(t, err)
-	assert.Equal(t, &Config{Directory: "/var/lib/otelcol/queue", Timeout: 10 * time.Second, Keep: 2}, cfg)
+	assert.Equal(t, &Config{
+		Directory: "/var/lib/otelcol/queue", Timeout: 10 * time.Second, Keep: 2, MinFreeBytes: 16 << 20,
+	}, cfg)
 	cfg, err = load(t, "config.yaml", "queue_guard/everything")
 	require.NoError(t, err)
-	assert.Equal(t, &Config{Directory: "/var/lib/otelcol/queue", Timeout: 3 * time.Second, Keep: 5}, cfg)
+	behind := component.MustNewIDWithName("file_storage", "queue")
+	assert.Equal(t, &Config{
+		Directory: "/var/lib/otelcol/queue", Timeout: 3 * time.Second, Keep: 5, Storage: &behind, MinFreeBytes: 1000000,
+	}, cfg)
 }
 
 // Each bad_*.yaml is refused for the reason in its first line.

@@ -15,7 +15,7 @@ func NewFactory() extension.Factory {
 }
 
 func createDefaultConfig() component.Config {
-	return &Config{Timeout: defaultTimeout, Keep: defaultKeep}
+	return &Config{Timeout: defaultTimeout, Keep: defaultKeep, MinFreeBytes: defaultMinFree}
 }
 
 func create(_ context.Context, set extension.Settings, config component.Config) (extension.Extension, error) {

@@ -30,33 +30,42 @@ const (
 
 // guard looks at the queue files once, when the Collector starts: extensions start before the pipelines do, and it is
 // the pipelines that have file_storage open its files.
+//
+// As a storage of its own (storage.go) it keeps some of the disk for emptying the queue.
 type guard struct {
 	cfg     *Config
 	logger  *zap.Logger
+	host    component.Host
 	corrupt metric.Int64Counter
+	refused metric.Int64Counter
+	disk    func(directory string) (free, size uint64, known bool)
 }
 
 func newGuard(cfg *Config, set extension.Settings) (*guard, error) {
-	made := &guard{cfg: cfg, logger: set.Logger}
+	made := &guard{cfg: cfg, logger: set.Logger, disk: diskOf}
 	meter := set.MeterProvider.Meter(metadata.ScopeName)
 	corrupt, errCorrupt := meter.Int64Counter("otelcol_extension_queue_guard_corrupt_files", metric.WithUnit("{file}"),
 		metric.WithDescription("Queue files that were moved aside at this start because file_storage could not have used them."))
+	refused, errRefused := meter.Int64Counter("otelcol_extension_queue_guard_refused_items", metric.WithUnit("{item}"),
+		metric.WithDescription("Batches that were not put into a queue because the disk was almost full; their senders were told."))
 	_, errKept := meter.Int64ObservableGauge("otelcol_extension_queue_guard_quarantined_files", metric.WithUnit("{file}"),
 		metric.WithDescription("Queue files that were moved aside, now or at an earlier start, and are still kept."),
 		metric.WithInt64Callback(func(_ context.Context, observer metric.Int64Observer) error {
 			observer.Observe(int64(len(made.quarantined())))
 			return nil
 		}))
-	made.corrupt = corrupt
-	if err := errors.Join(errCorrupt, errKept); err != nil {
+	made.corrupt, made.refused = corrupt, refused
+	if err := errors.Join(errCorrupt, errRefused, errKept); err != nil {
 		return nil, fmt.Errorf("cannot create the extension's metrics: %w", err)
 	}
 	return made, nil
 }
 
 // Start checks every file. It fails only if a corrupt file cannot be moved, for then the Collector would crash on it.
-func (g *guard) Start(ctx context.Context, _ component.Host) error {
-	g.corrupt.Add(ctx, 0) // so that the metric is there to alert on
+func (g *guard) Start(ctx context.Context, host component.Host) error {
+	g.host = host
+	g.corrupt.Add(ctx, 0) // so that the metrics are there to alert on
+	g.refused.Add(ctx, 0)
 	limited, cancel := context.WithTimeout(ctx, g.cfg.Timeout)
 	defer cancel()
 	files, err := g.queueFiles()

@@ -32,6 +32,7 @@ from otel_llm.instrumentation.litellm.instrumentor import is_recording
 from otel_llm.instrumentation.litellm.price_table import price_table
 from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.instrumentation.recorder import Recorder
+from otel_llm.plain import use_max_bytes
 from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.processors.call_metrics import CallMetrics, MeterSink, PageSink
 from otel_llm.processors.chain import SpanPipeline
@@ -52,7 +53,6 @@ from otel_llm.processors.tally import Tally
 from otel_llm.processors.waiting_room import WaitingRoom
 from otel_llm.processors.watch import CallWatch
 from otel_llm.store.media import MediaFiles, use_media
-from otel_llm.values import use_max_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -74,6 +74,8 @@ def test_disk_full_refuses_and_loses_nothing(
             if answer != 200:
                 _send(sidecar, request)
         assert wait_for(lambda: names_in(opik) == numbered(0, 300), 120), sidecar.log.read_text()
+        assert sidecar.metric("otelcol_extension_queue_guard_refused_items") >= answers.count(503)
+        assert "Error deleting item" not in sidecar.log.read_text(), "the queue had no room for its books"
     finally:
         sidecar.kill()
     fault_table.row("the disk full with Opik down; the program sends again what was refused", opik, created=300)

@@ -10,7 +10,7 @@ import pytest
 from otel_llm import semconv
 from otel_llm.conformance.messages import problem_with
 from otel_llm.instrumentation.shaped import content_json
-from otel_llm.values import MAX_BYTES
+from otel_llm.plain import MAX_BYTES
 
 PART = {"type": "text", "content": "x"}
 MESSAGE = {"role": "user", "parts": [PART]}

@@ -1,0 +1,146 @@
+package queueguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+)
+
+// A queue writes also when it gets smaller: what it is about to send, and what it has sent and deletes. On a disk that
+// is full to its last page neither can be written. The queue then forgets, with a line in the debug log, an item that it
+// had acknowledged, or keeps what was sent and refuses everything until it is restarted, however empty the backend's
+// side is. So what makes the queue larger is refused a little before the disk is full, and the rest always has room.
+
+const smallestShare = 16 // of a small disk no more than this part is kept free
+
+var _ storage.Extension = (*guard)(nil)
+
+// GetClient is the guarded storage's own client for that component, with the disk looked at before anything is added.
+func (g *guard) GetClient(ctx context.Context, kind component.Kind, id component.ID, name string) (storage.Client, error) {
+	if g.cfg.Storage == nil {
+		return nil, errors.New("queue_guard cannot store anything: set its `storage` to the storage extension that does, for example file_storage")
+	}
+	found, there := g.host.GetExtensions()[*g.cfg.Storage]
+	if !there {
+		return nil, fmt.Errorf("there is no extension %q; name it under `service: extensions:`, or correct `storage` of queue_guard", g.cfg.Storage)
+	}
+	guarded, stores := found.(storage.Extension)
+	if !stores {
+		return nil, fmt.Errorf("the extension %q stores nothing; name a storage extension under `storage` of queue_guard", g.cfg.Storage)
+	}
+	client, err := guarded.GetClient(ctx, kind, id, name)
+	if err != nil {
+		return nil, err
+	}
+	return &roomyClient{Client: client, guard: g, sizes: map[string]uint64{}}, nil
+}
+
+// roomyClient refuses to add where that would leave less than the reserve, on the disk and in the file: what was deleted
+// leaves room inside the file, which does not shrink.
+type roomyClient struct {
+	storage.Client
+	guard *guard
+
+	mu    sync.Mutex
+	sizes map[string]uint64 // of the items that were read and are still there: those being sent
+	spare uint64            // bytes of items deleted, and not yet filled again
+}
+
+// Set is a batch of one.
+func (c *roomyClient) Set(ctx context.Context, key string, value []byte) error {
+	return c.Batch(ctx, storage.SetOperation(key, value))
+}
+
+// Delete is a batch of one.
+func (c *roomyClient) Delete(ctx context.Context, key string) error {
+	return c.Batch(ctx, storage.DeleteOperation(key))
+}
+
+// Batch hands on what there is room for.
+func (c *roomyClient) Batch(ctx context.Context, ops ...*storage.Operation) error {
+	if err := c.guard.hasRoomFor(ctx, added(ops), c.spareNow()); err != nil {
+		return err
+	}
+	if err := c.Client.Batch(ctx, ops...); err != nil {
+		return err
+	}
+	c.note(ops)
+	return nil
+}
+
+func (c *roomyClient) spareNow() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spare
+}
+
+// note what a batch has read, deleted and added.
+func (c *roomyClient) note(ops []*storage.Operation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, op := range ops {
+		if !isNumber(op.Key) {
+			continue
+		}
+		switch op.Type {
+		case storage.Get:
+			if op.Value != nil {
+				c.sizes[op.Key] = uint64(len(op.Value))
+			}
+		case storage.Delete:
+			c.spare += c.sizes[op.Key]
+			delete(c.sizes, op.Key)
+		case storage.Set:
+			c.spare -= min(c.spare, uint64(len(op.Value)))
+		}
+	}
+}
+
+// Walk as the guarded client does it, if it does.
+func (c *roomyClient) Walk(ctx context.Context, fn storage.WalkFunc) error {
+	walker, walks := c.Client.(storage.Walker)
+	if !walks {
+		return fmt.Errorf("%T cannot be walked through", c.Client)
+	}
+	return walker.Walk(ctx, fn)
+}
+
+// added is the size of the items that a batch puts into a queue, in bytes. Items have numbers for keys; under names a
+// queue keeps its own books, which it must be able to write always.
+func added(ops []*storage.Operation) uint64 {
+	var size uint64
+	for _, op := range ops {
+		if op.Type == storage.Set && isNumber(op.Key) {
+			size += uint64(len(op.Value))
+		}
+	}
+	return size
+}
+
+func isNumber(key string) bool {
+	for _, digit := range key {
+		if digit < '0' || digit > '9' {
+			return false
+		}
+	}
+	return key != ""
+}
+
+func (g *guard) hasRoomFor(ctx context.Context, size, spare uint64) error {
+	if size == 0 || g.cfg.MinFreeBytes == 0 {
+		return nil
+	}
+	free, whole, known := g.disk(g.cfg.Directory)
+	reserve := min(g.cfg.MinFreeBytes, whole/smallestShare)
+	if !known || free >= reserve+size || spare >= reserve+size {
+		return nil
+	}
+	g.refused.Add(ctx, 1)
+	return fmt.Errorf("the disk of %s is almost full (%d bytes free, of which %d are kept for emptying the queue); "+
+		"make room on it, or have the backend take spans again: %w", g.cfg.Directory, free, reserve, syscall.ENOSPC)
+}
