@@ -32,8 +32,7 @@ _BASE64: Final = re.compile(
     rf"(?<![A-Za-z0-9+/_=-])(?P<data>[A-Za-z0-9+/_-]{{{_SHORTEST},}}={{0,2}})",
     re.ASCII,
 )
-
-
+_TO_LAST_WIDE: Final = re.compile(r".*[^\x00-\x7f]", re.DOTALL)
 _NAMED: Final = re.compile(r'"base64_sha256": ?"([0-9a-f]{64})"')
 _MESSAGES: Final = (semconv.INPUT_MESSAGES, semconv.OUTPUT_MESSAGES)
 
@@ -92,10 +91,11 @@ def _is_dense(value: Any) -> bool:
             found = value.rfind('"', at, end)
         if found >= 0:
             at = found + 1
-        elif value[at:end].isascii():
-            return True
         else:
-            at += 1 + max(index for index, letter in enumerate(value[at:end]) if letter > "\x7f")
+            beyond = _TO_LAST_WIDE.match(value, at, end)
+            if beyond is None:
+                return True
+            at = beyond.end()
     return False
 
 
