@@ -253,14 +253,17 @@ class Recording:
                 self.attributes[key] = value
                 self._opening.correct(key, value)
 
-    def first_chunk(self) -> float | None:
-        """Take the time to the first chunk with content, in seconds from the start; once."""
+    def first_chunk(self, at: float) -> float | None:
+        """Take the time to the first chunk with content, in seconds from the start; once.
+
+        `at` is when it came, on the clock of `timeit.default_timer`.
+        """
         attributes = self.attributes
         if semconv.TIME_TO_FIRST_CHUNK in attributes:
             return None
         self._opening.chunk()
         attributes[semconv.REQUEST_STREAM] = True
-        seconds = attributes[semconv.TIME_TO_FIRST_CHUNK] = timeit.default_timer() - self.started_at
+        seconds = attributes[semconv.TIME_TO_FIRST_CHUNK] = at - self.started_at
         return seconds
 
     def suspend(self) -> None:

@@ -7,12 +7,13 @@ makes every other function of the recorder raise and holds that nobody notices.
 
 from __future__ import annotations
 
+from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from otel_llm.faults import guarded
+from otel_llm.faults import guarded, note_fault
 from otel_llm.instrumentation.litellm.unasked import hide_usage
 
 if TYPE_CHECKING:
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
-__all__ = ["Around", "aread_around", "arun_around", "arun_within", "read_around", "run_around"]
+__all__ = [
+    "Around",
+    "ReadAround",
+    "aread_around",
+    "arun_around",
+    "arun_within",
+    "read_around",
+    "recording_of",
+    "run_around",
+]
 
 
 class Around(Protocol):
@@ -44,10 +54,12 @@ class Around(Protocol):
 class ReadAround(Protocol):
     """Our work around one read of a stream."""
 
+    over: bool
+    """Whether there is nothing left to be told."""
     reading: bool
-
-    def enter(self) -> Callable[[], None]:
-        """Make the call current; answers how to undo that."""
+    """True while a read is under way, so that a subclass's read is not taken twice."""
+    context: Context | None
+    """What the read does belongs to the call: its context, to be the current one. None: any."""
 
     def chunk(self, chunk: object) -> None:
         """The read gave `chunk`."""
@@ -109,52 +121,73 @@ async def arun_within(context: Context, function: Callable[..., Awaitable[Any]],
         _back_to(before)
 
 
-def read_around(read: Callable[[], Any], work: ReadAround) -> Any:
-    """One read of a stream, within `work`."""
-    before: Context | None = otel_context.get_current()
-    leave = guarded("entering a stream's context", work.enter)
+def recording_of(stream: Any, attribute: str) -> Any:
+    """What is to be told of a read of `stream` that begins now, if anybody is."""
+    try:
+        found = stream.__dict__.get(attribute)
+    except Exception:  # noqa: BLE001  (an object that does not keep what it was given: nobody follows it)
+        return None
+    return None if found is None or found.reading or found.over else found
+
+
+def read_around(read: Callable[[Any], Any], stream: Any, work: ReadAround) -> Any:
+    """`read(stream)`, which is one read of it, within `work`."""
+    token = None if work.context is None else _attached(work.context)
     work.reading = True
     try:
-        chunk = read()
+        chunk = read(stream)
     except StopIteration:
         guarded("ending a stream", work.end)
         raise
     except BaseException as error:
         guarded("ending a failed stream", work.fail, error)
-        if isinstance(error, GeneratorExit):
-            before = None
         raise
     finally:
         work.reading = False
-        if leave is not None:
-            guarded("leaving a stream's context", leave)
-        _back_to(before)
-    guarded("reading a chunk", work.chunk, chunk)
+        if token is not None:
+            _detach(token)
+    guarded("taking a chunk", work.chunk, chunk)
     return chunk
 
 
-async def aread_around(read: Callable[[], Any], work: ReadAround) -> Any:
+async def aread_around(read: Callable[[Any], Awaitable[Any]], stream: Any, work: ReadAround) -> Any:
     """The same for an async stream."""
-    before: Context | None = otel_context.get_current()
-    leave = guarded("entering a stream's context", work.enter)
+    token = None if work.context is None else _attached(work.context)
     work.reading = True
     try:
-        chunk = await read()
+        chunk = await read(stream)
     except StopAsyncIteration:
         guarded("ending a stream", work.end)
         raise
     except BaseException as error:
         guarded("ending a failed stream", work.fail, error)
-        if isinstance(error, GeneratorExit):
-            before = None
         raise
     finally:
         work.reading = False
-        if leave is not None:
-            guarded("leaving a stream's context", leave)
-        _back_to(before)
-    guarded("reading a chunk", work.chunk, chunk)
+        if token is not None:
+            _detach(token)
+    guarded("taking a chunk", work.chunk, chunk)
     return chunk
+
+
+def _attached(context: Context) -> object | None:
+    """Make `context` current; answers what undoes that."""
+    try:
+        return otel_context.attach(context)
+    except Exception as error:  # noqa: BLE001  (somebody else's way of keeping contexts)
+        note_fault("entering a stream's context", error)
+        return None
+
+
+def _detach(token: object) -> None:
+    """Put back the context of before, whatever the read left; nothing where a coroutine is thrown away elsewhere."""
+    if not isinstance(token, Token):
+        otel_context.detach(token)  # type: ignore[arg-type]  # a context implementation other than contextvars
+        return
+    try:
+        token.var.reset(token)
+    except ValueError:
+        return
 
 
 def _finished(work: Around, result: Any, before: Context) -> Any:

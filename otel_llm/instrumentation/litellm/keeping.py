@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from otel_llm.instrumentation.litellm.forms import Form
 
-__all__ = ["KeptAnswer", "kept_answer", "kept_arguments", "weight"]
+__all__ = ["KeptAnswer", "is_model", "kept", "kept_answer", "kept_arguments", "weight"]
 
 _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
 
@@ -80,7 +80,7 @@ def kept_arguments(form: Form, arguments: Mapping[str, Any], *, content: bool) -
             continue
         else:
             depth = _DEPTHS.get(name)
-            made[name] = value if depth is None else _kept(value, depth)
+            made[name] = value if depth is None else kept(value, depth)
     return made
 
 
@@ -90,9 +90,9 @@ def kept_answer(form: Form, answer: object) -> KeptAnswer:
     made.original = answer
     for name in _READ.get(form.family, _ALWAYS):
         value = get(answer, name)
-        made[name] = value if type(value) in _ATOMS else _kept(value, _ANSWER_DEPTH)
+        made[name] = value if type(value) in _ATOMS else kept(value, _ANSWER_DEPTH)
     hidden = hidden_of(answer)
-    made["_hidden_params"] = {name: _kept(hidden[name], 2) for name in _HIDDEN if name in hidden}
+    made["_hidden_params"] = {name: kept(hidden[name], 2) for name in _HIDDEN if name in hidden}
     return made
 
 
@@ -112,27 +112,28 @@ def weight(values: Mapping[str, Any]) -> int:
     return total
 
 
-def _kept(value: Any, depth: int) -> Any:
+def kept(value: Any, depth: int) -> Any:
+    """A list, dict or model as it is now, as many levels of it as can have changed until it is read."""
     kind = type(value)
     if kind in _ATOMS or depth == 0:
         return value
     below = depth - 1
     if kind is dict:  # `list` copies in one go, so that another thread cannot change it in the middle
-        return {key: entry if type(entry) in _ATOMS else _kept(entry, below) for key, entry in list(value.items())}
+        return {key: entry if type(entry) in _ATOMS else kept(entry, below) for key, entry in list(value.items())}
     if kind is list or kind is tuple:
-        return [entry if type(entry) in _ATOMS else _kept(entry, below) for entry in list(value)]
-    if _is_model(kind):  # type: ignore[arg-type]
+        return [entry if type(entry) in _ATOMS else kept(entry, below) for entry in list(value)]
+    if is_model(kind):  # type: ignore[arg-type]
         own = object.__getattribute__(value, "__dict__")
-        made = {key: entry if type(entry) in _ATOMS else _kept(entry, below) for key, entry in list(own.items())}
+        made = {key: entry if type(entry) in _ATOMS else kept(entry, below) for key, entry in list(own.items())}
         extra = getattr(value, "__pydantic_extra__", None)
         if type(extra) is dict and extra:
-            made.update(_kept(extra, depth))
+            made.update(kept(extra, depth))
         return made
     return value
 
 
 @lru_cache(maxsize=256)
-def _is_model(kind: type) -> bool:
+def is_model(kind: type) -> bool:
     """Whether a class is one of litellm's (or its providers' clients') pydantic models, whose state is what it says."""
     home = getattr(kind, "__module__", "")
     own = isinstance(home, str) and home.partition(".")[0] in {"litellm", "openai"}

@@ -1,8 +1,9 @@
 """Streams that nobody reads any more: ended when they are collected, at the latest when the process exits.
 
-A finalizer may run in the middle of anything, within a lock of ours too, so it only puts the recording in a
-queue; a thread of its own does the ending. At exit it is done at once, before whatever was registered to run at
-exit earlier (the tracer provider's own end, ours) closes the way out.
+A finalizer may run in the middle of anything, within a lock of ours too, so it only puts the recording in a queue; a
+thread of its own does the ending, and whatever else is to be done for a stream aside from its reader. At exit it is
+done at once, before whatever was registered to run at exit earlier (the tracer provider's own end, ours) closes the
+way out.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import os
 import threading
 import weakref
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from otel_llm.faults import guarded
 
-__all__ = ["Stoppable", "open_streams", "settle", "unwatch", "was_collected", "watch"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Stoppable", "aside", "open_streams", "settle", "unwatch", "was_collected", "watch"]
 
 
 class Stoppable(Protocol):
@@ -63,18 +67,23 @@ def settle(timeout: float) -> None:
     if _worker is None or not _worker.is_alive():
         return
     done = threading.Event()
-    _collected.put(_Marker(done))
+    aside(done.set)
     done.wait(timeout)
 
 
-class _Marker:
-    """Goes through the queue like a recording, and tells when its turn has come."""
+def aside(work: Callable[[], None]) -> None:
+    """Have `work` done on the thread of the streams, after what it was given before."""
+    _collected.put(_Errand(work))
 
-    def __init__(self, done: threading.Event) -> None:
-        self._done = done
+
+class _Errand:
+    """Goes through the queue like a recording, and does something else when its turn has come."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
 
     def stop(self, _: str) -> None:
-        self._done.set()
+        self._work()
 
 
 def open_streams() -> int:

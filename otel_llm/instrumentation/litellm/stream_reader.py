@@ -68,7 +68,7 @@ class StreamReader:
         if isinstance(getattr(kind, "value", kind), str) and not items(get(chunk, "choices")):
             return self._feed_event(str(getattr(kind, "value", kind)), chunk)
         self._id = self._id or text(get(chunk, "id"))
-        hidden = getattr(chunk, "_hidden_params", None)
+        hidden = get(chunk, "_hidden_params")
         self._served_model = text(get(hidden, "provider_response_model")) or self._served_model
         self._model = text(get(chunk, "model")) or self._model
         self._service_tier = text(get(chunk, "service_tier")) or self._service_tier

@@ -16,17 +16,21 @@ import asyncio
 import functools
 import inspect
 import threading
+import timeit
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
-from otel_llm.instrumentation.litellm.around import aread_around, read_around
-from otel_llm.instrumentation.litellm.leftovers import open_streams, unwatch, was_collected, watch
-from otel_llm.instrumentation.scope import Scope
+from otel_llm.instrumentation.litellm.around import aread_around, read_around, recording_of
+from otel_llm.instrumentation.litellm.chunks import kept_chunk
+from otel_llm.instrumentation.litellm.leftovers import aside, open_streams, unwatch, was_collected, watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from opentelemetry.context import Context
 
     from otel_llm.instrumentation.litellm.stream_reader import StreamReader
     from otel_llm.instrumentation.recorder import Recording
@@ -40,9 +44,20 @@ _taught: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes whose methods tell us of chunks. Held weakly: litellm's Router makes a class per stream."""
 _lock = threading.Lock()
 
+_MANY: Final = 256
+"""Chunks of one stream that are not left to wait for its end."""
+_MOST: Final = 4096
+"""Chunks that the thread of the streams may be behind, until the thread that reads the stream helps."""
+_CHUNK_BYTES: Final = 1024
+_PATIENCE_SECONDS: Final = 1.0
+
 
 class StreamRecording:
-    """The recording of a stream that somebody else is reading."""
+    """The recording of a stream that somebody else is reading.
+
+    Where what a call says is put on its span later, chunks are read later too: with the rest when the stream is over,
+    or, of a long one, by the thread of the streams meanwhile.
+    """
 
     def __init__(
         self, recording: Recording, reader: StreamReader, finish: Callable[[Recording, StreamReader], None]
@@ -50,57 +65,89 @@ class StreamRecording:
         self._recording = recording
         self._reader = reader
         self._finish = finish
+        self._passed: deque[tuple[object, float]] | None = deque() if recording.defers else None
+        """Chunks that nobody has read, each with the time at which it came."""
+        self._books = threading.Lock()
+        """Held by whoever reads them, so that each is read in its turn."""
+        self.context: Context | None = recording.context
+        """The call's context, which is the current one for the time of a read."""
         self.reading = False
         """True while a read is under way, so that a subclass's read is not counted twice."""
-        self.inner: StreamRecording | None = None
-        """The attempt that answered with this very stream, where it has a span of its own below the call's."""
-
-    @property
-    def over(self) -> bool:
+        self.over = False
         """Whether the span has ended."""
-        return self._recording.ended
+        self._inner: StreamRecording | None = None
 
-    def enter(self) -> Callable[[], None]:
-        """Make the call current for the time of one read: what the read does belongs to it. Answers the way out."""
-        return self.inner.enter() if self.inner is not None else Scope(self._recording.context).leave
+    def hold(self, inner: StreamRecording) -> None:
+        """Tell of everything the attempt that answered with this very stream, which has a span of its own."""
+        self._inner, self.context = inner, inner.context
 
     def chunk(self, chunk: object) -> None:
         """Take a chunk in that the user is about to get."""
-        if self.inner is not None:
-            self.inner.chunk(chunk)
-        if self._reader.feed(chunk):
-            self._recording.first_chunk()
+        if self._inner is not None:
+            self._inner.chunk(chunk)
+        passed = self._passed
+        if passed is None:
+            self._read(chunk, timeit.default_timer())
+            return
+        passed.append((kept_chunk(chunk), timeit.default_timer()))
+        waiting = len(passed)
+        if waiting == _MANY:
+            aside(self._catch_up)
+        elif waiting >= _MOST:
+            self._catch_up()
 
     def end(self) -> None:
         """The stream was read to its end."""
-        if self.inner is not None:
-            guarded("ending an attempt's stream", self.inner.end)
+        if self._inner is not None:
+            guarded("ending an attempt's stream", self._inner.end)
         self._close(None)
 
     def stop(self, how: str) -> None:
         """The stream will not be read on: `closed` or `abandoned`."""
-        if self.inner is not None:
-            guarded("ending an attempt's stream", self.inner.stop, how)
+        if self._inner is not None:
+            guarded("ending an attempt's stream", self._inner.stop, how)
         if not self.over:
             self._recording.set({semconv.STREAM_END: how})
             self._close(None)
 
     def fail(self, error: BaseException) -> None:
         """Reading raised."""
-        if self.inner is not None:
-            guarded("ending an attempt's stream", self.inner.fail, error)
+        if self._inner is not None:
+            guarded("ending an attempt's stream", self._inner.fail, error)
         if not self.over:
             how = "cancelled" if isinstance(error, (asyncio.CancelledError, GeneratorExit)) else "error"
             self._recording.set({semconv.STREAM_END: how})
             self._close(error)
 
     def _close(self, error: BaseException | None) -> None:
+        self.over = True
         unwatch(self)
-        fill = functools.partial(self._finish, self._recording, self._reader)
+        size = self._reader.size + _CHUNK_BYTES * len(self._passed or ())
         if error is None:
-            self._recording.end(fill, self._reader.size)
+            self._recording.end(self._fill, size)
         else:
-            self._recording.fail(error, fill, self._reader.size)
+            self._recording.fail(error, self._fill, size)
+
+    def _fill(self) -> None:
+        self._catch_up()
+        self._finish(self._recording, self._reader)
+
+    def _catch_up(self) -> None:
+        """Read what has come so far."""
+        passed = self._passed
+        if not passed:
+            return
+        held = self._books.acquire(timeout=_PATIENCE_SECONDS)  # in a forked child nobody may be left to let go of it
+        try:
+            while passed:
+                guarded("reading a chunk", self._read, *passed.popleft())
+        finally:
+            if held:
+                self._books.release()
+
+    def _read(self, chunk: object, at: float) -> None:
+        if self._reader.feed(chunk):
+            self._recording.first_chunk(at)
 
 
 class AttemptStream(StreamRecording):
@@ -116,12 +163,10 @@ class _FailureWatch:
 
     over = False
     reading = False
+    context: Context | None = None
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self._failed = failed
-
-    def enter(self) -> Callable[[], None]:
-        return self.end
 
     def chunk(self, chunk: object) -> None:
         pass
@@ -167,7 +212,8 @@ def follow(stream: Any, recording: StreamRecording) -> Any:
         return _generator(stream, recording)
     _teach(type(stream))
     inner = vars(stream).get(_ATTRIBUTE)
-    recording.inner = inner if isinstance(inner, StreamRecording) else None
+    if isinstance(inner, StreamRecording):
+        recording.hold(inner)
     setattr(stream, _ATTRIBUTE, recording)
     watch(stream, recording)
     return stream
@@ -205,27 +251,20 @@ def _is_ours(method: object) -> bool:
     return getattr(method, _ATTRIBUTE, False) is True
 
 
-def _recording_of(stream: object) -> StreamRecording | _FailureWatch | None:
-    recording = getattr(stream, "__dict__", {}).get(_ATTRIBUTE)
-    return recording if recording is not None and not recording.reading and not recording.over else None
-
-
 def _next(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __next__(self: Any) -> Any:  # noqa: N807
-        recording = guarded("finding a stream's recording", _recording_of, self)
-        return original(self) if recording is None else read_around(functools.partial(original, self), recording)
+        recording = recording_of(self, _ATTRIBUTE)
+        return original(self) if recording is None else read_around(original, self, recording)
 
     return __next__
 
 
 def _anext(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    async def __anext__(self: Any) -> Any:  # noqa: N807
-        recording = guarded("finding a stream's recording", _recording_of, self)
-        if recording is None:
-            return await original(self)
-        return await aread_around(functools.partial(original, self), recording)
+    def __anext__(self: Any) -> Any:  # noqa: N807
+        recording = recording_of(self, _ATTRIBUTE)
+        return original(self) if recording is None else aread_around(original, self, recording)
 
     return __anext__
 
@@ -233,7 +272,7 @@ def _anext(original: Callable[..., Any]) -> Callable[..., Any]:
 def _close(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def close(self: Any, *args: Any, **kwargs: Any) -> Any:
-        recording = guarded("finding a stream's recording", _recording_of, self)
+        recording = recording_of(self, _ATTRIBUTE)
         try:
             return original(self, *args, **kwargs)
         finally:
@@ -246,7 +285,7 @@ def _close(original: Callable[..., Any]) -> Callable[..., Any]:
 def _aclose(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def aclose(self: Any, *args: Any, **kwargs: Any) -> Any:
-        recording = guarded("finding a stream's recording", _recording_of, self)
+        recording = recording_of(self, _ATTRIBUTE)
         try:
             return await original(self, *args, **kwargs)
         finally:
@@ -268,7 +307,7 @@ def _generator(stream: Iterator[Any], recording: StreamRecording) -> Iterator[An
         try:
             while True:
                 try:
-                    chunk = read_around(functools.partial(next, stream), recording)
+                    chunk = read_around(next, stream, recording)
                 except StopIteration:
                     return
                 yield chunk
@@ -284,7 +323,7 @@ def _async_generator(stream: AsyncIterator[Any], recording: StreamRecording) -> 
         try:
             while True:
                 try:
-                    chunk = await aread_around(stream.__anext__, recording)
+                    chunk = await aread_around(type(stream).__anext__, stream, recording)
                 except StopAsyncIteration:
                     return
                 yield chunk
