@@ -98,10 +98,12 @@ def _keep(timeout: float) -> None:
 
 
 def _look() -> None:
-    """What the health watch does now and then."""
-    status()
+    """What the health watch does now and then; what waits for the stages is left to the thread whose work that is."""
     pipeline, outside = _running.pipeline, _running.outside
-    if pipeline is not None and outside is not None:
+    if pipeline is None:
+        return
+    _running.monitor.observe(_reports(pipeline))
+    if outside is not None:
         outside.write(pipeline.channels)
 
 

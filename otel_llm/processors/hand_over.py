@@ -45,6 +45,9 @@ _RELIEF_SECONDS: Final = 0.02
 _MOMENT_SECONDS: Final = 0.002
 """How long the worker leaves the work to whoever else wants to do some, and how often it looks for a place."""
 
+_STRETCH_SECONDS: Final = 0.0002
+"""How long the worker keeps the interpreter: about one large item, or a few small ones."""
+
 
 def _always() -> bool:
     return True
@@ -202,6 +205,16 @@ class HandOver:
         self._work(item)
         return True
 
+    def _take_some(self) -> bool:
+        """Work on as many as a moment suffices for; False if there is none, or no place for it."""
+        end = time.perf_counter() + _STRETCH_SECONDS
+        while self._take_one():
+            if self._claims or time.perf_counter() >= end:
+                return True
+            if not self._items:
+                return True
+        return False
+
     def _next(self) -> Any:
         with self._books:
             if not self._items:
@@ -221,7 +234,7 @@ class HandOver:
             rest_in_copy(process)
             while self._items and not self._stopped:
                 with self._working:
-                    taken = self._take_one()
+                    taken = self._take_some()
                 # The program's threads come first; whoever waits for the lock gets it only from one who sleeps.
                 time.sleep(0 if taken and not self._claims else _MOMENT_SECONDS)
                 rest_in_copy(process)
