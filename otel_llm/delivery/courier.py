@@ -36,6 +36,8 @@ _LOOK_SECONDS = 0.05
 """How often `flush` looks whether another process has delivered our batches."""
 _CLOSING_SECONDS = 0.2
 """Part of the shutdown's time that is kept for closing files."""
+_PATIENT_PART = 2 / 3
+"""Part of the shutdown's time that one request may go unanswered, where what waits is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,11 @@ class Courier:
         for lane in self._lanes:
             lane.retry_now()
 
-    def flush(self, timeout: float, *, stop_on_failure: bool = False) -> FlushReport:
+    def flush(self, timeout: float, *, stop_on_failure: bool = False, patience: float = float("inf")) -> FlushReport:
         """Deliver what this process has appended so far, within `timeout` seconds; say what still waits.
 
         Back-off is cut short once. With `stop_on_failure` it returns as soon as every backend that is still owed
-        something has failed to take it.
+        something has failed to take it, or has not answered a request for `patience` seconds.
         """
         deadline = time.monotonic() + timeout
         mark = self._spool.mark()
@@ -100,7 +102,9 @@ class Courier:
                 self._progress.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
             waiting = self._spool.pending(mark)
             owing = [lane for lane in self._lanes if waiting.get(lane.name)]
-            if stop_on_failure and all(lane.failures > failures[lane.name] for lane in owing):
+            if stop_on_failure and all(
+                lane.failures > failures[lane.name] or lane.waits_for_answer() > patience for lane in owing
+            ):
                 break
             for lane in owing:
                 lane.notify()
@@ -134,7 +138,8 @@ class Courier:
         """Deliver what can be delivered in time, stop, and close the spool and the backends.
 
         Returns within `timeout` seconds (default: `exit_timeout`), or what `hurry` has left of them, whatever the
-        backends do; what is left stays in the spool for the next start. A second call does nothing more than report.
+        backends do; what is left stays in the spool for the next start. Then a backend that lets a request wait for two
+        thirds of that time is not waited for any longer. A second call does nothing more than report.
         """
         timeout = self.settings.exit_timeout if timeout is None else timeout
         deadline = min(time.monotonic() + timeout, self._end)
@@ -143,7 +148,11 @@ class Courier:
         self._stopped = True
         for lane in self._lanes:
             lane.limit(deadline - _CLOSING_SECONDS)
-        report = self.flush(max(0.0, deadline - _CLOSING_SECONDS - time.monotonic()), stop_on_failure=True)
+        patience = timeout * _PATIENT_PART if self._spool.outlasts_process else float("inf")
+        left = max(0.0, deadline - _CLOSING_SECONDS - time.monotonic())
+        report = self.flush(left, stop_on_failure=True, patience=patience)
+        if not report.complete:
+            deadline = min(deadline, time.monotonic() + _CLOSING_SECONDS)
         for lane in self._lanes:
             lane.stop()
         ended = [lane for lane in self._lanes if lane.join(deadline - time.monotonic())]

@@ -101,6 +101,7 @@ class Lane:
         self._stuck: Parcel | None = None
         self._probing = self._verdict_due = False
         self._unsettled: list[tuple[Parcel, list[Reject]]] = []
+        self._asked_at: float | None = None
         self.failures = 0
         """Failed attempts since the lane began."""
 
@@ -156,6 +157,11 @@ class Lane:
         """In a child: no thread, no lease, no memory of the parent's failures."""
         self._lease.release()
         self._begin()
+
+    def waits_for_answer(self) -> float:
+        """Seconds for which the request under way has not been answered; 0.0 if there is none."""
+        asked_at = self._asked_at
+        return 0.0 if asked_at is None else time.monotonic() - asked_at
 
     def report(self) -> LaneReport:
         """The state of this lane."""
@@ -246,11 +252,14 @@ class Lane:
 
     def _send(self, batch: Batch) -> Outcome:
         timeout = max(0.05, min(self._settings.request_timeout, self._deadline - time.monotonic()))
+        self._asked_at = time.monotonic()
         try:
             outcome: object = self.backend.send(batch, timeout=timeout)
         except Exception as error:
             logger.debug("The backend %s raised in send", self.name, exc_info=True)
             return Retry(f"The backend {self.name} failed inside ({type(error).__name__}).", "internal")
+        finally:
+            self._asked_at = None
         if isinstance(outcome, (Delivered, Retry, Rejected)):
             return outcome
         return Retry(f"The backend {self.name} answered with no outcome ({type(outcome).__name__}).", "internal")

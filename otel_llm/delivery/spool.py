@@ -264,6 +264,11 @@ class Spool(SpoolKeeper):
             self._persist(None, self.settings.lock_timeout)
         return None if len(self._memory) else self._last_seq
 
+    @property
+    def outlasts_process(self) -> bool:
+        """Whether what waits will be on disk when the process has ended."""
+        return self.settings.mode != "off" and self._trouble is None
+
     def pending(self, mark: int | None = None, backends: Iterable[str] | None = None) -> dict[str, int]:
         """Spans of this process, up to `mark`, that still wait, by backend; backends with none are left out."""
         names = self._backends if backends is None else tuple(backends)

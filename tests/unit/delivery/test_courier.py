@@ -319,6 +319,24 @@ def test_shutdown_keeps_its_time_and_loses_nothing(rig: Callable[..., Rig], how:
     assert later.sink.ids == ids
 
 
+@pytest.mark.parametrize("mode", ["always", "off"])
+def test_shutdown_waits_for_a_silent_backend_only_where_waiting_saves_something(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """What is on disk stays there for the next start; what is in memory only gets the whole time to be answered."""
+    monkeypatch.setattr("otel_llm.delivery.courier._PATIENT_PART", 0.001)
+    one = rig(spool=SpoolSettings(mode=mode))
+    one.sink.hang = threading.Event()
+    one.append(ids := new_ids(4))
+    answers = threading.Timer(1.0 if mode == "off" else 10.0, one.sink.hang.set)
+    answers.start()
+    report = one.courier.shutdown(60.0)
+    answers.cancel()
+    assert report.waiting == ({} if mode == "off" else {"sink": 4})
+    if mode == "off":
+        assert one.sink.ids == ids
+
+
 def test_shutdown_has_what_is_left_of_the_time(rig: Callable[..., Rig]) -> None:
     """The time of the end begins with `hurry`: what queues needed of it is not added on top."""
     one = rig()
