@@ -249,8 +249,8 @@ _BATCHING: Final = (
         "shutdown_timeout",
         Kind.FLOAT,
         1.5,
-        "The longest time the end of the program waits for spans to leave; for a single answer, where they are on disk, "
-        "two thirds of it.",
+        "The longest time the end of the program waits for spans to leave; for a single answer, where they are on "
+        "disk, two thirds of it.",
         unit="s",
         at_least=0,
         at_most=_LONGEST_TIMEOUT,
