@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -123,12 +124,8 @@ func added(ops []*storage.Operation) uint64 {
 }
 
 func isNumber(key string) bool {
-	for _, digit := range key {
-		if digit < '0' || digit > '9' {
-			return false
-		}
-	}
-	return key != ""
+	_, err := strconv.ParseUint(key, 10, 64)
+	return err == nil
 }
 
 func (g *guard) hasRoomFor(ctx context.Context, size, spare uint64) error {

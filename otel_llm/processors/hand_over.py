@@ -209,9 +209,7 @@ class HandOver:
         """Work on as many as a moment suffices for; False if there is none, or no place for it."""
         end = time.perf_counter() + _STRETCH_SECONDS
         while self._take_one():
-            if self._claims or time.perf_counter() >= end:
-                return True
-            if not self._items:
+            if not self._items or self._claims or time.perf_counter() >= end:
                 return True
         return False
 

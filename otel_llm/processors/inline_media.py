@@ -69,7 +69,7 @@ def _keep_named(attributes: dict[str, Any], files: MediaFiles) -> None:
 
 def _replace_in(attributes: dict[str, Any], files: MediaFiles | None) -> None:
     for key, value in attributes.items():
-        if type(value) is str and len(value) >= _SHORTEST and _is_dense(value):
+        if _is_dense(value):
             attributes[key] = _BASE64.sub(lambda match: _described(match, files), value)
 
 

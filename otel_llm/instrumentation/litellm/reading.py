@@ -26,7 +26,7 @@ def get(source: object, name: str) -> Any:
     """`source[name]` or `source.name`; None where there is neither."""
     if source is None:
         return None
-    if isinstance(source, (dict, Mapping)):  # asking for a dict alone is what costs nothing
+    if isinstance(source, (dict, Mapping)):  # `Mapping` alone is asked by way of `abc`, which is slow
         return source.get(name)
     return getattr(source, name, None)
 
