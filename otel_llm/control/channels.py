@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_llm.control.queue_guard import DropCounts, GuardedBatching
 from otel_llm.delivery.exporter import DeliveryExporter
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from otel_llm.processors.chain import Gate
 
 __all__ = ["Channel", "ChannelReport", "DirectChannel", "batching", "empty_queue"]
+
+_LAST_SECONDS: Final = 10.0
+"""What a backend on this machine may take at the end of the program to store a burst, as long as it does store it."""
 
 
 class Channel(Protocol):
@@ -143,12 +146,12 @@ class DirectChannel:
         ]
 
     def hurry(self, timeout: float) -> None:
-        """Give an export that is under way, and all after it, an end."""
-        self._exporter.hurry(timeout)
+        """Give an export that is under way, and all after it, an end: a later one where the backend takes what it gets."""
+        self._exporter.hurry(timeout, while_taken=_LAST_SECONDS)
 
     def keep(self, timeout: float) -> None:
         """Hand what is queued to the backend."""
-        self.hurry(timeout)
+        self._exporter.hurry(timeout)
         empty_queue(self._queue, timeout)
 
     def close(self, timeout: float) -> None:  # noqa: ARG002  (a backend on this machine does not keep us waiting)

@@ -66,6 +66,7 @@ class DeliveryExporter(SpanExporter):
         self._sending = threading.Lock()
         self._stopped = threading.Event()
         self._latest_end = float("inf")
+        self._longest_send = self._end_of_failing = float("inf")
         self._trouble: str | None = None
         self._oldest: float | None = None
         self._says_losses = counts_created and not announce
@@ -110,9 +111,15 @@ class DeliveryExporter(SpanExporter):
         self._sending.release()
         return True
 
-    def hurry(self, seconds: float) -> None:
-        """From now on, send nothing for longer than this and try nothing again: the program is ending."""
-        self._latest_end = time.monotonic() + seconds
+    def hurry(self, seconds: float, *, while_taken: float = 0.0) -> None:
+        """From now on, send nothing for longer than this and try nothing again: the program is ending.
+
+        As long as the backend takes every batch it may go on for `while_taken` seconds, where that is more.
+        """
+        now = time.monotonic()
+        self._longest_send = seconds
+        self._end_of_failing = now + seconds
+        self._latest_end = now + max(seconds, while_taken)
         self._stopped.set()
 
     def shutdown(self) -> None:
@@ -133,7 +140,7 @@ class DeliveryExporter(SpanExporter):
         unencodable = len(spans) - sum(batch.span_count for batch in batches)
         if unencodable:
             tally.dropped(unencodable, "unencodable")
-        end = min(time.monotonic() + self._timeout, self._latest_end)
+        end = time.monotonic() + self._timeout
         waiting, halves = deque(batches), 0
         while waiting:
             batch = waiting.popleft()
@@ -149,11 +156,13 @@ class DeliveryExporter(SpanExporter):
         """The last outcome for a batch: tried again while that can help and there is time."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            left = end - time.monotonic()
+            left = min(end, self._latest_end) - time.monotonic()
             if left <= 0:
                 return Retry("There was no time left to send the spans.", "no_time")
-            outcome = self._backend.send(batch, timeout=left)
+            outcome = self._backend.send(batch, timeout=min(left, self._longest_send))
             self._note(outcome)
+            if isinstance(outcome, Retry):
+                self._latest_end = min(self._latest_end, self._end_of_failing)
             if not isinstance(outcome, Retry) or outcome.needs_action:
                 return outcome
             wait = outcome.after if outcome.after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311

@@ -6,11 +6,13 @@ import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -569,6 +571,22 @@ def test_a_burst_that_is_more_than_may_wait(
     assert len(arrived) == len(set(arrived)) == found.delivered
     injected = "a burst of more spans than may wait, while the disk stalls"
     verdict(25, injected, created=20_000, delivered=found.delivered, counted=lost, varies=True)
+
+
+def test_a_burst_at_the_very_end_into_the_local_store(tmp_path: Path, receiver: OtlpReceiver) -> None:
+    """20,000 spans as the last thing a program does: its end takes what the disk takes, and every one is stored."""
+    source = """
+        otel_llm.configure(backend="local")
+        tracer = trace.get_tracer("app")
+        words = {f"app.text.{number}": "some words of a text " * 50 for number in range(3)}
+        for number in range(20_000):
+            tracer.start_span(f"work {number}", attributes=words).end()
+    """
+    done = run(tmp_path, source, receiver.url)
+    assert done.returncode == 0, done.stderr
+    assert "lost" not in done.stderr
+    with closing(sqlite3.connect(tmp_path / "state" / "store.db")) as store:
+        assert store.execute("SELECT count(DISTINCT name) FROM spans").fetchone() == (20_000,)
 
 
 MOMENT = 2.0

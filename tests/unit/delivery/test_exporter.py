@@ -249,6 +249,41 @@ def test_hurry_shortens_what_follows() -> None:
     assert backend.timeouts[0] <= 1.5
 
 
+def test_hurry_goes_on_while_the_backend_takes() -> None:
+    """What is stored steadily at the end of a program may take longer than a hanging backend: nothing of it is lost."""
+    backend = ScriptedBackend(answer=lambda batch: time.sleep(0.02) or Delivered(batch.span_count))
+    exporter = _exporter(backend, timeout=60.0)
+    exporter.hurry(0.05, while_taken=30.0)
+    assert [exporter.export(_spans(1)) for _ in range(8)] == [OK] * 8
+    assert all(timeout <= 0.05 for timeout in backend.timeouts)
+
+
+def test_hurry_ends_with_the_first_refusal() -> None:
+    """A backend that does not take a batch has only what is left of the short time."""
+    backend = ScriptedBackend(Delivered(1), Retry("Locked. Wait."))
+    exporter = _exporter(backend, timeout=60.0)
+    exporter.hurry(0.05, while_taken=30.0)
+    assert exporter.export(_spans(1)) is OK
+    assert exporter.export(_spans(1)) is FAILURE
+    time.sleep(0.06)
+    assert exporter.export(_spans(1)) is FAILURE
+    assert len(backend.batches) == 2
+    assert exporter.report.delivered == 1
+    assert sum(exporter.report.dropped.values()) == 2
+
+
+def test_hurry_does_not_go_on_for_ever() -> None:
+    """However steadily the backend takes, the end of the program has an end, and what is left then is counted."""
+    backend = ScriptedBackend(answer=lambda batch: time.sleep(0.02) or Delivered(batch.span_count))
+    exporter = _exporter(backend, timeout=60.0)
+    exporter.hurry(0.01, while_taken=0.1)
+    results = [exporter.export(_spans(1)) for _ in range(20)]
+    assert results[0] is OK
+    assert results[-1] is FAILURE
+    report = exporter.report
+    assert report.delivered + report.dropped["no_time"] == 20
+
+
 def test_child_process_counts_its_own_and_sends_on_its_own() -> None:
     """A child forked in the middle of an export can export; the parent's counts stay the parent's."""
     entered, leave = threading.Event(), threading.Event()
