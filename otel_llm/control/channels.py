@@ -146,7 +146,7 @@ class DirectChannel:
         ]
 
     def hurry(self, timeout: float) -> None:
-        """Give an export that is under way, and all after it, an end: a later one where the backend takes what it gets."""
+        """Give what is under way, and all after it, an end: a later one where the backend takes what it gets."""
         self._exporter.hurry(timeout, while_taken=_LAST_SECONDS)
 
     def keep(self, timeout: float) -> None:
