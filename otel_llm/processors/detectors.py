@@ -119,13 +119,10 @@ _NAMES: Final = (
 )
 _NAMED: Final = Names(
     (
-        ("key", "(?:[_ -]?id)?(?: provided)?"),
-        ("token", ""),
-        ("secret", ""),
-        ("pass", "(?:wd|word|phrase)"),
-        ("authorization", ""),
-        ("cookie", ""),
-        ("credential", "s?"),
+        *(f"key{rest}" for rest in ("", "id", "_id", " id", "-id")),
+        *(f"key{rest} provided" for rest in ("", "id", "_id", " id", "-id")),
+        *("token", "secret", "passwd", "password", "passphrase"),
+        *("authorization", "cookie", "credential", "credentials"),
     )
 )
 

@@ -23,7 +23,7 @@ from otel_llm.processors.pseudonyms import Substitutes
 from otel_llm.processors.signs import Searched, spells_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from otel_llm.config import Config
     from otel_llm.processors.draft import SpanDraft
@@ -40,6 +40,8 @@ _DEEPEST_JSON: Final = 4
 _DEEPEST_VALUE: Final = 32
 _SHORTEST: Final = 5
 """Characters below which a text is none of the things that are looked for."""
+_SHORT: Final = 64
+_MOST_HARMLESS: Final = 4096
 _STRUCTURE: Final = frozenset({"role", "type", "finish_reason", "modality", "mime_type"})
 """Members of messages that are words of a schema, which the user's functions do not see."""
 _SECRET_NAME: Final = re.compile(
@@ -75,6 +77,7 @@ class Redaction:
         self._functions = tuple(functions)
         self._by_name = _KEYS in wanted
         self._secrets = KnownSecrets(secrets if self._by_name else ())
+        self._harmless = _Harmless()
 
     @classmethod
     def of(cls, config: Config, functions: Sequence[Redactor] = ()) -> Redaction:
@@ -99,13 +102,16 @@ class Redaction:
         return draft
 
     def _redact(self, draft: SpanDraft) -> None:
-        if self._by_name:
+        if self._by_name and _names_secrets(tuple(draft.attributes)):
             _withhold_secret_attributes(draft.attributes, self._substitute)
-        together = "\n".join(_texts(draft))
+        unknown = _texts(draft, self._harmless.known)
+        together = "\n".join(unknown)
         sought = _sought(self._detectors, together)
         known = self._secrets if self._secrets.are_in(together) else None
-        if not (sought or known or self._functions):
-            return
+        if not (sought or known):
+            self._harmless.add(unknown)
+            if not self._functions:
+                return
         texts = _Texts(sought, known, self._functions, self._substitute, self._by_name)
         draft.name = texts.value("", draft.name)
         for key, value in draft.attributes.items():
@@ -114,6 +120,24 @@ class Redaction:
             draft.events = tuple(_with_texts(event, texts) for event in draft.events)
         if draft.status.description:
             draft.status = Status(draft.status.status_code, texts.value("", draft.status.description))
+
+
+class _Harmless:
+    """Short texts in which nothing was found: names of models, tenants and operations come again with every span.
+
+    What holds nothing among others holds nothing alone, so they need not be searched again.
+    """
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def add(self, texts: list[str]) -> None:
+        """Remember the short ones among `texts`, in which nothing was found."""
+        for text in texts:
+            if len(text) <= _SHORT:
+                if len(self.known) >= _MOST_HARMLESS:
+                    self.known.clear()
+                self.known.add(text)
 
 
 class _Texts:
@@ -195,15 +219,16 @@ def _sought(detectors: Sequence[Detector], text: str) -> Sequence[Detector]:
     return [detector for detector in detectors if detector.may_be_in(searched)]
 
 
-def _texts(draft: SpanDraft) -> list[str]:
-    """Every text of a draft, for one search over all of them."""
-    found = [draft.name]
+def _texts(draft: SpanDraft, known: Container[str]) -> list[str]:
+    """Every text of a draft that is not `known`, for one search over all of them."""
+    found = [] if draft.name in known else [draft.name]
     for value in draft.attributes.values():
         kind = type(value)
         if kind is str:
-            found.append(value)
+            if len(value) > _SHORT or value not in known:
+                found.append(value)
         elif kind is not int and kind is not float and kind is not bool:
-            found += _texts_in(value)
+            found += [text for text in _texts_in(value) if text not in known]
     for event in draft.events:
         for value in (event.attributes or {}).values():
             found += _texts_in(value)
@@ -240,6 +265,12 @@ def _withhold_secret_attributes(attributes: dict[str, Any], substitute: Substitu
             attributes[key] = substitute(_WHOLE, value)
         elif isinstance(value, (list, tuple)):
             attributes[key] = tuple(substitute(_WHOLE, str(entry)) for entry in value)
+
+
+@lru_cache(maxsize=1024)
+def _names_secrets(names: tuple[str, ...]) -> bool:
+    """Whether one of a span's attributes is named like a secret; spans of a program share few sets of names."""
+    return any(map(_names_a_secret, names))
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,8 @@ for nothing; where an expression finds something, its sign is there, in JSON tex
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from itertools import product
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,24 +35,37 @@ _RAREST: Final = "@*=_-zJA"
 _FEW: Final = 16
 _DENSE: Final = 64
 """Characters for each find, below which a whole search is cheaper than a look at every find."""
+_MOST_BEFORE: Final = 2
+"""Characters before the rare one that are compared first."""
+_MOST_BETWEEN: Final = 16
+"""Blanks and quotes between the name of a secret and the sign before its value; patterns take fewer."""
 _KELVIN: Final = "\u212a".encode()
 """The one character beyond ASCII that is a letter of ASCII in lower case."""
 
 
-class Searched(NamedTuple):
+class Searched:
     """A text made ready to be searched often: each byte of its UTF-8 as a character, for strings search the fastest."""
 
-    plain: str
-    lowered: str
-    """The same with the letters of ASCII in lower case."""
+    __slots__ = ("_lowered", "plain")
+
+    def __init__(self, plain: str) -> None:
+        self.plain = plain
+        self._lowered: str | None = None
 
     @classmethod
     def of(cls, text: str) -> Searched:
-        """Make `text` ready; a place in one of the two is the same place in the other."""
+        """Make `text` ready."""
         if text.isascii():
-            return cls(text, text.lower())
-        data = text.encode("utf-8", "surrogatepass").replace(_KELVIN, b"k")
-        return cls(data.decode("latin-1"), data.lower().decode("latin-1"))
+            return cls(text)
+        return cls(text.encode("utf-8", "surrogatepass").replace(_KELVIN, b"k").decode("latin-1"))
+
+    @property
+    def lowered(self) -> str:
+        """`plain` with the letters of ASCII in lower case; a place in one of the two is the same place in the other."""
+        if self._lowered is None:
+            plain = self.plain
+            self._lowered = plain.lower() if plain.isascii() else plain.encode("latin-1").lower().decode("latin-1")
+        return self._lowered
 
 
 class Sign(Protocol):
@@ -79,25 +93,39 @@ class _Always:
 ALWAYS: Final = _Always()
 
 
+def _in_any_case(ends: Iterable[str]) -> frozenset[str]:
+    """Short texts in all ways to write them in large and small letters."""
+    return frozenset("".join(way) for end in ends for way in product(*({one.lower(), one.upper()} for one in end)))
+
+
 class _Endings:
     """Literals that end in the same rare character: where that is, what stands before it is compared."""
 
-    def __init__(self, character: str, literals: Sequence[str]) -> None:
+    def __init__(self, character: str, literals: Sequence[str], *, any_case: bool) -> None:
         self._character = character
         self._literals = tuple(literals)
-        self._length = min(map(len, literals))
-        self._ends = frozenset(literal[-self._length :] for literal in literals)
+        self._before = min(_MOST_BEFORE, *(len(literal) - 1 for literal in literals))
+        ends = [literal[-self._before - 1 : -1] for literal in literals]
+        self._ends = _in_any_case(ends) if any_case else frozenset(ends)
+        self._longest = max(map(len, literals))
+        self._any_case = any_case
 
-    def are_in(self, plain: str) -> bool:
-        at, finds, before = plain.find(self._character), 0, self._length - 1
+    def are_in(self, text: Searched) -> bool:
+        plain = text.plain
+        at, finds, before = plain.find(self._character), 0, self._before
         while at >= 0:
-            if plain[at - before : at + 1] in self._ends and plain.endswith(self._literals, 0, at + 1):
+            if plain[at - before : at] in self._ends and self._ends_at(plain, at + 1):
                 return True
             finds += 1
             if finds > _FEW and finds * _DENSE > at:
-                return any(literal in plain for literal in self._literals)
+                whole = text.lowered if self._any_case else plain
+                return any(literal in whole for literal in self._literals)
             at = plain.find(self._character, at + 1)
         return False
+
+    def _ends_at(self, plain: str, end: int) -> bool:
+        tail = plain[max(0, end - self._longest) : end]
+        return (tail.lower() if self._any_case else tail).endswith(self._literals)
 
 
 class Literals:
@@ -107,43 +135,72 @@ class Literals:
         self.literals = tuple(dict.fromkeys(literals))
         self.any_case = any_case
         endings: dict[str, list[str]] = {}
-        others: list[tuple[str, str]] = []
+        others: dict[str, list[str]] = {}
         for literal in self.literals:
             rarest = next((one for one in _RAREST if one in literal), literal[0])
-            if literal.endswith(rarest) and len(literal) > 1:
+            if literal.endswith(rarest) and len(literal) > 1 and (not any_case or not rarest.isalpha()):
                 endings.setdefault(rarest, []).append(literal)
             else:
-                others.append((rarest, literal))
-        self._endings = tuple(_Endings(rarest, found) for rarest, found in endings.items())
-        self._others = tuple(others)
+                others.setdefault(rarest, []).append(literal)
+        self._endings = tuple((one, _Endings(one, found, any_case=any_case)) for one, found in endings.items())
+        self._others = tuple(others.items())
 
     def are_in(self, text: Searched) -> bool:
         """Whether one of them is."""
-        plain = text.lowered if self.any_case else text.plain
-        for endings in self._endings:
-            if endings.are_in(plain):
+        plain = text.plain
+        for character, endings in self._endings:
+            if character in plain and endings.are_in(text):
                 return True
-        return any(rarest in plain and literal in plain for rarest, literal in self._others)
+        if not self._others:
+            return False
+        if self.any_case:
+            plain = text.lowered
+        for rarest, literals in self._others:
+            if rarest in plain:
+                for literal in literals:
+                    if literal in plain:
+                        return True
+        return False
+
+
+def _last_two(words: Iterable[str]) -> str:
+    """An expression for the last two letters of any of `words`, large or small; the flag for it is far slower."""
+    before: dict[str, set[str]] = {}
+    for word in words:
+        before.setdefault(word[-1], set()).add(word[-2])
+    last: dict[str, str] = {}
+    for letter, others in before.items():
+        last["".join(sorted(others))] = last.get("".join(sorted(others)), "") + letter
+    either = "|".join(f"[{one}{one.upper()}][{two}{two.upper()}]" for one, two in last.items())
+    return f"(?:{either})"
 
 
 class Names:
-    """Whether a text names a secret and says its value: the name, then a colon or an equals sign."""
+    """Whether a text names a secret and says its value: the name, then a colon or an equals sign.
 
-    def __init__(self, names: Sequence[tuple[str, str]]) -> None:
-        self.literals = tuple(word for word, _ in names)
-        self._names = tuple((word, re.compile(rf"{word}{rest}[\s\\\"']{{0,9}}[:=]", re.ASCII)) for word, rest in names)
+    `names` are in lower case, with everything that may stand between the name and the blanks or quotes before its sign.
+    """
+
+    _BETWEEN: Final = " \t\n\r\f\v\\\"'"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.literals = tuple(names)
+        self._reach = max(map(len, names)) + _MOST_BETWEEN
+        # Whether one may stand before a sign is told by its last two letters, in C: of JSON's colons few are left.
+        end, blank = _last_two(names), r"[\s\\\"']"
+        behind = f"(?:(?<={end}{blank}%s)|(?<={end}%s)|(?<={blank}{blank}%s))"
+        self._said = tuple((sign, re.compile(sign + behind.replace("%s", sign), re.ASCII)) for sign in ":=")
 
     def are_in(self, text: Searched) -> bool:
         """Whether it says one."""
-        lowered = text.lowered
-        if ":" not in lowered and "=" not in lowered:
-            return False
-        for word, said in self._names:
-            at = lowered.find(word)
-            while at >= 0:
-                if said.match(lowered, at):
-                    return True
-                at = lowered.find(word, at + 1)
+        plain = text.plain
+        for sign, said in self._said:
+            if sign in plain:
+                for found in said.finditer(plain):
+                    at = found.start()
+                    name = plain[at - self._reach if at > self._reach else 0 : at].rstrip(self._BETWEEN)
+                    if name.lower().endswith(self.literals):
+                        return True
         return False
 
 
@@ -152,7 +209,6 @@ class Schemes:
 
     literals = ("bearer ", "basic ", "authorization")
     _WORDS: Final = ("bearer ", "basic ", "token ")
-    _HEADER: Final = Literals(("authorization",), any_case=True)
     _FOLLOWS: Final = re.compile(
         r"[ ]{0,3}(?=[A-Za-z]{0,64}(?:[0-9_~+/=\\]|[.-][\w\\\x80-\xff]|(?<=[a-z])[A-Z]))"
         r"(?:[A-Za-z0-9._~+/-]{8}|[A-Za-z0-9._~+/-]{0,7}\\)",
@@ -162,13 +218,14 @@ class Schemes:
 
     def are_in(self, text: Searched) -> bool:
         """Whether it has."""
-        lowered = text.lowered
-        if "bearer " not in lowered and "basic " not in lowered and not self._HEADER.are_in(text):
+        plain, lowered = text.plain, text.lowered
+        named = "bearer " in lowered or "basic " in lowered or ("z" in lowered and "authorization" in lowered)
+        if not named:
             return False
         for word in self._WORDS:
             at = lowered.find(word)
             while at >= 0:
-                if self._FOLLOWS.match(text.plain, at + len(word)):
+                if self._FOLLOWS.match(plain, at + len(word)):
                     return True
                 at = lowered.find(word, at + 1)
         return False
@@ -214,7 +271,8 @@ _SPELT: Final = re.compile(r"\\u(?:00[2-7]|212[aA])")
 
 def spells_letters(text: Searched) -> bool:
     """Whether JSON text spells characters of ASCII as numbers: whatever is looked for may be spelt so."""
-    return "\\u" in text.plain and _SPELT.search(text.plain) is not None
+    plain = text.plain
+    return "\\" in plain and "\\u" in plain and _SPELT.search(plain) is not None
 
 
 def together(signs: Iterable[Sign]) -> tuple[Sign, ...]:

@@ -99,6 +99,15 @@ def test_every_text_of_a_span_is_searched() -> None:
     assert (draft.attributes["n"], draft.events[0].timestamp) == (3, 7)
 
 
+def test_what_was_clean_before_hides_nothing_that_comes_after() -> None:
+    """A span with the same short texts as clean ones before it, and one new text with a key, loses the key."""
+    redaction = Redaction(["keys"])
+    for said in ("clean", "clean", f"a {KEY}", "clean", f"a {KEY}", KEY):
+        draft = SpanDraft(make_span("chat m", attributes={semconv.REQUEST_MODEL: "gpt-4o-mini", "said": said}))
+        redaction(draft)
+        assert draft.attributes == {semconv.REQUEST_MODEL: "gpt-4o-mini", "said": said.replace(KEY, "<key>")}
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.recursive(
