@@ -117,7 +117,8 @@ class Backend(Protocol):
     """Somewhere that spans can go.
 
     Implementations are used by one thread at a time, never by the thread that made the LLM call. They never
-    raise from `send`: whatever happens is an `Outcome`.
+    raise from `send`: whatever happens is an `Outcome`. One that has a method `prepare()` has it called by the thread
+    that will send, when the first span begins: there is time then to load what sending takes.
     """
 
     name: str

@@ -1,12 +1,13 @@
 """Places that spans can go: `send(batch) -> Outcome`, `check() -> findings`.
 
 `build` makes a backend by its name. A backend's module is imported when it is built, not before: `import otel_llm`
-loads none of them, and a missing extra is an error that names it.
+loads none of them, and a missing extra is an error that names it. What a backend loads with its first span only
+must be there when it is built.
 """
 
 from __future__ import annotations
 
-import difflib
+import importlib.util
 from typing import TYPE_CHECKING, Final
 
 from otel_llm.errors import BackendError
@@ -28,16 +29,26 @@ def build(name: str, config: Config) -> Backend:
     """
     factory = _FACTORIES.get(name)
     if factory is None:
+        import difflib
+
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise BackendError(f"There is no backend {name!r}.{hint} Known are {', '.join(NAMES)}.")
     try:
+        _look_for(_LOADED_LATE.get(name, ()))
         return factory(config)
     except ImportError as error:
         raise BackendError(
             f"The backend {name!r} needs the package {error.name}, which is not installed. Install otel-llm[all], "
             "or that package."
         ) from error
+
+
+def _look_for(packages: tuple[str, ...]) -> None:
+    """Raise `ModuleNotFoundError` for a package that is not installed; none is loaded to know."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 # Each factory imports what it needs when it is called, and not before.
@@ -105,6 +116,12 @@ _FACTORIES: Final[dict[str, Callable[[Config], Backend]]] = {
     "opik": _opik,
     "opik-otlp": _opik_otlp,
     "none": _none,
+}
+
+_LOADED_LATE: Final = {
+    "otlp": ("google.protobuf", "urllib3"),
+    "opik": ("google.protobuf", "urllib3"),
+    "opik-otlp": ("google.protobuf", "urllib3"),
 }
 
 NAMES: Final = tuple(_FACTORIES)

@@ -15,19 +15,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-
 from otel_llm.backends.http import Answer, HttpClient, NoAnswerError, Tls
-from otel_llm.backends.otlp_answers import judge_answer, judge_silence
-from otel_llm.backends.trouble import Refusal, Trouble
+from otel_llm.backends.trouble import Trouble
 from otel_llm.config import mask_url
-from otel_llm.contracts import CheckStatus, Delivered, Finding, Rejection
+from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import BackendError
+from otel_llm.loading import loading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from otel_llm.backends.trouble import Refusal
     from otel_llm.config import Config
     from otel_llm.contracts import Backend, Batch, Outcome
 
@@ -37,7 +35,6 @@ __all__ = [
     "OtlpOptions",
     "create",
     "create_for_opik",
-    "delivered",
     "traces_url",
     "unforeseen",
 ]
@@ -105,14 +102,23 @@ class OtlpBackend:
         """The address without secrets, for messages."""
         self._client = HttpClient(self._url, options.headers, options.tls)
 
+    def prepare(self) -> None:
+        """Load protobuf and urllib3, which nothing needs before there is a span."""
+        with loading("what sends OTLP"):
+            from otel_llm.backends import http_wire, otlp_answers  # noqa: F401, PLC0415
+
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
         """Post the batch; see the module for what each answer means."""
         try:
             verdict = self._post(batch.payload, timeout)
+            if isinstance(verdict, Answer):
+                from otel_llm.backends.otlp_answers import delivered  # noqa: PLC0415  (see `prepare`)
+
+                return delivered(verdict, batch.span_count)
         except Exception as error:  # the contract: send never raises, and nothing is lost
             _logger.debug("sending to %s failed", self.shown_url, exc_info=True)
             verdict = unforeseen(self.shown_url, error)
-        return _delivered(verdict, batch.span_count) if isinstance(verdict, Answer) else verdict.outcome()
+        return verdict.outcome()
 
     def check(self) -> Sequence[Finding]:
         """Post an empty request, which every OTLP receiver answers like a full one."""
@@ -130,6 +136,9 @@ class OtlpBackend:
 
     def _post(self, payload: bytes, timeout: float) -> Answer | Trouble | Refusal:
         """The answer, if it says that the request was taken; else what is wrong."""
+        self.prepare()
+        from otel_llm.backends.otlp_answers import judge_answer, judge_silence  # noqa: PLC0415
+
         body, encoding = _compressed(payload, self._options.compression)
         headers = {"Content-Type": "application/x-protobuf", **encoding}
         limit = min(timeout, self._options.timeout)
@@ -158,23 +167,6 @@ def traces_url(endpoint: str) -> str:
             "(OTEL_LLM_OTLP_ENDPOINT) to something like http://127.0.0.1:4318."
         )
     return url if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
-
-
-def _delivered(answer: Answer, span_count: int) -> Delivered:
-    """What the body of a 2xx answer says about the spans."""
-    try:
-        response = ExportTraceServiceResponse.FromString(answer.body)
-    except DecodeError:
-        return Delivered(span_count)  # "OK", "{}": taken, by a server that does not say more
-    return delivered(response, span_count)
-
-
-def delivered(response: ExportTraceServiceResponse, span_count: int) -> Delivered:
-    """All spans taken, or all but some (`partial_success`; the receiver does not say which)."""
-    partial = response.partial_success
-    rejected = min(max(partial.rejected_spans, 0), span_count)
-    detail = partial.error_message[:500]
-    return Delivered(span_count - rejected, tuple(Rejection("", "invalid", detail) for _ in range(rejected)))
 
 
 def _compressed(payload: bytes, compression: Compression) -> tuple[bytes, dict[str, str]]:

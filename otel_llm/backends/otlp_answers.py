@@ -7,15 +7,17 @@ from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_llm.backends.http import retry_after_seconds
 from otel_llm.backends.trouble import Refusal, Trouble, tls_remedy
 from otel_llm.config import mask_url
+from otel_llm.contracts import Delivered, Rejection
 
 if TYPE_CHECKING:
     from otel_llm.backends.http import Answer, NoAnswerError
 
-__all__ = ["GRPC_PORT", "judge_answer", "judge_silence"]
+__all__ = ["GRPC_PORT", "delivered", "judge_answer", "judge_silence", "partly_delivered"]
 
 GRPC_PORT: Final = 4317
 """The port that the OTLP specification gives to gRPC; HTTP has 4318."""
@@ -24,6 +26,23 @@ _ENDPOINT: Final = "otlp.endpoint (OTEL_LLM_OTLP_ENDPOINT)"
 _HEADERS: Final = "otlp.headers (OTEL_LLM_OTLP_HEADERS)"
 _CA: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
 _CLIENT: Final = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (with ..._CLIENT_KEY)"
+
+
+def delivered(answer: Answer, span_count: int) -> Delivered:
+    """What the body of a 2xx answer says about the spans."""
+    try:
+        response = ExportTraceServiceResponse.FromString(answer.body)
+    except DecodeError:
+        return Delivered(span_count)  # "OK", "{}": taken, by a server that does not say more
+    return partly_delivered(response, span_count)
+
+
+def partly_delivered(response: ExportTraceServiceResponse, span_count: int) -> Delivered:
+    """All spans taken, or all but some (`partial_success`; the receiver does not say which)."""
+    partial = response.partial_success
+    rejected = min(max(partial.rejected_spans, 0), span_count)
+    detail = partial.error_message[:500]
+    return Delivered(span_count - rejected, tuple(Rejection("", "invalid", detail) for _ in range(rejected)))
 
 
 def judge_answer(answer: Answer, url: str) -> Trouble | Refusal | None:

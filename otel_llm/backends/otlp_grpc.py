@@ -14,16 +14,17 @@ from urllib.parse import urlsplit
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_llm.backends.http import retry_after_seconds
 from otel_llm.backends.loopback import is_loopback
-from otel_llm.backends.otlp import delivered, traces_url, unforeseen
+from otel_llm.backends.otlp import traces_url, unforeseen
+from otel_llm.backends.otlp_answers import partly_delivered
 from otel_llm.backends.trouble import Refusal, Trouble
 from otel_llm.config import mask_url
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import BackendError
+from otel_llm.untraced import untraced
 
 try:
     import grpc  # type: ignore[import-untyped]
@@ -78,7 +79,7 @@ class OtlpGrpcBackend:
         """Call the receiver's Export with the batch's bytes as they are."""
         verdict = self._export(batch.payload, min(timeout, self._options.timeout))
         if isinstance(verdict, ExportTraceServiceResponse):
-            return delivered(verdict, batch.span_count)
+            return partly_delivered(verdict, batch.span_count)
         return verdict.outcome()
 
     def check(self) -> Sequence[Finding]:
@@ -96,7 +97,7 @@ class OtlpGrpcBackend:
 
     def _export(self, payload: bytes, timeout: float) -> ExportTraceServiceResponse | Trouble | Refusal:
         try:
-            with suppress_instrumentation():
+            with untraced():
                 response: ExportTraceServiceResponse = self._call()(
                     payload, timeout=timeout, metadata=self._metadata, compression=self._compression()
                 )

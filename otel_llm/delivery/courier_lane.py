@@ -6,23 +6,23 @@ import logging
 import os
 import threading
 import time
-from contextlib import nullcontext
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Batch, Delivered, Rejected, Rejection, Retry
+from otel_llm.delivery import late_codec
 from otel_llm.delivery.courier_backoff import Backoff
 from otel_llm.delivery.courier_lease import Lease
 from otel_llm.delivery.courier_parts import Passage
 from otel_llm.delivery.spool_files import safe_name
 from otel_llm.delivery.spool_types import Failure, Parcel, Reject
-from otel_llm.faults import note_fault
+from otel_llm.faults import guarded, note_fault
 from otel_llm.greenlets import rest_in_copy
+from otel_llm.untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from otel_llm.contracts import Backend, Outcome
     from otel_llm.delivery.spool import Spool
@@ -180,7 +180,8 @@ class Lane:
     def _run(self) -> None:
         process = os.getpid()
         try:
-            with _suppressed_instrumentation():
+            with untraced():
+                self._prepare()
                 while not self._stopping:
                     self._wake.clear()
                     pause = self._guarded_turn(process)
@@ -191,6 +192,12 @@ class Lane:
             self._settle_late()
             self._lease.release()
             self._on_progress()
+
+    def _prepare(self) -> None:
+        """Load what encodes and sends while the first call still runs, not when its span is to be delivered."""
+        for prepare in (late_codec.prepare, getattr(self.backend, "prepare", None)):
+            if prepare is not None:
+                guarded(f"delivery to {self.name}", prepare)
 
     def _guarded_turn(self, process: int) -> float:
         try:
@@ -334,12 +341,3 @@ class Lane:
         """Record what could not be recorded when it happened, because the log was busy or the disk full."""
         while self._unsettled and self._spool.settle(self.name, *self._unsettled[0]):
             self._unsettled.pop(0)
-
-
-def _suppressed_instrumentation() -> AbstractContextManager[object]:
-    """A context in which our own requests are not traced."""
-    try:
-        from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415  (only here)
-    except ImportError:
-        return nullcontext()
-    return suppress_instrumentation()

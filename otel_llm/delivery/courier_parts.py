@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Delivered, Rejected, Rejection, Retry
-from otel_llm.delivery.codec import halve
+from otel_llm.delivery.late_codec import halve
 from otel_llm.delivery.spool_types import Reject
-from otel_llm.wire import IllFormedPayloadError, decode
+from otel_llm.loading import loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +57,8 @@ class Passage:
             self.rejects += [Reject(rejection, singles.get(rejection.span_id)) for rejection in rejected]
 
     def _halve_or_give_up(self, part: Batch, outcome: Rejected) -> None:
+        with loading("what reads batches"):  # protobuf: only where something was rejected
+            from otel_llm.wire import IllFormedPayloadError  # noqa: PLC0415
         hopeless = self._rejected_singly >= _HOPELESS_AFTER and not self._accepted
         try:
             halves = None if hopeless else halve(part)
@@ -80,6 +82,8 @@ def _only_span_id(part: Batch) -> str:
 
 def _spans_by_id(part: Batch) -> dict[str, Batch]:
     """Each span of `part` as a batch of its own, by its id in hex; empty for bytes that are no OTLP."""
+    with loading("what reads batches"):
+        from otel_llm.wire import IllFormedPayloadError, decode  # noqa: PLC0415
     try:
         request = decode(part)
     except IllFormedPayloadError:

@@ -15,12 +15,12 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_llm.contracts import Delivered, Rejected, Retry
-from otel_llm.delivery.codec import encode, halve
+from otel_llm.delivery.late_codec import encode, halve
 from otel_llm.faults import note_fault
+from otel_llm.untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ class DeliveryExporter(SpanExporter):
             self._ledger.created(len(spans))
         tally = _Tally(self._ledger)
         try:
-            with suppress_instrumentation(), self._sending:
+            with untraced(), self._sending:
                 self._oldest = (spans[0].end_time or 0) / 1e9 if spans else None
                 self._export(spans, tally)
         except Exception as error:  # noqa: BLE001  (the SDK would log a traceback; the spans are counted either way)

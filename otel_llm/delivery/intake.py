@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_llm.delivery.codec import encode
+from otel_llm.delivery.late_codec import encode
 from otel_llm.delivery.spool_types import Appended
 from otel_llm.faults import note_fault
 

@@ -1,48 +1,31 @@
-"""The backend `opik`: batches become rows, rows become requests, answers become outcomes."""
+"""The backend `opik`: where it sends, as whom, and whether that works; `sender` does the sending."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm import json_bytes
-from otel_llm.backends.http import NoAnswerError, Tls
+from otel_llm.backends.http import Tls
 from otel_llm.backends.opik.address import Address, opik_url, resolve_address
-from otel_llm.backends.opik.checks import check_server
-from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
 from otel_llm.backends.opik.json_client import JsonClient
-from otel_llm.backends.opik.live import LiveSpans
-from otel_llm.backends.opik.mapping import map_request, map_spans
-from otel_llm.backends.opik.memory import TraceMemory
-from otel_llm.backends.opik.packing import pack, parted
 from otel_llm.backends.opik.routing import Routing
-from otel_llm.backends.opik.verdicts import Place, Refused, Verdict, judge, judge_silence
-from otel_llm.contracts import Delivered, Rejected, Rejection, Retry
-from otel_llm.wire import IllFormedPayloadError, decode
+from otel_llm.contracts import Retry
+from otel_llm.loading import loading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from otel_llm.backends.opik.rows import Row, Rows
+    from otel_llm.backends.opik.sender import Sender
+    from otel_llm.backends.opik.verdicts import Place
     from otel_llm.contracts import Batch, Finding, Outcome
 
 __all__ = ["OpikBackend", "OpikOptions"]
 
 _logger = logging.getLogger(__name__)
 
-_ENDPOINTS: Final = {
-    "traces": ("POST", "/v1/private/traces/batch"),
-    "spans": ("POST", "/v1/private/spans/batch"),
-    TRACE_SCORES: ("PUT", "/v1/private/traces/feedback-scores"),
-    SPAN_SCORES: ("PUT", "/v1/private/spans/feedback-scores"),
-}
 _DEFAULT_WORKSPACE: Final = "default"
-_REMEMBERED_BATCHES: Final = 16
 _CHECK_TIMEOUT_SECONDS: Final = 5.0
-_BARE_FIELDS: Final = ("id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at")
 
 
 @dataclass(frozen=True)
@@ -60,16 +43,6 @@ class OpikOptions:
     check_tls: bool = True
 
 
-@dataclass
-class _Progress:
-    """How far a batch has come, for when it is sent again: what was answered for is not asked again."""
-
-    done: set[tuple[str | None, ...]] = field(default_factory=set)
-    """Keys of rows that were taken or refused for good."""
-    rejections: dict[str, Rejection] = field(default_factory=dict)
-    """By Opik id of the span, or the OTel id of a record of feedback."""
-
-
 class OpikBackend:
     """Sends batches to Opik over its REST API. Used by one thread at a time; one request is in flight at most.
 
@@ -83,18 +56,9 @@ class OpikBackend:
         self._options = options
         self._address: Address = resolve_address(options.url, options.api_key)
         self._routing = Routing(options.project, options.service, dict(options.tenants))
-        self._live = LiveSpans()
-        self._memory = TraceMemory()
-        self._progress: OrderedDict[str, _Progress] = OrderedDict()
-        self._trouble: str | None = None
-        workspace = options.workspace or _DEFAULT_WORKSPACE
-        self._client = JsonClient(self._address.base, _headers(options, workspace), Tls(check=options.check_tls))
-        self._place = Place(
-            base=self._address.base,
-            workspace=workspace,
-            has_key=bool(options.api_key),
-            is_grpc_port=self._address.is_grpc_port,
-        )
+        self._workspace = options.workspace or _DEFAULT_WORKSPACE
+        self._client = JsonClient(self._address.base, _headers(options, self._workspace), Tls(check=options.check_tls))
+        self._sender: Sender | None = None
         self._announce()
 
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
@@ -102,34 +66,33 @@ class OpikBackend:
 
         Sending the same batch again is safe: every row replaces itself.
         """
-        deadline = time.monotonic() + timeout
-        try:
-            rows = self._rows(batch)
-        except IllFormedPayloadError as error:
-            return Rejected(f"The batch is not a readable OTLP request ({error}).")
-        except Exception as error:  # noqa: BLE001  (whatever foreign attributes hold; the batch is divided to find it)
-            return Rejected(f"A span of the batch cannot be expressed as an Opik row ({type(error).__name__}).")
-        progress = self._progress_of(batch.id)
-        progress.rejections.update({entry.span_id: entry for entry in rows.rejections})
-        by_kind = rows.by_kind()
-        for workspace in dict.fromkeys(row.workspace for _, kind_rows in by_kind for row in kind_rows):
-            for kind, kind_rows in by_kind:
-                mine = [row for row in kind_rows if row.workspace == workspace and _key(kind, row) not in progress.done]
-                retry = self._deliver(kind, workspace, mine, progress, deadline)
-                if retry is not None:
-                    self._say(retry.reason, retry.why)
-                    return retry
-        self._progress.pop(batch.id, None)
-        self._say(None, f"Opik at {self._address.base} takes spans again.")
-        return _delivered(batch, progress)
+        if self._sender is None:
+            try:
+                self.prepare()
+            except Exception as error:  # noqa: BLE001  (the contract; `loading` has said and counted it)
+                return Retry(
+                    f"What sends to Opik cannot be loaded ({type(error).__name__}: {error!s:.200}).", "internal"
+                )
+            from otel_llm.backends.opik.sender import Sender  # noqa: PLC0415  (see `prepare`)
+
+            self._sender = Sender(self._client, self._routing, self._place())
+        return self._sender.send(batch, timeout=timeout)
+
+    def prepare(self) -> None:
+        """Load the mapping to rows, protobuf and urllib3, which nothing needs before there is a span."""
+        with loading("what sends to Opik"):
+            from otel_llm.backends import http_wire  # noqa: F401, PLC0415
+            from otel_llm.backends.opik import sender  # noqa: F401, PLC0415
 
     def check(self) -> Sequence[Finding]:
         """Look at address, server, key, workspace and project without sending any span."""
+        from otel_llm.backends.opik.checks import check_server  # noqa: PLC0415  (only who looks needs it)
+
         notes = [*self._address.notes]
         if not self._options.check_tls:
             notes.append("TLS certificates are not checked (OPIK_CHECK_TLS_CERTIFICATE).")
         project = self._routing.project or self._routing.fallback({})
-        return check_server(self._client, self._place, notes, project, timeout=_CHECK_TIMEOUT_SECONDS)
+        return check_server(self._client, self._place(), notes, project, timeout=_CHECK_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Drop the connections."""
@@ -139,10 +102,15 @@ class OpikBackend:
         """The link that opens a trace, given its Opik id, in the browser."""
         return opik_url(self._address.base, opik_trace_id)
 
-    def _rows(self, batch: Batch) -> Rows:
-        """The batch's rows, from its spans where they are still there."""
-        rows = map_spans(batch.spans, self._live, self._routing, self._memory) if batch.spans else None
-        return map_request(decode(batch), self._routing, self._memory) if rows is None else rows
+    def _place(self) -> Place:
+        from otel_llm.backends.opik.verdicts import Place  # noqa: PLC0415  (only where an answer is judged)
+
+        return Place(
+            base=self._address.base,
+            workspace=self._workspace,
+            has_key=bool(self._options.api_key),
+            is_grpc_port=self._address.is_grpc_port,
+        )
 
     def _announce(self) -> None:
         for note in self._address.notes:
@@ -153,66 +121,6 @@ class OpikBackend:
                 self._routing.fallback({}),
             )
 
-    def _progress_of(self, batch_id: str) -> _Progress:
-        progress = self._progress.setdefault(batch_id, _Progress())
-        while len(self._progress) > _REMEMBERED_BATCHES:
-            self._progress.popitem(last=False)
-        return progress
-
-    def _deliver(
-        self, kind: str, workspace: str | None, rows: Sequence[Row], progress: _Progress, deadline: float
-    ) -> Retry | None:
-        """Send rows of one kind; refused requests are divided until each bad row stands alone."""
-        waiting = deque(pack(kind, rows))
-        while waiting:
-            parcel = waiting.popleft()
-            verdict = self._post(kind, workspace, parcel.body, deadline)
-            if isinstance(verdict, Retry):
-                return verdict
-            if verdict is None:
-                progress.done.update(_key(kind, row) for row in parcel.rows)
-            elif len(parcel.rows) > 1:
-                waiting.extendleft(reversed(parted(kind, parcel, verdict.bad_index)))
-            elif kind != "traces":
-                self._reject(kind, parcel.rows[0], verdict, progress)
-            elif (retry := self._post_bare_trace(parcel.rows[0], verdict, workspace, deadline)) is not None:
-                return retry
-        return None
-
-    def _post(self, kind: str, workspace: str | None, body: bytes, deadline: float) -> Verdict:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return Retry("The time for this batch ran out before all of it was sent; the rest follows.", "timeout")
-        headers = {"Comet-Workspace": workspace} if workspace else {}
-        try:
-            method, path = _ENDPOINTS[kind]
-            answer = self._client.request(method, path, body, timeout=left, headers=headers)
-        except NoAnswerError as error:
-            return judge_silence(error, self._place)
-        return judge(answer, self._place)
-
-    def _post_bare_trace(self, row: Row, refused: Refused, workspace: str | None, deadline: float) -> Retry | None:
-        """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""
-        _logger.warning("Opik refused the row of trace %s (%s); sending a bare one.", row.id, refused.words)
-        body = row.body
-        bare = row._replace(text=json_bytes.write({key: body[key] for key in _BARE_FIELDS if key in body}))
-        (parcel,) = pack("traces", [bare])
-        verdict = self._post("traces", workspace, parcel.body, deadline)
-        return verdict if isinstance(verdict, Retry) else None  # refused again: its spans will be, and are counted
-
-    def _reject(self, kind: str, row: Row, refused: Refused, progress: _Progress) -> None:
-        progress.done.add(_key(kind, row))
-        progress.rejections[row.span_id if kind != "spans" else row.id] = Rejection(
-            row.span_id, refused.reason, refused.words
-        )
-
-    def _say(self, trouble: str | None, sentence: str) -> None:
-        """Log a change of state, once."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        _logger.log(logging.INFO if trouble is None else logging.WARNING, "%s", sentence)
-
 
 def _headers(options: OpikOptions, workspace: str) -> dict[str, str]:
     """The key goes as it is, without `Bearer`, the part with the address included, as Opik's own client sends it."""
@@ -220,14 +128,3 @@ def _headers(options: OpikOptions, workspace: str) -> dict[str, str]:
     if options.api_key:
         headers["Authorization"] = options.api_key.strip()
     return headers
-
-
-def _delivered(batch: Batch, progress: _Progress) -> Delivered:
-    rejections = tuple(progress.rejections.values())
-    return Delivered(batch.span_count - len(rejections), rejections)
-
-
-def _key(kind: str, row: Row) -> tuple[str | None, ...]:
-    """What tells rows apart: one trace may have a row in several workspaces and projects, and several scores."""
-    score = row.span_id if kind in (TRACE_SCORES, SPAN_SCORES) else None
-    return kind, row.workspace, row.project, row.id, score

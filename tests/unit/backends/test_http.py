@@ -15,6 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 
 from otel_llm.backends.http import HttpClient, NoAnswerError
+from otel_llm.backends.http_wire import Wire
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.contracts import Delivered, Retry
 from tests.fakes.http_server import HttpServer, Reply, Request, closed_port
@@ -110,6 +111,7 @@ def test_connection_is_kept_and_long_answers_are_cut() -> None:
 
 FORKING = """
 import os, sys
+from otel_llm.backends.http_wire import Wire
 from otel_llm.backends.http import HttpClient
 client = HttpClient(sys.argv[1])
 client.request("GET", "/parent", timeout=60)
@@ -139,13 +141,13 @@ def test_forked_child_opens_a_connection_of_its_own() -> None:
 def test_own_traffic_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a request runs, HTTP instrumentations are told to keep still; afterwards no longer."""
     seen: list[object] = []
-    exchange = HttpClient._exchange
+    exchange = Wire.exchange
 
-    def spy(self: HttpClient, *args: object) -> object:
+    def spy(self: Wire, *args: object) -> object:
         seen.append(otel_context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY))
         return exchange(self, *args)
 
-    monkeypatch.setattr(HttpClient, "_exchange", spy)
+    monkeypatch.setattr(Wire, "exchange", spy)
     with HttpServer(default=Reply(200)) as server:
         HttpClient(server.url).request("GET", "/x", timeout=5)
     assert seen == [True]

@@ -54,17 +54,19 @@ def test_backend_loads_only_what_it_needs(name: str, unwanted: set[str]) -> None
     assert unwanted.isdisjoint(done.stdout.split())
 
 
-def test_missing_package_is_named() -> None:
-    """A backend whose library is not installed says which, in a fresh interpreter."""
+@pytest.mark.parametrize("package", ["urllib3", "google.protobuf"])
+@pytest.mark.parametrize("name", ["otlp", "opik", "opik-otlp"])
+def test_missing_package_is_named(name: str, package: str) -> None:
+    """A backend whose library is not installed says which, in a fresh interpreter, though it is loaded later."""
     program = (
         "import sys\n"
-        "sys.modules['urllib3'] = None\n"
+        f"sys.modules[{package!r}] = None\n"
         "from otel_llm import backends, errors\n"
         "from otel_llm.config import load\n"
         "try:\n"
-        "    backends.build('otlp', load())\n"
+        f"    backends.build({name!r}, load({{'opik_url': 'http://127.0.0.1:9'}}))\n"
         "except errors.BackendError as error:\n"
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert "'otlp' needs the package urllib3" in done.stdout
+    assert f"{name!r} needs the package {package}" in done.stdout

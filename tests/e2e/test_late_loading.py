@@ -1,0 +1,260 @@
+"""What is loaded with the first span, in programs that give it little time or none: nothing is lost, nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.lifecycle_kit import DEADLINE, Program, eventually, names
+from tests.fakes.opik import FakeOpik, needs_openapi
+from tests.fakes.otlp_receiver import OtlpReceiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
+    """Keeps every span that it is sent."""
+    with OtlpReceiver() as server:
+        yield server
+
+
+@pytest.fixture
+def program(tmp_path: Path, receiver: OtlpReceiver) -> Program:
+    """A program whose spans go to the receiver."""
+    return Program(tmp_path, receiver.url)
+
+
+ONE_SPAN = """
+import otel_llm
+
+@otel_llm.trace
+def work():
+    pass
+
+otel_llm.configure()
+{before}
+work()
+{after}
+"""
+
+ENDINGS = {
+    "end": "",
+    "exit": "import sys; sys.exit(0)",
+    "exception": "raise SystemExit",
+    "handler of the program": "",
+    "signal": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+}
+
+
+def _run(program: Program, ending: str) -> None:
+    before, after = "", ENDINGS[ending]
+    if ending == "handler of the program":  # runs before ours, and the first span begins in it
+        before, after = "import atexit; atexit.register(work); work = lambda: None", ""
+    program.write("app.py", ONE_SPAN.format(before=before, after=after))
+    done = program.run("app.py")
+    assert done.returncode == (-15 if ending == "signal" else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "cannot load" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_first_span_ends_just_before_the_program_does_otlp(
+    ending: str, program: Program, receiver: OtlpReceiver
+) -> None:
+    """What encodes and sends it is loaded at the end, and it arrives; after a signal, with the next start at last."""
+    _run(program, ending)
+    if not names(receiver):
+        program.ship()
+    assert names(receiver) == {"work": 1}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_first_span_ends_just_before_the_program_does_local(ending: str, program: Program) -> None:
+    """The store has it, whatever ends the program."""
+    program.environ["OTEL_LLM_BACKEND"] = "local"
+    _run(program, ending)
+    with sqlite3.connect(program.directory / "state" / "store.db") as store:
+        assert store.execute("SELECT name FROM spans").fetchall() == [("work",)]
+
+
+@needs_openapi
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_first_span_ends_just_before_the_program_does_opik(ending: str, program: Program) -> None:
+    """Opik has it, at the latest with the next start."""
+    with FakeOpik() as opik:
+        program.environ |= {"OTEL_LLM_BACKEND": "opik", "OTEL_LLM_OPIK_URL": opik.url, "OTEL_LLM_OPIK_PROJECT": "p"}
+        _run(program, ending)
+        if not opik.spans():
+            program.ship()
+        assert [span["name"] for span in opik.spans()] == ["work"]
+
+
+IMPORTED = """
+import otel_llm
+
+@otel_llm.trace
+def work():
+    pass
+
+otel_llm.configure()
+work()
+report = otel_llm.flush()
+assert report.complete, report
+"""
+
+
+def test_a_module_that_flushes_while_it_is_imported(program: Program, receiver: OtlpReceiver) -> None:
+    """Our thread loads what it needs while the program waits inside an import: neither waits for the other for ever."""
+    program.write("inner.py", IMPORTED)
+    program.write("outer.py", "import inner")
+    program.write("app.py", "import outer")
+    done = program.run("app.py")
+    assert done.returncode == 0, done.stderr
+    assert names(receiver) == {"work": 1}
+
+
+def test_a_flush_inside_the_import_of_what_we_need_ends_in_its_time(program: Program, receiver: OtlpReceiver) -> None:
+    """The worst a program can do: it flushes in the middle of urllib3's import, which our thread waits for."""
+    program.write(
+        "app.py",
+        """
+        import sys, wrapt
+        import otel_llm
+        otel_llm.configure()
+        assert "urllib3" not in sys.modules
+
+        @otel_llm.trace
+        def work():
+            pass
+
+        @wrapt.when_imported("urllib3")
+        def use(module):
+            work()
+            print("waiting:", otel_llm.flush(timeout=1.0).waiting)
+
+        import urllib3
+        print("complete:", otel_llm.flush(timeout=30.0).complete)
+        """,
+    )
+    done = program.run("app.py")
+    assert done.stdout.split() == ["waiting:", "1", "complete:", "True"], done.stderr
+    assert names(receiver) == {"work": 1}
+
+
+@pytest.mark.parametrize("backend", ["otlp", "local"])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_under_gevent(order: str, backend: str, program: Program, receiver: OtlpReceiver) -> None:
+    """Threads are greenlets there, patched before otel_llm is imported or after it was configured."""
+    patch = "from gevent import monkey; monkey.patch_all()"
+    program.environ["OTEL_LLM_BACKEND"] = backend
+    source = ONE_SPAN.format(before=patch if order == "after" else "", after="assert otel_llm.flush(20).complete")
+    program.write("app.py", (patch if order == "before" else "") + source)
+    done = program.run("app.py")
+    assert done.returncode == 0, done.stderr
+    if backend == "otlp":
+        assert names(receiver) == {"work": 1}
+
+
+BROKEN = """
+import json, sys, time
+import otel_llm
+
+@otel_llm.trace
+def work():
+    pass
+
+otel_llm.configure()
+assert {module!r} not in sys.modules
+sys.modules[{module!r}] = None  # it is there, and cannot be imported
+work()
+deadline = time.monotonic() + 60
+while time.monotonic() < deadline:
+    (backend,) = otel_llm.status().backends
+    if backend.state in ("failing", "degraded"):
+        break
+    time.sleep(0.1)
+print(json.dumps([backend.state, backend.cause, otel_llm.status().faults]))
+"""
+
+
+@pytest.mark.parametrize(("backend", "what"), [("otlp", "what sends OTLP"), ("opik", "what sends to Opik")])
+def test_http_that_cannot_be_loaded_is_said_and_costs_no_span(
+    backend: str, what: str, program: Program, receiver: OtlpReceiver
+) -> None:
+    """Health fails within seconds and the log names the cause; when it is mended, the spans arrive."""
+    program.environ |= {"OTEL_LLM_BACKEND": backend, "OTEL_LLM_OPIK_URL": receiver.url, "OTEL_LLM_OPIK_PROJECT": "p"}
+    program.write("app.py", BROKEN.format(module="urllib3"))
+    done = program.run("app.py")
+    state, cause, faults = json.loads(done.stdout)
+    assert state == "failing", done
+    assert "ImportError" in cause or "ModuleNotFoundError" in cause
+    assert f"loading {what}" in faults
+    assert done.stderr.count(f"cannot load {what} (ModuleNotFoundError: import of urllib3 halted") == 1
+    if backend == "otlp":
+        program.ship()
+        assert names(receiver) == {"work": 1}
+
+
+@pytest.mark.parametrize("backend", ["otlp", "local"])
+def test_protobuf_that_cannot_be_loaded_is_said(backend: str, program: Program) -> None:
+    """Nothing can be kept without it: each span is counted as lost, health says so, and the log says why."""
+    program.environ["OTEL_LLM_BACKEND"] = backend
+    program.write("app.py", BROKEN.format(module="google.protobuf"))
+    done = program.run("app.py")
+    state, _, faults = json.loads(done.stdout)
+    assert state in {"failing", "degraded"}, done
+    assert "loading what encodes spans" in faults
+    assert done.stderr.count("cannot load what encodes spans") == 1
+
+
+def test_a_span_that_begins_is_enough_to_hear_of_what_cannot_be_loaded(program: Program) -> None:
+    """The call may take minutes; what will be needed is loaded while it runs."""
+    program.write(
+        "app.py",
+        """
+        import sys, time
+        import otel_llm
+        otel_llm.configure()
+        sys.modules["urllib3"] = None
+        with otel_llm.span("long"):
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not otel_llm.status().faults:
+                time.sleep(0.05)
+            print(sorted(otel_llm.status().faults))
+        """,
+    )
+    assert "loading what sends OTLP" in program.run("app.py").stdout
+
+
+def test_a_child_that_is_forked_at_the_first_span(program: Program, receiver: OtlpReceiver) -> None:
+    """The parent's thread is loading at that moment; the child records and delivers all the same, and so does it."""
+    program.write(
+        "app.py",
+        """
+        import os, sys
+        import otel_llm
+
+        otel_llm.configure()
+
+        with otel_llm.span("parent"):
+            child = os.fork()
+            if child == 0:
+                with otel_llm.span("child"):
+                    pass
+                assert otel_llm.flush(30).complete
+                os._exit(0)
+        print("child", os.waitpid(child, 0)[1])
+        """,
+    )
+    done = program.run("app.py")
+    assert "child 0" in done.stdout, done.stderr
+    eventually(lambda: len(names(receiver)) == 2, f"delivery of both within {DEADLINE:g} s")
+    assert names(receiver) == {"parent": 1, "child": 1}
