@@ -120,7 +120,7 @@ _NAMES: Final = (
 _NAMED: Final = Names(
     (
         *(f"key{rest}" for rest in ("", "id", "_id", " id", "-id")),
-        *(f"key{rest} provided" for rest in ("", "id", "_id", " id", "-id")),
+        " provided",  # whatever it was
         *("token", "secret", "passwd", "password", "passphrase"),
         *("authorization", "cookie", "credential", "credentials"),
     )

@@ -213,6 +213,8 @@ SAID = [
     ("api_key = ", "abcdefgh12"),
     ("PASSWORD='", "hunter2hunter2"),
     ("Incorrect API key provided: ", "abc12345def"),
+    ("Wrong password provided: ", "abc12345def"),
+    ("invalid credentials provided: ", "abc12345def"),
     ("credentials: '", "abcd1234efgh"),
     ("access_to\u212aen=", "abcdefgh12"),
     ("https://h/p?a=1&X-Amz-Signature=", "abcdef"),
