@@ -18,7 +18,8 @@ from opentelemetry import metrics, trace
 from otel_llm import semconv
 from otel_llm.faults import guarded
 from otel_llm.processors.label_sets import LabelSet, LabelSets
-from otel_llm.processors.measures import MEASURES, Measure, Measured, MeasureRules, measured
+from otel_llm.processors.measures import MEASURES, Measure, Measured, MeasureRules
+from otel_llm.processors.usual_measures import Measuring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,13 +53,12 @@ class CallMetrics:
     name = "metrics"
 
     def __init__(self, sinks: Sequence[Sink], rules: MeasureRules, bounds: LabelBounds) -> None:
-        self._sets = LabelSets(bounds)
+        self._measuring = Measuring(rules, LabelSets(bounds))
         self._sinks = tuple(sinks)
-        self._rules = rules
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Measure one span."""
-        numbers = tuple(measured(draft, self._rules, self._sets))
+        numbers = self._measuring.numbers(draft)
         if numbers:
             for sink in self._sinks:
                 guarded("metrics", sink.take, numbers, draft.context)
@@ -89,14 +89,16 @@ class PageSink:
     def take(self, numbers: Sequence[Measured], span: SpanContext) -> None:  # noqa: ARG002  (a page has no exemplars)
         """Add the numbers of one call."""
         with self._lock:
+            by_measure = self._sums
             for measure, value, labels in numbers:
-                series = self._sums[measure]
-                sums = series.get(labels)
-                if sums is None:
-                    sums = series[labels] = [0.0] * (2 + len(measure.bounds) if measure.bounds else 1)
+                bounds = measure.bounds
+                try:
+                    sums = by_measure[measure][labels]
+                except KeyError:
+                    sums = by_measure[measure][labels] = [0.0] * (2 + len(bounds) if bounds else 1)
                 sums[0] += value
-                if measure.bounds:
-                    sums[1 + bisect_left(measure.bounds, value)] += 1
+                if bounds:
+                    sums[1 + bisect_left(bounds, value)] += 1
 
     def report(self) -> MeasuresReport:
         """A consistent copy of all sums."""

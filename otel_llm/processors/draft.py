@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace import ReadableSpan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import Event
-    from opentelemetry.trace import SpanContext, Status
+    from opentelemetry.trace import Link, SpanContext, Status
 
 __all__ = ["SpanDraft"]
 
@@ -33,6 +33,7 @@ class SpanDraft:
         "parent",
         "scope_name",
         "status",
+        "texts_bytes",
     )
 
     def __init__(self, span: ReadableSpan) -> None:
@@ -51,6 +52,8 @@ class SpanDraft:
         self.parent: SpanContext | None = span.parent
         self.scope_name: str = scope.name if scope is not None else ""
         self.status: Status = span.status
+        self.texts_bytes: int | None = None
+        """About the characters of all attributes together, once somebody has counted them."""
 
     def copy(self) -> SpanDraft:
         """Another draft of the same span, as it was when it ended but for its name, context, parent and status."""
@@ -103,7 +106,25 @@ class _FinishedSpan(ReadableSpan):
             end_time=original.end_time,
             instrumentation_scope=original.instrumentation_scope,
         )
+        self.texts_bytes = draft.texts_bytes
         self._dropped = (original.dropped_attributes, original.dropped_events, original.dropped_links)
+
+    # The SDK wraps and copies these each time they are read, for spans that may still change; this one does not.
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes, in a dict that nobody changes any more."""
+        return self._attributes  # type: ignore[return-value]  # a draft has some
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Events, in order."""
+        return self._events
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Links, in order."""
+        return self._links
 
     @property
     def dropped_attributes(self) -> int:

@@ -54,7 +54,9 @@ class InlineMedia:
         if files is not None:
             _keep_named(draft.attributes, files)
         _replace_in(draft.attributes, files)
-        if any(_is_dense(value) for event in draft.events for value in (event.attributes or {}).values()):
+        if draft.events and any(
+            _is_dense(value) for event in draft.events for value in (event.attributes or {}).values()
+        ):
             draft.events = tuple(_without_media(event, files) for event in draft.events)
         return draft
 
@@ -69,7 +71,7 @@ def _keep_named(attributes: dict[str, Any], files: MediaFiles) -> None:
 
 def _replace_in(attributes: dict[str, Any], files: MediaFiles | None) -> None:
     for key, value in attributes.items():
-        if _is_dense(value):
+        if isinstance(value, str) and len(value) >= _SHORTEST and _is_dense(value):
             attributes[key] = _BASE64.sub(lambda match: _described(match, files), value)
 
 

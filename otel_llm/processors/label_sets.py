@@ -69,8 +69,11 @@ class LabelSets:
 
     def of(self, facts: Mapping[str, Any]) -> LabelSet:
         """The labels of the call with these attributes."""
-        key = tuple([value if isinstance(value := facts.get(name), (str, int)) else None for name in _READ])
-        found = self._by_facts.get(key)
+        key = tuple(map(facts.get, _READ))
+        try:
+            found = self._by_facts.get(key)
+        except TypeError:  # a list among them, which is no label
+            return self._made(facts)
         if found is None:
             found = self._made(facts)
             with self._lock:

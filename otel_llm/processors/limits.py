@@ -7,6 +7,7 @@ least that: of what the recorder cut before, characters are known).
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import Event
@@ -43,6 +44,7 @@ _NEVER_CUT: Final = frozenset(
 _SMALLEST_CUT: Final = 256
 """Bytes to which a value is cut at most, however small the span's limit."""
 _SCALAR_BYTES: Final = 8
+_PLAIN: Final = frozenset({str, int, float, bool})
 _LONGEST_KEY: Final = 512
 """Characters of an attribute's name that are kept."""
 _USUAL_KEY_BYTES: Final = 8192
@@ -100,19 +102,13 @@ class SizeLimits:
         """Whether it fits even if every character takes the most bytes that one can."""
         if draft.events or semconv.REPLACED in draft.attributes:
             return False
-        size = most = 0
-        for key, value in draft.attributes.items():
-            kind = type(value)
-            size += len(key)
-            if kind is str:
-                length = len(value)
-                size += length
-                most = max(most, length)
-            elif kind is int or kind is float or kind is bool:
-                size += _SCALAR_BYTES
-            else:
-                size += _size(value)
-                most = max(most, size)
+        attributes = draft.attributes
+        values = attributes.values()
+        lengths = [len(value) for value in values if type(value) is str]
+        lengths += [_size(value) for value in values if type(value) not in _PLAIN]
+        size = _bytes_of_names(tuple(attributes)) + sum(lengths) + _SCALAR_BYTES * len(attributes)
+        most = max(lengths, default=0)
+        draft.texts_bytes = size
         return size <= _USUAL_KEY_BYTES and 4 * size <= self._max_span and 4 * most <= self._max_value
 
     def _fit_span(self, cutting: _Cutting) -> None:
@@ -177,6 +173,12 @@ class _Cutting:
         if self._original:
             self._draft.attributes[semconv.TRUNCATED] = list(self._original)
             self._draft.attributes[semconv.TRUNCATED_BYTES] = list(self._original.values())
+
+
+@lru_cache(maxsize=1024)
+def _bytes_of_names(names: tuple[str, ...]) -> int:
+    """Characters of all names together; spans of a program share few sets of names."""
+    return sum(map(len, names))
 
 
 def _shorten_keys(draft: SpanDraft) -> None:

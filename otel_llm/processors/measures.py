@@ -10,7 +10,7 @@ Two generations of names are in the field (docs/metrics.md). Rules that hold for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from opentelemetry.trace import StatusCode
 
@@ -22,7 +22,23 @@ if TYPE_CHECKING:
     from otel_llm.processors.draft import SpanDraft
     from otel_llm.processors.label_sets import LabelSet, LabelSets
 
-__all__ = ["MEASURES", "Generation", "Measure", "MeasureRules", "Measured", "is_unpriced", "measured"]
+__all__ = [
+    "LARGEST_COUNT",
+    "MEASURES",
+    "MODALITIES",
+    "MONEY",
+    "OPERATION_TOKENS",
+    "TOKEN_USAGE",
+    "TOTALS",
+    "UNKNOWN_COST",
+    "Generation",
+    "Measure",
+    "MeasureRules",
+    "Measured",
+    "is_unpriced",
+    "measured",
+    "times_of",
+]
 
 Generation: TypeAlias = Literal["both", "new", "old"]
 
@@ -64,10 +80,10 @@ _OPERATION_INPUT: Final = _tokens(semconv.METRIC_OPERATION_INPUT, "Input tokens 
 _OPERATION_OUTPUT: Final = _tokens(semconv.METRIC_OPERATION_OUTPUT, "Output tokens of each inference.")
 _OPERATION_DURATION: Final = _seconds(semconv.METRIC_OPERATION_DURATION, "Duration of GenAI client operations.")
 _OPERATION_CHUNK: Final = _seconds(semconv.METRIC_OPERATION_FIRST_CHUNK, "Time to the first chunk of streams.")
-_TOKEN_USAGE: Final = _tokens(semconv.METRIC_TOKEN_USAGE, "Input and output tokens of each operation.")
+TOKEN_USAGE: Final = _tokens(semconv.METRIC_TOKEN_USAGE, "Input and output tokens of each operation.")
 _COST: Final = _counter(semconv.METRIC_COST, "Known cost.", "{USD}")
 _SAVED: Final = _counter(semconv.METRIC_COST_SAVED, "What answers from the response cache would have cost.", "{USD}")
-_UNKNOWN: Final = _counter(semconv.METRIC_COST_UNKNOWN, "Calls whose price is not known.", "{call}")
+UNKNOWN_COST: Final = _counter(semconv.METRIC_COST_UNKNOWN, "Calls whose price is not known.", "{call}")
 
 _NEW: Final = (
     _INFERENCE_DURATION,
@@ -81,8 +97,8 @@ _NEW: Final = (
     _OPERATION_OUTPUT,
     _OPERATION_DURATION,
 )
-_OLD: Final = (_OPERATION_DURATION, _OPERATION_CHUNK, _TOKEN_USAGE)
-_OURS: Final = (_COST, _SAVED, _UNKNOWN)
+_OLD: Final = (_OPERATION_DURATION, _OPERATION_CHUNK, TOKEN_USAGE)
+_OURS: Final = (_COST, _SAVED, UNKNOWN_COST)
 MEASURES: Final[dict[Generation, tuple[Measure, ...]]] = {
     "new": (*_NEW, *_OURS),
     "old": (*_OLD, *_OURS),
@@ -106,22 +122,22 @@ _MODALITIES: Final = {
     _USAGE_REASONING: (),
 }
 """Counter -> parts of its total whose modality is known."""
-_TOTALS: Final = (
+TOTALS: Final = (
     (_USAGE_INPUT, semconv.USAGE_INPUT),
     (_USAGE_OUTPUT, semconv.USAGE_OUTPUT),
     (_USAGE_READ, semconv.USAGE_CACHE_READ),
     (_USAGE_WRITE, semconv.USAGE_CACHE_WRITE),
     (_USAGE_REASONING, semconv.USAGE_REASONING),
 )
-_LARGEST_COUNT: Final = 10**12
+OPERATION_TOKENS: Final = ((_OPERATION_INPUT, semconv.USAGE_INPUT), (_OPERATION_OUTPUT, semconv.USAGE_OUTPUT))
+MONEY: Final = ((_COST, semconv.COST), (_SAVED, semconv.COST_SAVED))
+MODALITIES: Final = frozenset(name for parts in _MODALITIES.values() for name, _ in parts)
+"""Attributes that say how many of the tokens were of which modality."""
+LARGEST_COUNT: Final = 10**12
 
 
-class Measured(NamedTuple):
-    """One number for one instrument."""
-
-    measure: Measure
-    value: float
-    labels: LabelSet
+Measured: TypeAlias = "tuple[Measure, float, LabelSet]"
+"""One number for one instrument, under its labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +175,27 @@ def measured(draft: SpanDraft, rules: MeasureRules, sets: LabelSets) -> Iterator
     yield from _money(facts, labels, failed=failed)
 
 
+def times_of(*, new: bool, old: bool) -> tuple[tuple[Measure, ...], tuple[Measure, ...]]:
+    """The instruments of a logical call's duration, and those of its time to the first chunk."""
+    durations = ((_INFERENCE_DURATION, new), (_OPERATION_DURATION, old))
+    chunks = ((_INFERENCE_CHUNK, new), (_OPERATION_CHUNK, old))
+    return tuple(one for one, wanted in durations if wanted), tuple(one for one, wanted in chunks if wanted)
+
+
 def _times(draft: SpanDraft, labels: LabelSet, of_outcome: LabelSet, *, new: bool, old: bool) -> Iterator[Measured]:
-    if new:
-        yield Measured(_INFERENCE_DURATION, draft.seconds, of_outcome)
-    if old:
-        yield Measured(_OPERATION_DURATION, draft.seconds, of_outcome)
+    durations, chunks = times_of(new=new, old=old)
+    for measure in durations:
+        yield measure, draft.seconds, of_outcome
     first = draft.attributes.get(semconv.TIME_TO_FIRST_CHUNK)
     if isinstance(first, (int, float)) and 0 <= first < float("inf"):
-        if new:
-            yield Measured(_INFERENCE_CHUNK, first, labels)
-        if old:
-            yield Measured(_OPERATION_CHUNK, first, labels)
+        for measure in chunks:
+            yield measure, first, labels
 
 
 def _new_tokens(
     facts: Mapping[str, Any], labels: LabelSet, of_outcome: LabelSet, *, counts: bool, failed: bool
 ) -> Iterator[Measured]:
-    for measure, name in _TOTALS:
+    for measure, name in TOTALS:
         total = _count(facts.get(name)) if counts else None
         if total is None:
             continue
@@ -183,31 +203,31 @@ def _new_tokens(
             known = min(_count(facts.get(part)) or 0, total)
             if known:
                 total -= known
-                yield Measured(measure, known, labels.plus(semconv.TOKEN_MODALITY, modality))
+                yield (measure, known, labels.plus(semconv.TOKEN_MODALITY, modality))
         if total:
-            yield Measured(measure, total, labels.plus(semconv.TOKEN_MODALITY, "unknown"))
-    for measure, name in ((_OPERATION_INPUT, semconv.USAGE_INPUT), (_OPERATION_OUTPUT, semconv.USAGE_OUTPUT)):
+            yield (measure, total, labels.plus(semconv.TOKEN_MODALITY, "unknown"))
+    for measure, name in OPERATION_TOKENS:
         total = _count(facts.get(name)) if counts else None
         if total is None and failed and semconv.ATTEMPT not in facts:
             total = 0  # the conventions count failed operations too
         if total is not None:
-            yield Measured(measure, total, of_outcome)
+            yield (measure, total, of_outcome)
 
 
 def _old_tokens(facts: Mapping[str, Any], labels: LabelSet) -> Iterator[Measured]:
     for name, kind in ((semconv.USAGE_INPUT, "input"), (semconv.USAGE_OUTPUT, "output")):
         total = _count(facts.get(name))
         if total is not None:
-            yield Measured(_TOKEN_USAGE, total, labels.plus(semconv.TOKEN_TYPE, kind))
+            yield (TOKEN_USAGE, total, labels.plus(semconv.TOKEN_TYPE, kind))
 
 
 def _money(facts: Mapping[str, Any], labels: LabelSet, *, failed: bool) -> Iterator[Measured]:
-    for measure, name in ((_COST, semconv.COST), (_SAVED, semconv.COST_SAVED)):
+    for measure, name in MONEY:
         amount = facts.get(name)
         if isinstance(amount, (int, float)) and 0 < amount < float("inf"):
-            yield Measured(measure, amount, labels)
+            yield (measure, amount, labels)
     if is_unpriced(facts, failed=failed):
-        yield Measured(_UNKNOWN, 1, labels)
+        yield (UNKNOWN_COST, 1, labels)
 
 
 def is_unpriced(facts: Mapping[str, Any], *, failed: bool) -> bool:
@@ -220,6 +240,6 @@ def is_unpriced(facts: Mapping[str, Any], *, failed: bool) -> bool:
 
 def _count(value: object) -> int | None:
     """A number of tokens; None for what is none (programs may set any attribute to anything)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST_COUNT:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST_COUNT:
         return None
     return int(value)

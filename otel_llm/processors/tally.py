@@ -33,6 +33,8 @@ __all__ = ["FIRST_CHUNK_BOUNDS", "OTHER", "Tally", "TallyReport", "Usage"]
 MOST_ERROR_TYPES: Final = 50
 NO_MODEL: Final = "unknown"
 _LONGEST_LABEL: Final = 200
+_SAID: Final = (semconv.TENANT_ID, semconv.REQUEST_MODEL, semconv.RESPONSE_MODEL)
+_MOST_REMEMBERED: Final = 4096
 
 FIRST_CHUNK_BOUNDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 """Upper bounds in seconds."""
@@ -104,6 +106,8 @@ class Tally:
         """Start from zero in a child process: what the parent counted stays the parent's."""
         self._lock = threading.Lock()
         self._usage: dict[tuple[str, str], Usage] = {}
+        self._by_said: dict[tuple[Any, ...], Usage] = {}
+        """The same by what spans say, before it is cut and bounded."""
         self._errors: Counter[str] = Counter()
 
     def _count(self, attributes: Mapping[str, Any], *, failed: bool) -> None:
@@ -118,6 +122,19 @@ class Tally:
         _add_tokens_and_money(usage, attributes, failed=failed)
 
     def _of(self, attributes: Mapping[str, Any]) -> Usage:
+        said = tuple(map(attributes.get, _SAID))
+        try:
+            known = self._by_said.get(said)
+        except TypeError:  # a list among them, which names nothing
+            return self._made(attributes)
+        if known is None:
+            known = self._made(attributes)
+            if len(self._by_said) >= _MOST_REMEMBERED:
+                self._by_said.clear()
+            self._by_said[said] = known
+        return known
+
+    def _made(self, attributes: Mapping[str, Any]) -> Usage:
         tenant = _label(attributes.get(semconv.TENANT_ID), semconv.UNKNOWN_TENANT)
         model = _label(attributes.get(semconv.REQUEST_MODEL) or attributes.get(semconv.RESPONSE_MODEL), NO_MODEL)
         key = (self._bounds.tenant(tenant), self._bounds.model(model))
@@ -157,6 +174,9 @@ def _add_tokens_and_money(usage: Usage, attributes: Mapping[str, Any], *, failed
     if attributes.get(semconv.CACHE_HIT) is not True:  # nobody was billed for what the response cache answers
         usage.input_tokens += int(_number(attributes.get(semconv.USAGE_INPUT)))
         usage.output_tokens += int(_number(attributes.get(semconv.USAGE_OUTPUT)))
-    usage.cost_usd += _number(attributes.get(semconv.COST))
-    usage.saved_usd += _number(attributes.get(semconv.COST_SAVED))
-    usage.unknown_cost_calls += is_unpriced(attributes, failed=failed)
+    if semconv.COST in attributes:
+        usage.cost_usd += _number(attributes[semconv.COST])
+    elif is_unpriced(attributes, failed=failed):
+        usage.unknown_cost_calls += 1
+    if semconv.COST_SAVED in attributes:
+        usage.saved_usd += _number(attributes[semconv.COST_SAVED])

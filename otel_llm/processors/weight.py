@@ -16,6 +16,9 @@ _SPAN_BYTES: Final = 1024
 def weight_of(span: ReadableSpan) -> int:
     """About the bytes of memory that a span holds on to: what it always takes, and the texts of its attributes."""
     size = _SPAN_BYTES
+    counted: int | None = getattr(span, "texts_bytes", None)
+    if counted is not None:
+        return size + counted
     if span.attributes:
         texts: dict[str, object] = span.attributes.copy()  # type: ignore[attr-defined]  # the SDK's own, in one C call
         for value in texts.values():
