@@ -177,12 +177,12 @@ def empty_queue(queue: GuardedBatching, timeout: float) -> bool:
 def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:
     """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take.
 
-    Of `batch_delay` a quarter has passed before, in the pipeline's hand-over.
+    Of `batch_delay` three quarters have passed before, in the pipeline's hand-over.
     """
     return GuardedBatching(
         exporter,
         counts,
         queue_size=config.batch_queue_size,
         batch_size=config.batch_size,
-        delay=max(1, config.batch_delay * 3 // 4),
+        delay=max(1, config.batch_delay // 4),
     )

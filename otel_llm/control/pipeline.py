@@ -257,7 +257,7 @@ def _processor(
         ],
         early=[replay],
         # what tests look at is there when the call returns
-        hand_over_delay=None if capture_in_force() is not None else config.batch_delay / 4000.0,
+        hand_over_delay=None if capture_in_force() is not None else config.batch_delay * 0.75 / 1000.0,
         gates=[channel.gate for channel in channels if channel.gate is not None],
         ledgers=[ledger for channel in channels for ledger in channel.ledgers],
         waiting_room=WaitingRoom() if rules.rescues else None,

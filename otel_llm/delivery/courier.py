@@ -73,11 +73,14 @@ class Courier:
         spool.register(backends)
         watch_forks(self)
 
-    def notify(self) -> None:
-        """Something was appended: deliver it soon. Starts the threads when they do not run; never raises."""
+    def notify(self, size: int = 0) -> None:
+        """Something of `size` bytes was appended: deliver it soon.
+
+        Starts the threads when they do not run; never raises.
+        """
         for lane in self._lanes:
             if lane.start():
-                lane.notify()
+                lane.notify(size)
 
     def retry_now(self) -> None:
         """Forget all back-off: somebody has changed something, or wants to know."""
@@ -107,7 +110,7 @@ class Courier:
             ):
                 break
             for lane in owing:
-                lane.notify()
+                lane.hasten()
         return FlushReport(waiting, self._spool.report())
 
     def drain(self, timeout: float) -> FlushReport:
@@ -116,6 +119,8 @@ class Courier:
         failures = {lane.name: lane.failures for lane in self._lanes}
         self.notify()
         while True:
+            for lane in self._lanes:
+                lane.hasten()
             report = self._spool.report()
             waiting = {
                 lane.name: report.backends[lane.name].ledger.waiting

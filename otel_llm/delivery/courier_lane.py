@@ -52,6 +52,8 @@ class CourierSettings:
     """Batches that wait are put together up to this many bytes of payload."""
     exit_timeout: float = 1.5
     """Seconds that the end of the process may take."""
+    pace: float = 1.0
+    """Seconds between requests that would hold less than `request_bytes`: each costs the same, whatever it holds."""
     announce: bool = True
     """Whether a change of state is a line in the program's log; False where health says it already."""
 
@@ -96,6 +98,9 @@ class Lane:
         self._backoff = Backoff()
         self._failure: Failure | None = None
         self._not_before = float("-inf")
+        self._gathers_until = float("-inf")
+        self._gathered = 0
+        self._idle = True
         self._last_delivery: float | None = None
         self._passage: Passage | None = None
         self._stuck: Parcel | None = None
@@ -126,9 +131,16 @@ class Lane:
         self._thread = thread
         return True
 
-    def notify(self) -> None:
-        """There is something new to deliver."""
-        if self._failure is None:  # else it waits for its time anyway
+    def notify(self, size: int = 0) -> None:
+        """There is something new to deliver, of `size` bytes."""
+        self._gathered += size  # of two threads one may be forgotten: then more is gathered than is reckoned
+        if self._failure is None and not self._gathers():  # else it waits for its time anyway
+            self._wake.set()
+
+    def hasten(self) -> None:
+        """Somebody waits for what there is: gather no more."""
+        self._gathers_until = float("-inf")
+        if self._failure is None:
             self._wake.set()
 
     def limit(self, deadline: float) -> None:
@@ -137,7 +149,7 @@ class Lane:
 
     def retry_now(self) -> None:
         """Try at once, however long the back-off still is."""
-        self._not_before = float("-inf")
+        self._not_before = self._gathers_until = float("-inf")
         self._wake.set()
 
     def stop(self) -> None:
@@ -210,15 +222,30 @@ class Lane:
         """One step; returns the seconds to wait before the next."""
         self._spool.tend()
         self._settle_late()
-        waits = self._not_before - time.monotonic()
+        gathers = self._gathers_until if self._gathers() else float("-inf")
+        waits = max(self._not_before, gathers) - time.monotonic()
         if waits <= 0:
+            self._gathered = 0
             passage = self._next_passage()
             if passage is not None:
+                self._idle = False
                 self._attempt(passage, process)
                 return 0.0
-            waits = _POLL_SECONDS
+            waits = self._rest()
         care = self._spool.seconds_until_care()
         return waits if care is None else min(waits, max(care, 0.01))
+
+    def _gathers(self) -> bool:
+        """Whether what comes now may wait for more to come: something was delivered just before."""
+        return self._gathered < self._settings.request_bytes and time.monotonic() < self._gathers_until
+
+    def _rest(self) -> float:
+        """Nothing waits any more: the seconds until it is worth looking again."""
+        on_disk = self._spool.settings.mode == "always" and self._spool.outlasts_process  # there it can wait
+        if not self._idle and on_disk:
+            self._gathers_until = time.monotonic() + self._settings.pace
+        self._idle = True
+        return _POLL_SECONDS
 
     def _next_passage(self) -> Passage | None:
         after = max((seq for parcel, _ in self._unsettled for seq, _ in parcel.rows), default=0)

@@ -50,7 +50,7 @@ class SpoolExporter(SpanExporter):
             self._spool.count_dropped(lost, "not_encodable")
         dropped = [batch for batch in batches if self._spool.append(batch) is Appended.DROPPED]
         if batches:
-            self._courier.notify()
+            self._courier.notify(sum(len(batch.payload) for batch in batches))
         return SpanExportResult.FAILURE if lost or dropped else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:

@@ -1,7 +1,7 @@
 """From the thread of the program's call to a thread of ours: what a call leaves behind is worked on a moment later.
 
 The program's thread puts what it has and goes on. A worker takes it in the same order, after a delay in which more may
-come, and lets go of the interpreter between one and the next. Where there is no place for what it has worked on, the
+come, and lets go of the interpreter after every few. Where there is no place for what it has worked on, the
 worker waits; a thread of the program never does. When more comes in than the worker can take, whoever puts something
 does a piece of the work. Above a bound that holds whatever happens, it is given up: so memory is bounded, and what is
 lost is known.
@@ -35,7 +35,8 @@ FULL: Final = "queue_full"
 STOPPED: Final = "shutdown"
 """Why something is given up that the end of the program leaves no time for."""
 
-_DELAY_SECONDS: Final = 0.05
+_DELAY_SECONDS: Final = 0.15
+"""How long the first of some items waits for more: the work on one costs a third less where many are done in a row."""
 _SOON: Final = 64
 """Items that are not left to wait for more."""
 _MOST_ITEMS: Final = 16_384
@@ -45,8 +46,8 @@ _RELIEF_SECONDS: Final = 0.02
 _MOMENT_SECONDS: Final = 0.002
 """How long the worker leaves the work to whoever else wants to do some, and how often it looks for a place."""
 
-_STRETCH_SECONDS: Final = 0.0002
-"""How long the worker keeps the interpreter: about one large item, or a few small ones."""
+_STRETCH_SECONDS: Final = 0.001
+"""How long the worker keeps the interpreter: a few items."""
 
 
 def _always() -> bool:

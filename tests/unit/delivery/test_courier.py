@@ -87,6 +87,65 @@ def test_delivers_everything_once_and_in_order(rig: Callable[..., Rig]) -> None:
     assert one.counts() == (150, 150, 0, {}, {})
 
 
+def test_what_comes_soon_after_a_delivery_goes_together(rig: Callable[..., Rig]) -> None:
+    """The first batch goes at once; those of the next moments wait for each other, and cost one request."""
+    one = rig(pace=1.0)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.sink.sends == 1)
+    assert wait_until(lambda: one.counts()[1] == 1)
+    time.sleep(0.1)  # the lane has seen that nothing is left
+    for _ in range(5):
+        one.append(new_ids(1))
+        time.sleep(0.02)
+    assert one.sink.sends == 1
+    assert wait_until(lambda: one.counts()[1] == 6)
+    assert one.sink.sends == 2
+
+
+def test_enough_for_a_request_waits_for_nothing(rig: Callable[..., Rig]) -> None:
+    """Once a whole request's bytes have come there is no reason to wait for more."""
+    one = rig(pace=600.0, request_bytes=3_000)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 1)
+    time.sleep(0.1)
+    for number in range(3):
+        batch = batch_of(1, size=1_000)
+        one.spool.append(batch)
+        one.courier.notify(len(batch.payload))
+        if number == 1:
+            time.sleep(0.1)
+            assert one.sink.sends == 1
+    assert wait_until(lambda: one.counts()[1] == 4)
+
+
+@pytest.mark.parametrize("wait", ["flush", "drain", "shutdown", "retry_now"])
+def test_whoever_waits_does_not_wait_for_more_to_come(rig: Callable[..., Rig], wait: str) -> None:
+    """A flush, a drain, the end of the program: what is there goes at once."""
+    one = rig(pace=600.0)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 1)
+    time.sleep(0.1)
+    one.append(new_ids(2))
+    ways = {
+        "flush": lambda: one.courier.flush(30.0),
+        "drain": lambda: one.courier.drain(30.0),
+        "shutdown": lambda: one.courier.shutdown(30.0),
+        "retry_now": one.courier.retry_now,
+    }
+    ways[wait]()
+    assert wait_until(lambda: one.counts()[1] == 3)
+
+
+@pytest.mark.parametrize("mode", ["overflow", "off"])
+def test_what_a_kill_would_cost_is_not_held_back(rig: Callable[..., Rig], mode: str) -> None:
+    """Batches that lie in memory go at once, each time."""
+    one = rig(spool=SpoolSettings(mode=mode), pace=600.0)  # type: ignore[arg-type]
+    for number in range(1, 4):
+        one.append(new_ids(1))
+        assert wait_until(lambda: one.counts()[1] == number)  # noqa: B023  (waited for before the next)
+        time.sleep(0.05)
+
+
 def test_no_thread_before_the_first_batch(rig: Callable[..., Rig]) -> None:
     """A courier that was given nothing starts nothing, not even for what others left."""
     before = threading.active_count()
