@@ -1,13 +1,14 @@
 """Spans of the latest batches, as objects beside their bytes on disk.
 
 What this process appends it mostly delivers itself, a moment later. A backend that wants another form than OTLP then
-need not read the bytes back. Bounded by the bytes of the batches; what is not at hand is read.
+need not read the bytes back, and nobody reads them from the disk. Bounded by the bytes of the batches; what is not at
+hand is read.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,35 +17,45 @@ if TYPE_CHECKING:
 __all__ = ["SpansAtHand"]
 
 _MOST_BYTES: Final = 4 * 1024 * 1024
+_NEXT_SECONDS: Final = 10.0
+"""How long a batch is expected to be taken soon."""
 
 
 class SpansAtHand:
-    """By the row of the log that holds their bytes. Used by one thread at a time."""
+    """By the row of the log that holds their bytes. Used by one thread at a time.
+
+    Rows are taken in the order in which they came: where there is no more room, the ones that are here stay, because
+    they are next. Those that nobody has taken for a while give way: their backend is away.
+    """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._batches: OrderedDict[int, Batch] = OrderedDict()
+        self._batches: OrderedDict[int, tuple[Batch, float]] = OrderedDict()
+        """With the time until which a batch does not give way (monotonic seconds)."""
         self._bytes = 0
 
-    def keep(self, row: int, batch: Batch) -> None:
-        """Remember the spans of a batch that was stored in `row`; the oldest ones go when there are too many."""
+    def keep(self, row: int, batch: Batch, now: float | None = None) -> None:
+        """Remember the spans of a batch that was stored in `row`, if there is room."""
         if not batch.spans:
             return
-        self._batches[row] = batch
-        self._bytes += len(batch.payload)
-        while self._bytes > self._most_bytes:
-            _, forgotten = self._batches.popitem(last=False)
-            self._bytes -= len(forgotten.payload)
+        now = time.monotonic() if now is None else now
+        size = len(batch.payload)
+        while self._batches and self._bytes + size > self._most_bytes:
+            oldest, (_, until) = next(iter(self._batches.items()))
+            if until > now:
+                break
+            self.forget(oldest)
+        if self._bytes + size <= self._most_bytes:
+            self._batches[row] = batch, now + _NEXT_SECONDS
+            self._bytes += size
 
-    def with_spans(self, row: int, stored: Batch) -> Batch:
-        """`stored`, which was read from `row`, with its spans where they are at hand."""
+    def batch(self, row: int, batch_id: object) -> Batch | None:
+        """The batch that was stored in `row` under this id, where it is at hand."""
         found = self._batches.get(row)
-        if found is None or found.id != stored.id:
-            return stored
-        return replace(stored, spans=found.spans)
+        return found[0] if found is not None and found[0].id == batch_id else None
 
     def forget(self, row: int) -> None:
         """A backend has answered for the batch in `row`."""
         found = self._batches.pop(row, None)
         if found is not None:
-            self._bytes -= len(found.payload)
+            self._bytes -= len(found[0].payload)

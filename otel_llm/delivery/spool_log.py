@@ -124,20 +124,19 @@ class SpoolLog:
         size, attempts = 0, 0
         with closing(
             self._connection.execute(
-                "SELECT w.seq, w.attempts, b.id, b.created_at, b.spans, b.encoding, b.crc, b.payload FROM waiting w"
-                " LEFT JOIN batches b ON b.seq = w.seq WHERE w.backend = ? AND w.seq > ? AND (w.due <= ? OR w.due > ?)"
-                " ORDER BY w.seq LIMIT ?",
+                "SELECT w.seq, w.attempts, b.id FROM waiting w LEFT JOIN batches b ON b.seq = w.seq"
+                " WHERE w.backend = ? AND w.seq > ? AND (w.due <= ? OR w.due > ?) ORDER BY w.seq LIMIT ?",
                 (self._known_id(backend), after, now, now + _LONGEST_POSTPONEMENT, _MAX_ROWS_PER_PARCEL),
             )
         ) as rows:
-            for seq, row_attempts, *stored in rows:
-                batch = restored(stored)
+            for seq, row_attempts, batch_id in rows:
+                batch = self._at_hand.batch(seq, batch_id) or self._read(seq)
                 if batch is None:
                     unreadable.append(seq)
                     continue
                 if taken and (size + len(batch.payload) > max_bytes or attempts or row_attempts):
                     break
-                taken.append((seq, batch.span_count, self._at_hand.with_spans(seq, batch)))
+                taken.append((seq, batch.span_count, batch))
                 size += len(batch.payload)
                 attempts = row_attempts
         for seq in unreadable:
@@ -146,6 +145,13 @@ class SpoolLog:
             return self.take(backend, max_bytes, after) if unreadable else None
         rows_taken = tuple((seq, spans) for seq, spans, _ in taken)
         return Parcel(merged([batch for _, _, batch in taken]), rows=rows_taken, attempts=attempts)
+
+    def _read(self, seq: int) -> Batch | None:
+        """The batch in a row, from the disk; None if it is not what was written."""
+        row = self._connection.execute(
+            "SELECT id, created_at, spans, encoding, crc, payload FROM batches WHERE seq = ?", (seq,)
+        ).fetchone()
+        return restored(row) if row is not None else None
 
     def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject]) -> None:
         """Record that `backend` has answered for all of `parcel`: it took everything but `rejects`."""
@@ -324,7 +330,7 @@ def _checksum(batch_id: str, created_at: float, spans: int, encoding: int, paylo
     return zlib.crc32(payload, zlib.crc32(f"{batch_id}|{created_at!r}|{spans}|{encoding}".encode()))
 
 
-def restored(stored: list[object]) -> Batch | None:
+def restored(stored: Sequence[object]) -> Batch | None:
     """The batch of a row, or None if the row is not what was written."""
     batch_id, created_at, spans, encoding, crc, payload = stored
     if not (isinstance(batch_id, str) and isinstance(created_at, float) and isinstance(spans, int)):

@@ -20,31 +20,42 @@ def batch(name: str, size: int = 10) -> Batch:
 
 
 def test_what_is_kept_comes_with_what_is_read() -> None:
-    """A batch read from a row has the spans that were stored in it, and none after it was answered for."""
+    """A batch is at hand for its row and under its own id, until it was answered for."""
     at_hand = SpansAtHand()
     at_hand.keep(1, batch("a"))
-    stored = Batch(b"x" * 10, 1, id="a")
-    assert at_hand.with_spans(1, stored).spans == ("span of a",)
-    assert at_hand.with_spans(2, stored).spans == ()
-    assert at_hand.with_spans(1, Batch(b"x", 1, id="of another process")).spans == ()
+    found = at_hand.batch(1, "a")
+    assert found is not None
+    assert found.spans == ("span of a",)
+    assert at_hand.batch(2, "a") is None
+    assert at_hand.batch(1, "of another process") is None
     at_hand.forget(1)
     at_hand.forget(1)
-    assert at_hand.with_spans(1, stored).spans == ()
+    assert at_hand.batch(1, "a") is None
 
 
-def test_the_oldest_go_when_there_is_too_much() -> None:
-    """No more bytes are at hand than allowed, and a single batch that is larger is not either."""
+def test_the_next_ones_stay_when_there_is_too_much() -> None:
+    """No more bytes are at hand than allowed; what came first is taken next, so it stays, but not for ever."""
     at_hand = SpansAtHand(most_bytes=25)
     for row in range(4):
-        at_hand.keep(row, batch(str(row)))
-    assert [bool(at_hand.with_spans(row, Batch(b"", 1, id=str(row))).spans) for row in range(4)] == [
-        False,
-        False,
-        True,
-        True,
-    ]
-    at_hand.keep(9, batch("9", size=26))
-    assert at_hand.with_spans(9, Batch(b"", 1, id="9")).spans == ()
+        at_hand.keep(row, batch(str(row)), now=100.0 + row)
+    assert [at_hand.batch(row, str(row)) is not None for row in range(4)] == [True, True, False, False]
+    at_hand.keep(8, batch("8", size=26), now=105.0)
+    assert at_hand.batch(8, "8") is None
+    at_hand.keep(
+        9, batch("9"), now=110.5
+    )  # nobody has taken the first one by now, and the second one is still waited for
+    assert [at_hand.batch(row, str(row)) is not None for row in (0, 1, 9)] == [False, True, True]
+
+
+def test_what_is_at_hand_is_not_read(tmp_path: Path) -> None:
+    """A batch that this process has just stored goes out as it is; another process reads and checks the bytes."""
+    log = SpoolLog(tmp_path / "log.db", SpoolSettings())
+    log.append([(batch("a"), ("opik",))], "origin")
+    log.connection.execute("UPDATE batches SET payload = x'00'")
+    parcel = log.take("opik", 1000)
+    assert parcel is not None
+    assert (parcel.batch.payload, parcel.batch.spans) == (b"x" * 10, ("span of a",))
+    assert SpoolLog(tmp_path / "log.db", SpoolSettings()).take("opik", 1000) is None
 
 
 def test_a_parcel_has_spans_only_if_all_its_batches_have(tmp_path: Path) -> None:
