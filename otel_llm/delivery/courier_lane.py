@@ -225,7 +225,7 @@ class Lane:
         gathers = self._gathers_until if self._gathers() else float("-inf")
         waits = max(self._not_before, gathers) - time.monotonic()
         if waits <= 0:
-            self._gathered = 0
+            self._gathered, self._gathers_until = 0, float("-inf")
             passage = self._next_passage()
             if passage is not None:
                 self._idle = False
