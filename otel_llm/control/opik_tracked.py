@@ -12,9 +12,8 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import wrapt
-
 from otel_llm.faults import guarded
+from otel_llm.instrumentation.awaited import when_imported
 from otel_llm.instrumentation.divert import Diversion, divert
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class TrackedBeginnings:
             if module in sys.modules:
                 install(sys.modules[module])
             else:
-                wrapt.register_post_import_hook(install, module)
+                when_imported(module, install)
 
     def end(self) -> None:
         """Listen no more."""

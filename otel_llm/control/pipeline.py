@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
@@ -27,18 +28,15 @@ from otel_llm.control.runtime_context import complete_context
 from otel_llm.control.version import VERSION
 from otel_llm.instrumentation.functions.tracing import Tracing, use_tracing
 from otel_llm.instrumentation.http import HttpInstrumentation
-from otel_llm.instrumentation.litellm import LitellmInstrumentor
-from otel_llm.instrumentation.litellm.instrumentor import is_recording
+from otel_llm.instrumentation.litellm import switch as litellm_switch
 from otel_llm.instrumentation.litellm.price_table import price_table
-from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.instrumentation.recorder import Recorder
+from otel_llm.loading import loading
 from otel_llm.plain import use_max_bytes
-from otel_llm.pricing import NO_PRICES, load_prices
 from otel_llm.processors.call_metrics import CallMetrics, MeterSink, PageSink
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.content_policy import ContentPolicy
 from otel_llm.processors.foreign import ForeignSpans, in_foreign_call, is_foreign_call
-from otel_llm.processors.foreign.cost import ForeignCost
 from otel_llm.processors.identity import DefaultTenant, IdentityStamp
 from otel_llm.processors.inline_media import InlineMedia
 from otel_llm.processors.label_bounds import LabelBounds
@@ -52,7 +50,6 @@ from otel_llm.processors.sampling import Sampling, SamplingRules
 from otel_llm.processors.tally import Tally
 from otel_llm.processors.waiting_room import WaitingRoom
 from otel_llm.processors.watch import CallWatch
-from otel_llm.store.media import MediaFiles, use_media
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +61,8 @@ if TYPE_CHECKING:
     from otel_llm.control.opik_join import OpikJoin
     from otel_llm.instrumentation.clients import ClientInstrumentation
     from otel_llm.pricing import PriceBook
+    from otel_llm.processors.draft import SpanDraft
+    from otel_llm.store.media import MediaFiles
 
 __all__ = ["Pipeline", "SpanFills", "assemble"]
 
@@ -134,8 +133,8 @@ class Pipeline:
         if self.opik_join is not None:
             self.opik_join.end()
         if "litellm" in self.config.instrument:
-            LitellmInstrumentor().uninstrument()
-            use_prices(NO_PRICES)
+            litellm_switch.end()
+            litellm_switch.use_prices(_no_prices)
         for client in self.clients:
             client.end()
         for instrumentation in self.http:
@@ -150,8 +149,8 @@ class Pipeline:
         for channel in self.channels:
             channel.close(timeout)
         self.counting.export.wait(max(0.0, end - time.monotonic()))
-        use_media(None)
         if self.media is not None:
+            _offer_media_to(None)
             self.media.flush(max(0.0, end - time.monotonic()))
 
 
@@ -168,16 +167,14 @@ def assemble(
     the program sets its own. `redactors` are functions of the program's that every text goes through. Raises
     `BackendError` when a backend cannot be built as configured, `ConfigError` when prices or Presidio cannot be used.
     """
-    prices = load_prices(
-        config.prices_file, config.prices, aliases=config.model_aliases, default_tenant=config.tenant_default
-    )
+    prices = _prices(config)
     redaction = Redaction.of(config, redactors)
     channels = _channels(config)
     complete_context()
     home = Home.find(config, tracer_provider)
     counting, watch = Counting(config, meter_provider), CallWatch()
-    media = MediaFiles(config.media.path, max_bytes=config.media.max_bytes) if config.media.keep else None
-    foreign = ForeignSpans(ForeignCost(prices, price_table), wants_content=config.captures_content)
+    media = _media(config)
+    foreign = ForeignSpans(_foreign_cost(prices), wants_content=config.captures_content)
     lineage = Lineage(llm_only=_llm_only(config, home), joined=not home.owned)
     join = _opik_join(config, home, lineage)
     processor = _processor(config, channels, lineage, join, foreign, watch, counting, redaction, media)
@@ -188,9 +185,60 @@ def assemble(
     home.settle(processor, lambda: _follow(pipeline, lineage))
     if join is not None:
         join.begin()
-    use_media(media)
+    if media is not None:
+        _offer_media_to(media)
     _instrument(pipeline, prices)
     return pipeline
+
+
+def _media(config: Config) -> MediaFiles | None:
+    if not config.media.keep:
+        return None
+    from otel_llm.store.media import MediaFiles  # noqa: PLC0415  (few programs keep media)
+
+    return MediaFiles(config.media.path, max_bytes=config.media.max_bytes)
+
+
+def _offer_media_to(media: MediaFiles | None) -> None:
+    from otel_llm.store.media import use_media  # noqa: PLC0415  (few programs keep media)
+
+    use_media(media)
+
+
+def _prices(config: Config) -> Callable[[], PriceBook]:
+    """What the user has agreed; read at once where that can fail, else when the first call is to be priced."""
+
+    @cache
+    def book() -> PriceBook:
+        with loading("prices"):
+            from otel_llm.pricing import load_prices  # noqa: PLC0415
+        return load_prices(
+            config.prices_file, config.prices, aliases=config.model_aliases, default_tenant=config.tenant_default
+        )
+
+    if config.prices_file is not None or config.prices:
+        book()
+    return book
+
+
+def _no_prices() -> PriceBook:
+    from otel_llm.pricing import NO_PRICES  # noqa: PLC0415
+
+    return NO_PRICES
+
+
+def _foreign_cost(prices: Callable[[], PriceBook]) -> Callable[[SpanDraft], None]:
+    """Prices one foreign call; what that takes is loaded with the first."""
+    made: list[Callable[[SpanDraft], None]] = []
+
+    def price(draft: SpanDraft) -> None:
+        if not made:
+            with loading("the cost of foreign spans"):
+                from otel_llm.processors.foreign.cost import ForeignCost  # noqa: PLC0415
+            made.append(ForeignCost(prices(), price_table))
+        made[0](draft)
+
+    return price
 
 
 def _channels(config: Config) -> list[Channel]:
@@ -220,7 +268,7 @@ def _processor(
     redaction: Redaction,
     media: MediaFiles | None,
 ) -> SpanPipeline:
-    overlap = OverlapFilter(is_recording, is_call=is_foreign_call, absorb=foreign.absorb)
+    overlap = OverlapFilter(litellm_switch.is_recording, is_call=is_foreign_call, absorb=foreign.absorb)
     replay = ReplayFilter()
     identity = IdentityStamp(
         default_tenant=config.tenant_default,
@@ -321,7 +369,7 @@ def _fan_out(processors: list[SpanProcessor]) -> SpanProcessor:
     return fan
 
 
-def _instrument(pipeline: Pipeline, prices: PriceBook) -> None:
+def _instrument(pipeline: Pipeline, prices: Callable[[], PriceBook]) -> None:
     config = pipeline.config
     use_max_bytes(config.max_value_bytes)
     pipeline.recorder = Recorder(
@@ -334,8 +382,8 @@ def _instrument(pipeline: Pipeline, prices: PriceBook) -> None:
     )
     _trace_functions(pipeline)
     if "litellm" in config.instrument:
-        use_prices(prices)
-        LitellmInstrumentor().instrument(recorder=pipeline.recorder, tenant_key=config.tenant_metadata_key)
+        litellm_switch.use_prices(prices)
+        litellm_switch.begin(pipeline.recorder, tenant_key=config.tenant_metadata_key)
     _instrument_clients(pipeline)
     if not config.http_spans:
         return

@@ -20,7 +20,7 @@ from otel_llm.control.pipeline import Pipeline, assemble
 from otel_llm.control.summary import Instrumented, instrumented, start_line
 from otel_llm.errors import InstrumentationError
 from otel_llm.faults import fault_counts, guarded
-from otel_llm.instrumentation.litellm.leftovers import settle
+from otel_llm.instrumentation.litellm.switch import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

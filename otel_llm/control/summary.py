@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otel_llm.config import NO_BACKEND, ON_THIS_MACHINE, mask_url
-from otel_llm.instrumentation.litellm.instrumentor import is_installed, is_recording
+from otel_llm.instrumentation.litellm.switch import is_installed, is_recording
 from otel_llm.processors.sampling import SamplingRules
 
 if TYPE_CHECKING:

@@ -9,21 +9,20 @@ routes and aiohttp for async calls to OpenAI-shaped providers.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import wrapt
-
 from otel_llm.context import active_call
 from otel_llm.faults import note_fault
-from otel_llm.instrumentation.http_gates import AiohttpGate, HttpxGate
+from otel_llm.instrumentation.awaited import findable, when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.trace import TracerProvider
+
+    from otel_llm.instrumentation.http_gates import AiohttpGate, HttpxGate
 
 __all__ = ["CLIENTS", "HttpInstrumentation"]
 
@@ -33,13 +32,14 @@ class _Client:
     library: str
     module: str
     instrumentor: str
-    gate: type[HttpxGate | AiohttpGate]
+    gate: str
+    """Class in `http_gates`, which is loaded with the library."""
 
 
 CLIENTS: Final = {
-    "httpx": _Client("httpx", "opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor", HttpxGate),
+    "httpx": _Client("httpx", "opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor", "HttpxGate"),
     "aiohttp": _Client(
-        "aiohttp", "opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor", AiohttpGate
+        "aiohttp", "opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor", "AiohttpGate"
     ),
 }
 """Setting's name -> the client library and upstream's instrumentation of it."""
@@ -75,14 +75,14 @@ class HttpInstrumentation:
     @property
     def missing(self) -> str | None:
         """What to install where this cannot work, else None. Nothing is needed while the library is absent."""
-        if _findable(self._client.library) and not _findable(self._client.module):
+        if findable(self._client.library) and not findable(self._client.module):
             return f"pip install 'otel-llm[{self.name}]'"
         return None
 
     @property
     def present(self) -> bool:
         """Whether the program could import the client library at all."""
-        return _findable(self._client.library)
+        return findable(self._client.library)
 
     def begin(self) -> None:
         """Instrument now, or as soon as the program imports the library."""
@@ -92,7 +92,7 @@ class HttpInstrumentation:
         if self._client.library in sys.modules:
             self._install(sys.modules[self._client.library])
         else:
-            wrapt.register_post_import_hook(self._install, self._client.library)
+            when_imported(self._client.library, self._install)
 
     def end(self) -> None:
         """Undo what `begin` did; an instrumentation that the program turned on itself stays on."""
@@ -120,7 +120,8 @@ class HttpInstrumentation:
             self._instrumentor = kind()
             if self._program_records():
                 return
-            gate = self._client.gate(library, module, self._records)
+            gates = importlib.import_module("otel_llm.instrumentation.http_gates")
+            gate: HttpxGate | AiohttpGate = getattr(gates, self._client.gate)(library, module, self._records)
             gate.install(self._tracer_provider)
         except Exception as error:  # noqa: BLE001
             note_fault(f"instrumenting {self.name}", error)
@@ -134,13 +135,3 @@ class HttpInstrumentation:
     def _program_records(self) -> bool:
         """Upstream has one instrumentor for the process, which we leave to the program."""
         return bool(self._instrumentor.is_instrumented_by_opentelemetry)
-
-
-def _findable(module: str) -> bool:
-    """Whether a module could be imported, found out without importing it."""
-    if module in sys.modules:
-        return True
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

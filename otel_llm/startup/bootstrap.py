@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import wrapt
+from otel_llm.instrumentation.awaited import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def start_when_needed() -> None:
         if library in sys.modules:
             _start(None)
         else:
-            wrapt.register_post_import_hook(_start, library)
+            when_imported(library, _start)
 
 
 def run_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,33 +1,18 @@
-"""Turns the recording of litellm on and off, now or at the moment the program imports it."""
+"""The recording of litellm as an instrumentor of OpenTelemetry's: for its loader, and for programs that know those."""
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import logging
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
-import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from otel_llm.faults import note_fault
-from otel_llm.instrumentation.divert import Diversion, divert
-from otel_llm.instrumentation.litellm import caching, callbacks, routers
-from otel_llm.instrumentation.litellm.entry import Entry
-from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS
-from otel_llm.instrumentation.litellm.streams import release
+from otel_llm.instrumentation.litellm import switch
 from otel_llm.instrumentation.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-    from types import ModuleType
+    from collections.abc import Collection
 
 __all__ = ["LitellmInstrumentor"]
-
-_logger = logging.getLogger(__name__)
-_LIBRARY = "litellm"
 
 
 class LitellmInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # upstream's base class is untyped
@@ -37,6 +22,15 @@ class LitellmInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # upstream's
     is made when left out), `tracer_provider`, `meter_provider`, `capture_content` (bool), `tenant_key` (name of
     the entry in the call's `metadata`), `stream_usage` (bool: ask providers to count the tokens of streams).
     """
+
+    @property
+    def _is_instrumented_by_opentelemetry(self) -> bool:
+        """What `configure` has begun is begun for upstream, too."""
+        return switch.is_begun()
+
+    @_is_instrumented_by_opentelemetry.setter
+    def _is_instrumented_by_opentelemetry(self, value: bool) -> None:
+        """Upstream sets it after what it says has happened."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """What upstream's loader checks before it loads us: nothing, because litellm may come later."""
@@ -48,190 +42,11 @@ class LitellmInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # upstream's
             kwargs.get("meter_provider"),
             capture_content=bool(kwargs.get("capture_content", False)),
         )
-        entry = Entry(
+        switch.begin(
             recorder,
             tenant_key=kwargs.get("tenant_key", "tenant_id"),
             stream_usage=bool(kwargs.get("stream_usage", True)),
         )
-        _installation.begin(entry)
 
     def _uninstrument(self, **_: Any) -> None:
-        _installation.end()
-
-
-class _Installation:
-    """What is diverted at present. One per process, as litellm is."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._entry: Entry | None = None
-        self._diversions: list[Diversion] = []
-        self._waiting = False
-        self._awaited: set[str] = set()
-
-    @property
-    def active(self) -> bool:
-        """Whether functions of litellm go through us now."""
-        return bool(self._diversions)
-
-    def begin(self, entry: Entry) -> None:
-        with self._lock:
-            self._entry = entry
-            if _LIBRARY in sys.modules and _loaded(sys.modules[_LIBRARY]):
-                self._install(sys.modules[_LIBRARY])
-            elif not self._waiting:
-                self._waiting = True
-                wrapt.register_post_import_hook(self._install, _LIBRARY)
-
-    def end(self) -> None:
-        with self._lock:
-            self._entry = None
-            for diversion in self._diversions:
-                diversion.restore()
-            self._diversions.clear()
-            release()
-
-    def _install(self, library: ModuleType) -> None:
-        """Divert all functions that this version of litellm has. A fault here must not break its import."""
-        with self._lock:
-            if self._entry is None or self._diversions:
-                return
-            try:
-                self._divert_forms(library, self._entry)
-                self._divert_retries(library, self._entry)
-                self._divert_router(library, self._entry)
-                for name in callbacks.MODULES:
-                    self._when_loaded(name, self._divert_callbacks)
-                self._when_loaded(caching.MODULE, self._divert_caching)
-            except Exception as error:  # noqa: BLE001  (runs inside the program's own `import litellm`)
-                note_fault("instrumenting litellm", error)
-
-    def _divert_forms(self, library: ModuleType, entry: Entry) -> None:
-        for form in FORMS.values():
-            function = _genuine(library, form.name)
-            if function is None:
-                continue
-            inner = _inner(function)
-            handler = entry.async_handler if inspect.iscoroutinefunction(function) else entry.sync_handler
-            self._divert(function, handler(form, door=inner is not None))
-            if inner is not None:
-                self._divert(inner, handler(form, door=False))
-
-    def _divert_retries(self, library: ModuleType, entry: Entry) -> None:
-        for name in RETRY_DRIVERS:
-            function = _genuine(library, name)
-            if function is not None:
-                self._divert(function, entry.retry_handler())
-        helper = sys.modules.get(f"{_LIBRARY}.litellm_core_utils.asyncify")
-        if hasattr(helper, "run_async_function"):
-            self._divert(helper.run_async_function, entry.loop_handler())  # type: ignore[union-attr]
-
-    def _divert_router(self, library: ModuleType, entry: Entry) -> None:
-        methods = list(routers.router_methods(library))
-        self._divert_routed(methods, entry)
-        if methods:
-            return
-        if routers.has_core():
-            self._when_loaded(routers.CORE, self._divert_core)
-        else:
-            note_fault("instrumenting litellm's Router", LookupError("a Router of another kind"))
-
-    def _divert_core(self, module: ModuleType) -> None:
-        with self._lock:
-            if self._entry is None:
-                return
-            methods = list(routers.core_methods(module))
-            self._divert_routed(methods, self._entry)
-            if not methods:
-                note_fault("instrumenting litellm's Router", LookupError("a core of another kind"))
-
-    def _divert_routed(self, methods: Iterable[tuple[object, routers.Reading]], entry: Entry) -> None:
-        for method, read in methods:
-            self._divert(method, entry.router_handler(read, asynchronous=inspect.iscoroutinefunction(method)))
-
-    def _when_loaded(self, name: str, use: Callable[[ModuleType], None]) -> None:
-        """Call `use` with a module that litellm imports when it first needs it, which may be never."""
-        if name in sys.modules and _loaded(sys.modules[name]):
-            use(sys.modules[name])
-        elif name not in self._awaited:
-            self._awaited.add(name)
-            wrapt.register_post_import_hook(use, name)
-
-    def _divert_callbacks(self, module: ModuleType) -> None:
-        self._divert_all(callbacks.diversions(module))
-
-    def _divert_caching(self, module: ModuleType) -> None:
-        self._divert_all(caching.diversions(module))
-
-    def _divert_all(self, diversions: Iterable[tuple[object, Callable[..., Any]]]) -> None:
-        with self._lock:
-            if self._entry is not None:
-                for function, handler in diversions:
-                    self._divert(function, handler)
-
-    def _divert(self, function: object, handler: Callable[..., Any]) -> None:
-        try:
-            diversion = divert(function, handler)
-        except TypeError as error:
-            note_fault("instrumenting a function of litellm", error)
-            return
-        if diversion is not None:
-            self._diversions.append(diversion)
-
-
-_installation = _Installation()
-
-
-def is_recording() -> bool:
-    """Whether litellm is loaded and its calls go through us."""
-    return _installation.active
-
-
-def is_installed() -> bool:
-    """Whether litellm could be imported, found out without importing it."""
-    return _LIBRARY in sys.modules or importlib.util.find_spec(_LIBRARY) is not None
-
-
-def _loaded(library: ModuleType) -> bool:
-    """Whether the import of litellm is complete; configured from within it, we wait for its end."""
-    spec = getattr(library, "__spec__", None)
-    return not getattr(spec, "_initializing", False)
-
-
-def _genuine(library: ModuleType, name: str) -> Any:
-    """The library's own function of that name, also where another instrumentation has put a wrapper in its place."""
-    found = getattr(library, name, None)
-    for _ in range(_MOST_WRAPPERS):
-        if found is None or _is_of(library, found):
-            break
-        found = getattr(found, "__wrapped__", None)
-    if found is not None or not hasattr(library, name):
-        return found
-    # The wrapper does not say what it wraps (OpenInference's does not); the module that defines it still has it.
-    prefix = f"{library.__name__}."
-    homes = [key for key in list(sys.modules) if key.startswith(prefix) and key.rpartition(".")[2] in _DEFINING]
-    defined = [
-        vars(sys.modules[key]).get(name) for key in homes if not key.startswith((f"{prefix}llms.", f"{prefix}proxy."))
-    ]
-    own = [function for function in defined if _is_of(library, function) and getattr(function, "__name__", "") == name]
-    return next((function for function in own if _inner(function) is not None), own[0] if own else None)
-
-
-_MOST_WRAPPERS = 20
-_DEFINING = ("main", "dispatch")
-"""Last names of the modules in which litellm defines its call forms; providers have functions of the same names."""
-
-
-def _is_of(library: ModuleType, function: object) -> bool:
-    """Whether it is a plain function whose code is the library's; `__module__` would be what a wrapper copied."""
-    if not inspect.isfunction(function):
-        return False
-    home = function.__globals__.get("__name__", "")
-    return isinstance(home, str) and home.partition(".")[0] == library.__name__
-
-
-def _inner(function: Any) -> Any:
-    """The inner function of the same name that newer litellm versions put behind a public dispatcher, if any."""
-    if not getattr(function, "__module__", "").endswith(".dispatch"):
-        return None
-    return getattr(function, "__wrapped__", None)
+        switch.end()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
-from otel_llm.processors.foreign.conventions import to_conventions
-from otel_llm.processors.foreign.openinference import from_openinference
-from otel_llm.processors.foreign.openllmetry import from_openllmetry
+from otel_llm.loading import loading
 from otel_llm.processors.foreign.repeats import Repeats
 from otel_llm.processors.foreign.scopes import is_foreign_scope
-from otel_llm.processors.foreign.words import is_model_call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
 
     from otel_llm.processors.draft import SpanDraft
-    from otel_llm.processors.foreign.cost import ForeignCost
 
 __all__ = ["ForeignSpans"]
 
@@ -34,7 +33,7 @@ class ForeignSpans:
 
     name = "foreign spans"
 
-    def __init__(self, cost: ForeignCost, *, wants_content: bool = True) -> None:
+    def __init__(self, cost: Callable[[SpanDraft], None], *, wants_content: bool = True) -> None:
         self._cost = cost
         self._wants_content = wants_content
         self._repeats = Repeats()
@@ -52,7 +51,8 @@ class ForeignSpans:
             if self._repeats.watching:
                 self._repeats.note(draft)
             return draft
-        guarded("translating a foreign span", self._translate, draft)
+        translate, is_model_call = _translation()
+        guarded("translating a foreign span", partial(translate, draft, wants_content=self._wants_content))
         for name, value in self._repeats.absorbed(draft).items():
             draft.attributes.setdefault(name, value)
         if not self._repeats.settle(draft) and is_model_call(draft.attributes):
@@ -63,10 +63,9 @@ class ForeignSpans:
         """Take what is dropped as the second record of one call: some of it the first record lacks."""
         self._repeats.absorb(draft)
 
-    def _translate(self, draft: SpanDraft) -> None:
-        if semconv.OI_SPAN_KIND in draft.attributes:
-            from_openinference(draft, wants_content=self._wants_content)
-        elif semconv.ANTHROPIC_STOP_REASON in draft.attributes:
-            draft.attributes.setdefault(semconv.FINISH_REASONS, [draft.attributes.pop(semconv.ANTHROPIC_STOP_REASON)])
-        from_openllmetry(draft, wants_content=self._wants_content)
-        to_conventions(draft, wants_content=self._wants_content)
+
+@cache
+def _translation() -> tuple[Callable[..., None], Callable[[Mapping[str, Any]], bool]]:
+    with loading("the translation of foreign spans"):
+        from otel_llm.processors.foreign import translation  # noqa: PLC0415
+    return translation.translate, translation.is_model_call

@@ -15,7 +15,7 @@ from otel_llm import semconv
 from otel_llm.control.home import Home
 from otel_llm.control.pipeline import SpanFills
 from otel_llm.instrumentation.litellm import LitellmInstrumentor
-from otel_llm.instrumentation.litellm.instrumentor import is_recording
+from otel_llm.instrumentation.litellm.switch import is_recording
 from otel_llm.instrumentation.recorder import Recorder
 from otel_llm.processors.chain import SpanPipeline
 from otel_llm.processors.identity import DefaultTenant, IdentityStamp

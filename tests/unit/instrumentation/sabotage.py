@@ -20,7 +20,14 @@ __all__ = ["SHELL", "Sabotage", "hooks", "observed", "sabotaged"]
 SHELL = {f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "caching", "callbacks", "unasked")}
 """Modules that a call must pass through: they call the original, guard all else, and stand on nothing of ours."""
 
-_NOT_PART_OF_A_CALL = {"otel_llm.instrumentation.divert", "otel_llm.instrumentation.http", *SHELL}
+_ON_AND_OFF = {
+    "otel_llm.instrumentation.awaited",
+    "otel_llm.instrumentation.divert",
+    "otel_llm.instrumentation.http",
+    "otel_llm.instrumentation.litellm.installation",
+    "otel_llm.instrumentation.litellm.switch",
+}
+_NOT_PART_OF_A_CALL = _ON_AND_OFF | SHELL
 """What runs when recording is turned on and off, and the shell itself."""
 
 _DECORATOR = f"{instrumentation.__name__}.functions"
