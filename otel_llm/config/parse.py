@@ -10,7 +10,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -215,6 +214,8 @@ def _mapping(setting: Setting, raw: object) -> Mapping[str, str]:
 def _table(_setting: Setting, raw: object) -> Mapping[str, Any]:
     if isinstance(raw, str):
         try:
+            from decimal import Decimal  # noqa: PLC0415  (few programs give prices)
+
             raw = json.loads(raw, parse_float=Decimal)
         except (ValueError, RecursionError) as wrong:
             where = f" at character {wrong.pos}" if isinstance(wrong, json.JSONDecodeError) else ""
