@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.05
 """How often `flush` looks whether another process has delivered our batches."""
 _CLOSING_SECONDS = 0.2
 """Part of the shutdown's time that is kept for closing files."""
-_PATIENT_PART = 2 / 3
+_PATIENT_PART = 1 / 2
 """Part of the shutdown's time that one request may go unanswered, where what waits is on disk."""
 
 
@@ -143,8 +143,8 @@ class Courier:
         """Deliver what can be delivered in time, stop, and close the spool and the backends.
 
         Returns within `timeout` seconds (default: `exit_timeout`), or what `hurry` has left of them, whatever the
-        backends do; what is left stays in the spool for the next start. Then a backend that lets a request wait for two
-        thirds of that time is not waited for any longer. A second call does nothing more than report.
+        backends do; what is left stays in the spool for the next start. Then a backend that lets a request wait for half
+        of that time is not waited for any longer. A second call does nothing more than report.
         """
         timeout = self.settings.exit_timeout if timeout is None else timeout
         deadline = min(time.monotonic() + timeout, self._end)
