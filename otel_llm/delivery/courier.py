@@ -143,8 +143,8 @@ class Courier:
         """Deliver what can be delivered in time, stop, and close the spool and the backends.
 
         Returns within `timeout` seconds (default: `exit_timeout`), or what `hurry` has left of them, whatever the
-        backends do; what is left stays in the spool for the next start. Then a backend that lets a request wait for half
-        of that time is not waited for any longer. A second call does nothing more than report.
+        backends do; what is left stays in the spool for the next start. Then a backend that lets a request wait for
+        half of that time is not waited for any longer. A second call does nothing more than report.
         """
         timeout = self.settings.exit_timeout if timeout is None else timeout
         deadline = min(time.monotonic() + timeout, self._end)
