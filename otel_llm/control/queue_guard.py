@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from otel_llm.processors.weight import weight_of
+from otel_llm.processors.weight import weight_of_finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +141,7 @@ class GuardedBatching(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span, or count it as dropped where the queue is full."""
-        weight = weight_of(span)
+        weight = weight_of_finished(span)
         with self._lock:
             reason = _SHUTDOWN if self._ended else None if self._takes_one_more() else _QUEUE_FULL
             if reason is None:
@@ -179,7 +179,7 @@ class GuardedBatching(SpanProcessor):
         return self._queued < self._capacity and self._bytes < _MOST_BYTES
 
     def _took(self, spans: Sequence[ReadableSpan]) -> None:
-        weight = sum(map(weight_of, spans))
+        weight = sum(map(weight_of_finished, spans))
         with self._lock:
             self._queued = max(0, self._queued - len(spans))
             self._bytes = max(0, self._bytes - weight) if self._queued else 0

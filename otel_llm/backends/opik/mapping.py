@@ -16,7 +16,7 @@ from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.rows import MappedSpan, Row, Rows
 from otel_llm.backends.opik.span_rows import map_span
 from otel_llm.backends.opik.surroundings import surroundings_of
-from otel_llm.backends.opik.trace_rows import gather, topmost, trace_row
+from otel_llm.backends.opik.trace_rows import gather, row_of_lone_root, topmost, trace_row
 from otel_llm.backends.opik.values import Attributes, attributes_of
 from otel_llm.contracts import Rejection
 
@@ -93,6 +93,9 @@ def _map_feedback(
 
 
 def _trace(key: _TraceKey, spans: list[MappedSpan], memory: TraceMemory) -> Row:
+    if len(spans) == 1 and spans[0].is_root and not memory.knows(key):
+        top = spans[0]
+        return Row(row_of_lone_root(top), top.trace_id, top.destination.project, top.destination.workspace, top.span_id)
     notes = gather(spans, memory.recall(key))
     top = spans[0] if len(spans) == 1 else topmost(spans)
     if not top.is_root:

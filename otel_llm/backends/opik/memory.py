@@ -61,6 +61,10 @@ class TraceMemory:
         """The time of an unstamped foreign trace that was settled on earlier; None for a trace never met."""
         return self._millis.get(trace_id)
 
+    def knows(self, key: Hashable) -> bool:
+        """Whether anything is known of a trace."""
+        return key in self._notes
+
     def recall(self, key: Hashable) -> TraceNotes:
         """A copy of what is known of a trace; empty if nothing is."""
         found = self._notes.get(key)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from otel_llm.backends.opik.memory import TraceNotes
     from otel_llm.backends.opik.rows import MappedSpan
 
-__all__ = ["gather", "topmost", "trace_row", "version_us"]
+__all__ = ["gather", "row_of_lone_root", "topmost", "trace_row", "version_us"]
 
 _GRADES: Final = 10
 _OWN_INPUT: Final = _GRADES - 1
@@ -61,6 +61,17 @@ def trace_row(top: MappedSpan, notes: TraceNotes) -> bytes:
     if thread is not None:
         more["thread_id"] = thread
     return b'{"id":"%b",%b,%b' % (top.trace_id.encode(), top.shared, json_bytes.write(more)[1:])
+
+
+def row_of_lone_root(top: MappedSpan) -> bytes:
+    """The same row for a root of which no other span of its trace is known, which is all of many a trace."""
+    version = _rank_us(top) + (_OWN_INPUT if top.input is not None else 0)
+    more = f'"last_updated_at":"{timestamp_us(version)}"'.encode()
+    if top.tags:
+        more += b',"tags":' + json_bytes.write(sorted(set(top.tags)))
+    if top.thread_id is not None:
+        more += b',"thread_id":' + json_bytes.write(top.thread_id)
+    return b'{"id":"%b",%b,%b}' % (top.trace_id.encode(), top.shared, more)
 
 
 def version_us(top: MappedSpan, notes: TraceNotes) -> int:
