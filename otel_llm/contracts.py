@@ -10,7 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,7 @@ class Batch:
     They spare a backend that wants another form than OTLP the reading of `payload`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """One span that a backend will never take, and the backend's own words on it."""
 
     span_id: str
@@ -60,16 +59,14 @@ class Rejection:
     """What the server said; may be long, never holds a secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """The backend has answered for these spans: `accepted` are kept, `rejected` never will be."""
 
     accepted: int
     rejected: tuple[Rejection, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Not now: keep the batch and try again."""
 
     why: str
@@ -82,8 +79,7 @@ class Retry:
     """True when waiting alone will not help (wrong key, workspace, address): keep the data, retry slowly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """Never: the batch as a whole is unacceptable (it can still be halved to find the bad span)."""
 
     why: str
@@ -102,8 +98,7 @@ class CheckStatus(str, Enum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One checked fact: what was looked at, what was seen, what to do about it."""
 
     check: str

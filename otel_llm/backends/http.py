@@ -11,9 +11,8 @@ import math
 import os
 import time
 import weakref
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from otel_llm.backends.loopback import is_loopback
@@ -32,8 +31,7 @@ _MAX_WAIT_SECONDS: Final = 15 * 60.0
 """No server may make us wait longer than this in one go."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """How a server proves who it is, and how we do; None leaves it to the environment or to nobody."""
 
     ca_file: str | None = None
@@ -43,8 +41,7 @@ class Tls:
     """False believes any server; for test servers with certificates of their own making."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server said; of its body the first 64 KiB."""
 
     status: int

@@ -11,7 +11,7 @@ import gzip
 import logging
 import os
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ def create_for_opik(config: Config) -> Backend:
     if opik.api_key:
         headers["Authorization"] = opik.api_key
     endpoint = f"{resolve_address(opik.url, opik.api_key).base}/v1/private/otel/v1/traces"
-    tls = replace(_tls_of_environment(), check=opik.check_tls)
+    tls = _tls_of_environment()._replace(check=opik.check_tls)
     return OtlpBackend(OtlpOptions(endpoint, headers, timeout=config.otlp.timeout, tls=tls), name="opik-otlp")
 
 

@@ -7,8 +7,7 @@ text; None means that the variable says nothing about it. A `ValueError` carries
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 __all__ = ["Alias", "as_bool", "base_endpoint", "capture_mode", "disabled", "opik_when_true", "resource_attribute"]
@@ -25,8 +24,7 @@ def unchanged(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(NamedTuple):
     """One variable of somebody else's."""
 
     variable: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.awaited import when_imported
@@ -29,8 +28,7 @@ _DECORATOR = "opik.decorator.base_track_decorator"
 _CLIENT = "opik.api_objects.opik_client"
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
+class Tracked(NamedTuple):
     """The innermost span of Opik's SDK that is open here, or its trace where that has no span yet."""
 
     trace: str

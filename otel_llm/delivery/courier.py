@@ -14,8 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.delivery.courier_lane import CourierSettings, Lane, LaneReport
 from otel_llm.delivery.spool_fork import watch_forks
@@ -40,8 +39,7 @@ _PATIENT_PART = 1 / 2
 """Part of the shutdown's time that one request may go unanswered, where what waits is on disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlushReport:
+class FlushReport(NamedTuple):
     """What `flush` achieved."""
 
     waiting: dict[str, int]

@@ -7,8 +7,8 @@ import os
 import threading
 import time
 from contextvars import Context
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.contracts import Batch, Delivered, Rejected, Rejection, Retry
 from otel_llm.delivery import late_codec
@@ -42,8 +42,7 @@ _GIVE_UP_AFTER = 6
 """Postponements, from one minute doubling to half an hour, after which a parcel goes into quarantine."""
 
 
-@dataclass(frozen=True, slots=True)
-class CourierSettings:
+class CourierSettings(NamedTuple):
     """How batches are sent."""
 
     request_timeout: float = 10.0
@@ -58,8 +57,7 @@ class CourierSettings:
     """Whether a change of state is a line in the program's log; False where health says it already."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneReport:
+class LaneReport(NamedTuple):
     """What this process knows about the way to one backend."""
 
     backend: str
@@ -361,7 +359,7 @@ class Lane:
 
     def _settle(self, parcel: Parcel, rejects: list[Reject]) -> None:
         if not self._spool.settle(self.name, parcel, rejects):
-            light = replace(parcel, batch=replace(parcel.batch, payload=b""))
+            light = parcel._replace(batch=replace(parcel.batch, payload=b""))
             self._unsettled.append((light, rejects))
 
     def _settle_late(self) -> None:

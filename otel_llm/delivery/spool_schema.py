@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from otel_llm.delivery.spool_files import UnsafePlaceError
 
@@ -91,8 +90,7 @@ class UnknownVersionError(Exception):
 Kind: TypeAlias = Literal["busy", "full", "corrupt", "unknown_version", "unusable"]
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """Why the log cannot be used just now."""
 
     kind: Kind

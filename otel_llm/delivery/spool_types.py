@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +32,7 @@ Mode: TypeAlias = Literal["always", "overflow", "off"]
 Fsync: TypeAlias = Literal["interval", "always", "off"]
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolSettings:
+class SpoolSettings(NamedTuple):
     """How much the spool may hold, for how long, and how hard it holds on to it."""
 
     mode: Mode = "always"
@@ -84,8 +83,7 @@ class Appended(str, Enum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One or more batches on their way to one backend; whoever took it settles it, postpones it or gives it back."""
 
     batch: Batch
@@ -98,8 +96,7 @@ class Parcel:
     """How often it was postponed because it failed while others went through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(NamedTuple):
     """Spans that the backend will never take, with their bytes for the quarantine where they could be told apart."""
 
     rejection: Rejection
@@ -107,8 +104,7 @@ class Reject:
     span_count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a backend does not take spans now."""
 
     why: str
@@ -120,8 +116,7 @@ class Failure:
     """Unix seconds of the first failed attempt after the last delivery."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(NamedTuple):
     """Spans that were rejected or could not be read, kept for inspection."""
 
     id: int
@@ -133,8 +128,7 @@ class Quarantined:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BackendReport:
+class BackendReport(NamedTuple):
     """Where the spans of one backend are, over all processes that share the spool."""
 
     ledger: LedgerReport

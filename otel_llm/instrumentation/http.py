@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm.context import active_call
 from otel_llm.faults import note_fault
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["CLIENTS", "HttpInstrumentation"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Client:
+class _Client(NamedTuple):
     library: str
     module: str
     instrumentor: str

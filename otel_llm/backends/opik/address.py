@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from otel_llm.backends.loopback import is_loopback
@@ -24,8 +23,7 @@ _UI_PORT: Final = 5173
 _GRPC_PORT: Final = 4317
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where the REST API is."""
 
     base: str

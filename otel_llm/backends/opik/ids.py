@@ -16,8 +16,7 @@ import os
 import re
 import struct
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
@@ -57,8 +56,7 @@ _VARIANT: Final = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range
 """Hexadecimal digit -> the same with its upper bits replaced by the variant's 10."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What our `tracestate` entry says about a foreign trace."""
 
     millis: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +50,7 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
-        findings = [{**asdict(finding), "status": finding.status.value} for finding in self.findings]
+        findings = [{**finding._asdict(), "status": finding.status.value} for finding in self.findings]
         return {"healthy": self.healthy, "seconds": round(self.seconds, 3), "findings": findings}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["Tracing", "active", "use_tracing"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tracing:
+class Tracing(NamedTuple):
     """A tracer, and whether what goes in and comes out of functions is worth reading at all."""
 
     tracer: Tracer
