@@ -17,6 +17,7 @@ import os
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,12 +196,16 @@ def recording(worker: OnThread) -> dict[str, float]:
     import litellm
 
     from benchmarks.conversation import answer, call
+    from otel_llm.testing import FakeProvider
 
     def complete(number: int) -> None:
         litellm.completion(**call(number, NOWHERE, mock_response=answer(number)))
 
     for number in range(4):
         complete(number)
+    with FakeProvider() as provider:  # the first of five fills caches and opens the connection
+        ask = partial(litellm.completion, **call(5, provider.url))
+        over_http = min(calls_of(ask, within=_OURS) for _ in range(5))
     counts, behind = [], []
     for _ in range(5):
         otel_llm.flush(1)
@@ -211,6 +216,7 @@ def recording(worker: OnThread) -> dict[str, float]:
     return {
         "calls on the caller's thread for a raw span": spans,
         "calls of ours on the caller's thread for a litellm call": min(counts),
+        "calls of ours on the caller's thread for a litellm call over HTTP": over_http,
         "calls off the caller's thread until a litellm call's span is in the queue": max(behind),
     }
 

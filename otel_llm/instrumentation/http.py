@@ -1,4 +1,4 @@
-"""The HTTP request under the LLM span, through OpenTelemetry's own instrumentations of httpx and aiohttp.
+"""The HTTP request under the LLM span, by OpenTelemetry's own instrumentations of httpx and aiohttp, or as they do it.
 
 Both are turned on when the program imports the client library, never before, and record the requests of LLM calls
 only: no span, no header and no number comes of a request that the program makes for itself. Where the program turns the

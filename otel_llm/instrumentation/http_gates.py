@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import TracerProvider
 
+    from otel_llm.instrumentation.httpx_span import HttpxSpan
+
 __all__ = ["AiohttpGate", "HttpxGate"]
 
 
 class _Wrapping:
-    """Wrappers around methods, which come off again unless somebody has put another one around them."""
+    """Wrappers around methods, which come off again unless somebody has put another one around one of them."""
 
     def __init__(self) -> None:
         self._wrapped: list[tuple[type, str, Any]] = []
@@ -33,28 +35,35 @@ class _Wrapping:
         self._wrapped.append((owner, name, owner.__dict__[name]))
 
     def take_off(self) -> bool:
-        """Take off those that are outermost; whether that was all."""
-        ours = {owner: wrapper for owner, name, wrapper in self._wrapped if owner.__dict__.get(name) is wrapper}
-        whole = len(ours) == len(self._wrapped)
+        """Take all off where all are outermost, else none: what they shut would be open; whether they are off."""
+        if any(owner.__dict__.get(name) is not wrapper for owner, name, wrapper in self._wrapped):
+            return False
         for owner, name, wrapper in self._wrapped:
-            if owner in ours:
-                setattr(owner, name, wrapper.__wrapped__)
-        self._wrapped = [entry for entry in self._wrapped if entry[0] not in ours]
-        return whole
+            setattr(owner, name, wrapper.__wrapped__)
+        self._wrapped.clear()
+        return True
 
 
 class HttpxGate:
-    """An instrumentor of our own, beside the one of the process, with a gate around what it does to the transports."""
+    """An instrumentor of our own, beside the one of the process, with a gate around what it does to the transports.
+
+    Requests about which it has nothing to say that `HttpxSpan` does not say too go by it.
+    """
 
     def __init__(self, library: ModuleType, module: Any, records: Callable[[], bool]) -> None:
         self._library = library
         self._records = records
         self._wrapping = _Wrapping()
         self._instrumentor: Any = object.__new__(module.HTTPXClientInstrumentor)  # not the one that `cls()` gives all
+        self._span: HttpxSpan | None = None
 
     def install(self, tracer_provider: TracerProvider) -> None:
         """Put both in place."""
-        self._instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider())
+        from otel_llm.instrumentation.httpx_span import AskedMeters, AskedTracers, HttpxSpan  # noqa: PLC0415
+
+        tracers, meters = AskedTracers(tracer_provider), AskedMeters()
+        self._instrumentor.instrument(tracer_provider=tracers, meter_provider=meters)
+        self._span = HttpxSpan.in_place_of_upstreams(self._library, tracers, meters)
         self._wrapping.put(self._library.HTTPTransport, "handle_request", self._gated)
         self._wrapping.put(self._library.AsyncHTTPTransport, "handle_async_request", self._gated_async)
 
@@ -63,16 +72,18 @@ class HttpxGate:
         if self._wrapping.take_off():
             self._instrumentor.uninstrument()
 
-    def _gated(self, wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _gated(self, wrapped: Any, _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._records():
+            if self._span is not None and self._span.covers(args):
+                return self._span.around(wrapped.__wrapped__, args[0])
             return wrapped(*args, **kwargs)
         with suppress_http_instrumentation():
             return wrapped(*args, **kwargs)
 
-    async def _gated_async(
-        self, wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    async def _gated_async(self, wrapped: Any, _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._records():
+            if self._span is not None and self._span.covers(args):
+                return await self._span.around_async(wrapped.__wrapped__, args[0])
             return await wrapped(*args, **kwargs)
         with suppress_http_instrumentation():
             return await wrapped(*args, **kwargs)

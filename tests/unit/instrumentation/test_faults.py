@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 HOOKS = hooks()
-_OF_OTHER_LIBRARIES = ("clients.", "http_gates:")
+_OF_OTHER_LIBRARIES = ("clients.", "http_gates:", "httpx_span:")
 """Rooms that run where another library is instrumented too, which no scene does."""
 FEW = 5
 """Scenes that are played for each hook."""

@@ -194,16 +194,26 @@ def test_a_wrapper_put_around_ours_stays(provider: FakeProvider, spans: Spans) -
     """Somebody who has wrapped httpx since keeps his wrapper when we leave, and ours records nothing any more."""
     client = HttpInstrumentation("httpx", spans.tracer_provider)
     client.begin()
+    gate = client._gate
+    assert gate is not None
     inner, seen = httpx.HTTPTransport.handle_request, []
+    ours = httpx.HTTPTransport.__dict__["handle_request"]
     try:
         httpx.HTTPTransport.handle_request = lambda self, request: seen.append(1) or inner(self, request)
         client.end()
         litellm.completion(**arguments(CALLS["completion"], provider))
         assert seen == [1]
+        run(_get, url=provider.url)
         assert spans.http == []
+        assert all("traceparent" not in request.headers for request in provider.requests)
     finally:
-        httpx.HTTPTransport.handle_request = inner
-        client._gate = None
+        httpx.HTTPTransport.handle_request = ours
+        gate.remove()
+
+
+async def _get(url: str) -> None:
+    async with httpx.AsyncClient() as client:
+        await client.get(url)
 
 
 def test_turning_off_gives_the_client_back(provider: FakeProvider, spans: Spans) -> None:
