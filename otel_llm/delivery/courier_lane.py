@@ -132,7 +132,7 @@ class Lane:
     def notify(self, size: int = 0) -> None:
         """There is something new to deliver, of `size` bytes."""
         self._gathered += size  # of two threads one may be forgotten: then more is gathered than is reckoned
-        if self._failure is None and not self._gathers():  # else it waits for its time anyway
+        if self._failure is None:  # else it waits for its time anyway; what it gathers has to be synced, too
             self._wake.set()
 
     def hasten(self) -> None:

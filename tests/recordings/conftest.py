@@ -52,15 +52,15 @@ def own_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 _AROUND_THE_CALL = tuple(f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "callbacks", "unasked"))
 """Modules whose frames stand around litellm's own work."""
-_GATES = "otel_llm.instrumentation.http_gates"
-"""Its frames stand around every request, whoever makes it."""
+_GATES = frozenset({"otel_llm.instrumentation.http_gates", "otel_llm.instrumentation.httpx_span"})
+"""Their frames stand around every request, whoever makes it."""
 
 
 def _module_of_ours(frame: FrameType | None) -> str | None:
     """The innermost module of otel_llm on the stack, the gates around requests apart."""
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")
-        if name.startswith("otel_llm.") and name != _GATES:
+        if name.startswith("otel_llm.") and name not in _GATES:
             return name
         frame = frame.f_back
     return None

@@ -18,6 +18,7 @@ from otel_llm.contracts import Batch, Delivered, Rejected, Retry
 from otel_llm.delivery import courier_lane
 from otel_llm.delivery.courier import Courier, CourierSettings
 from otel_llm.delivery.spool import Spool
+from otel_llm.delivery.spool_sync import DiskSync
 from otel_llm.delivery.spool_types import Appended, SpoolSettings
 from tests.crash.kit import Sink, batch_of, counts, new_ids, wait_until
 
@@ -134,6 +135,20 @@ def test_whoever_waits_does_not_wait_for_more_to_come(rig: Callable[..., Rig], w
     }
     ways[wait]()
     assert wait_until(lambda: one.counts()[1] == 3)
+
+
+def test_what_is_gathered_is_synced_in_time(rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut costs what came within `fsync_interval`, also while the lane waits for more to send."""
+    one = rig(spool=SpoolSettings(fsync_interval=0.2), pace=600.0)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 1)
+    time.sleep(1.2)  # the first one is synced, too, and the lane is at rest
+    syncs: list[float] = []
+    sync = DiskSync.sync
+    monkeypatch.setattr(DiskSync, "sync", lambda self: (syncs.append(time.monotonic()), sync(self)))
+    one.append(new_ids(1), new_ids(1))  # the first is synced by whoever appends it, the second has to wait for its time
+    assert wait_until(lambda: len(syncs) == 2, 5.0)
+    assert one.sink.sends == 1
 
 
 @pytest.mark.parametrize("mode", ["overflow", "off"])
