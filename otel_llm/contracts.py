@@ -113,7 +113,7 @@ class Backend(Protocol):
 
     Implementations are used by one thread at a time, never by the thread that made the LLM call. They never
     raise from `send`: whatever happens is an `Outcome`. One that has a method `prepare()` has it called by the thread
-    that will send, when the first span begins: there is time then to load what sending takes.
+    that sets delivery up, to load there what sending takes; no thread of ours should have to import anything.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is loaded when it is first needed, often by a thread of ours: no fork comes in between, and a failure is said.
+"""What is loaded when it is first needed: no fork comes in between, and a failure is said.
 
     with loading("what encodes spans"):
         from otel_llm.delivery import codec

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Delivered, Rejected, Retry
 from otel_llm.faults import note_fault
+from otel_llm.loading import loading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,13 @@ class LocalBackend:
         except Exception as error:  # noqa: BLE001  (the contract: send never raises, and nothing is lost)
             note_fault("the local store", error)
             return Retry(f"The local store failed unexpectedly ({type(error).__name__}: {error}).", "internal")
+
+    def prepare(self) -> None:
+        """Load protobuf, sqlite3 and what writes rows."""
+        with loading("the local store"):
+            from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: F401, PLC0415
+
+            from otel_llm.store import keeper, rows  # noqa: F401, PLC0415
 
     def check(self) -> Sequence[Finding]:
         """Look at directory, rights, free disk, writability and integrity; creates nothing."""

@@ -103,7 +103,7 @@ class OtlpBackend:
         self._client = HttpClient(self._url, options.headers, options.tls)
 
     def prepare(self) -> None:
-        """Load protobuf and urllib3, which nothing needs before there is a span."""
+        """Load protobuf and urllib3, which nobody needs who does not send."""
         with loading("what sends OTLP"):
             from otel_llm.backends import http_wire, otlp_answers  # noqa: F401, PLC0415
 

@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.delivery.courier_lane import CourierSettings, Lane, LaneReport
+from otel_llm.delivery.late_codec import prepare_for
 from otel_llm.delivery.spool_fork import watch_forks
 from otel_llm.faults import guarded
 
@@ -70,6 +71,8 @@ class Courier:
         ]
         spool.register(backends)
         watch_forks(self)
+        for backend in backends.values():
+            prepare_for(backend)
 
     def notify(self, size: int = 0) -> None:
         """Something of `size` bytes was appended: deliver it soon.

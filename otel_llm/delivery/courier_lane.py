@@ -11,13 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.contracts import Batch, Delivered, Rejected, Rejection, Retry
-from otel_llm.delivery import late_codec
 from otel_llm.delivery.courier_backoff import Backoff
 from otel_llm.delivery.courier_lease import Lease
 from otel_llm.delivery.courier_parts import Passage
 from otel_llm.delivery.spool_files import safe_name
 from otel_llm.delivery.spool_types import Failure, Parcel, Reject
-from otel_llm.faults import guarded, note_fault
+from otel_llm.faults import note_fault
 from otel_llm.greenlets import rest_in_copy
 from otel_llm.untraced import untraced
 
@@ -191,7 +190,6 @@ class Lane:
         process = os.getpid()
         try:
             with untraced():
-                self._prepare()
                 while not self._stopping:
                     self._wake.clear()
                     pause = self._guarded_turn(process)
@@ -202,12 +200,6 @@ class Lane:
             self._settle_late()
             self._lease.release()
             self._on_progress()
-
-    def _prepare(self) -> None:
-        """Load what encodes and sends while the first call still runs, not when its span is to be delivered."""
-        for prepare in (late_codec.prepare, getattr(self.backend, "prepare", None)):
-            if prepare is not None:
-                guarded(f"delivery to {self.name}", prepare)
 
     def _guarded_turn(self, process: int) -> float:
         try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_llm.contracts import Delivered, Rejected, Retry
-from otel_llm.delivery.late_codec import encode, halve
+from otel_llm.delivery.late_codec import encode, halve, prepare_for
 from otel_llm.faults import note_fault
 from otel_llm.untraced import untraced
 
@@ -72,6 +72,7 @@ class DeliveryExporter(SpanExporter):
         self._says_losses = counts_created and not announce
         self._losing = False
         _renew_after_fork(self)
+        prepare_for(backend)
 
     @property
     def trouble(self) -> str | None:

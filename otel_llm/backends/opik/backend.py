@@ -79,7 +79,7 @@ class OpikBackend:
         return self._sender.send(batch, timeout=timeout)
 
     def prepare(self) -> None:
-        """Load the mapping to rows, protobuf and urllib3, which nothing needs before there is a span."""
+        """Load the mapping to rows, protobuf and urllib3, which nobody needs who only checks."""
         with loading("what sends to Opik"):
             from otel_llm.backends import http_wire  # noqa: F401, PLC0415
             from otel_llm.backends.opik import sender  # noqa: F401, PLC0415
