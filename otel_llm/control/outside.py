@@ -31,6 +31,8 @@ class OutsideCounts:
     """Writes the counts of directly served backends of one pipeline. Safe to use from any thread; never raises."""
 
     def __init__(self, config: Config) -> None:
+        from otel_llm.delivery import spool  # noqa: F401, PLC0415  (here, and not by the thread that will write)
+
         self._config = config
         self._spool: Spool | None = None
         self._begin()

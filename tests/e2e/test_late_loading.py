@@ -127,6 +127,7 @@ import sys, threading
 from importlib.abc import MetaPathFinder
 
 import otel_llm
+from otel_llm.control import running
 
 elsewhere = set()
 
@@ -140,6 +141,9 @@ sys.meta_path.insert(0, Watch())
 
 with otel_llm.span("work"):
     pass
+beside = threading.Thread(target=running._look)  # as the health watch does every few seconds
+beside.start()
+beside.join()
 assert otel_llm.flush(30).complete
 otel_llm.status()
 print(sorted(name for name in elsewhere if name.partition(".")[0] not in ("encodings", "stringprep", "unicodedata")))
