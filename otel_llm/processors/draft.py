@@ -53,7 +53,7 @@ class SpanDraft:
         self.scope_name: str = scope.name if scope is not None else ""
         self.status: Status = span.status
         self.texts_bytes: int | None = None
-        """About the characters of all attributes together, once somebody has counted them."""
+        """About the characters of all attributes together, where they were counted and nothing was cut."""
 
     def copy(self) -> SpanDraft:
         """Another draft of the same span, as it was when it ended but for its name, context, parent and status."""

@@ -108,8 +108,10 @@ class SizeLimits:
         lengths += [_size(value) for value in values if type(value) not in _PLAIN]
         size = _bytes_of_names(tuple(attributes)) + sum(lengths) + _SCALAR_BYTES * len(attributes)
         most = max(lengths, default=0)
-        draft.texts_bytes = size
-        return size <= _USUAL_KEY_BYTES and 4 * size <= self._max_span and 4 * most <= self._max_value
+        short = size <= _USUAL_KEY_BYTES and 4 * size <= self._max_span and 4 * most <= self._max_value
+        if short:  # of what is cut, less is there afterwards
+            draft.texts_bytes = size
+        return short
 
     def _fit_span(self, cutting: _Cutting) -> None:
         """Take from the content, then from exception texts, then from everything else that may be cut."""

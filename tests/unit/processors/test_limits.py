@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import Event
 from otel_llm import semconv
 from otel_llm.processors.draft import SpanDraft
 from otel_llm.processors.limits import SizeLimits
+from otel_llm.processors.weight import weight_of, weight_of_finished
 from tests.fakes.spans import make_span
 
 
@@ -163,3 +164,10 @@ def test_huge_value_is_bounded() -> None:
     attributes = _cut({semconv.INPUT_MESSAGES: _messages("x" * 40_000_000)}, 10_000, 20_000).attributes
     assert len(attributes[semconv.INPUT_MESSAGES]) < 200
     assert attributes[semconv.TRUNCATED_BYTES][0] > 40_000_000
+
+
+def test_what_is_cut_weighs_what_is_left() -> None:
+    """Queues are bounded by the memory that spans take, not by what they would have taken."""
+    cut = _cut({"long": "x" * 1_000_000, "short": "s"}, 10_000, 50_000).to_span()
+    assert 1_024 + 9_000 <= weight_of_finished(cut) <= 1_024 + 11_000
+    assert weight_of_finished(cut) == weight_of(cut)
