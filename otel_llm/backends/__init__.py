@@ -1,8 +1,8 @@
 """Places that spans can go: `send(batch) -> Outcome`, `check() -> findings`.
 
 `build` makes a backend by its name. A backend's module is imported when it is built, not before: `import otel_llm`
-loads none of them, and a missing extra is an error that names it. What a backend loads with its first span only
-must be there when it is built.
+loads none of them, and a missing extra is an error that names it. What a backend loads later, when delivery is set up
+(`Backend.prepare`), must be there when it is built.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Nothing is retried or redirected here; every answer, or the lack of one, is the caller's to judge. Our own requests
 are hidden from HTTP instrumentations. A process that was forked opens connections of its own. urllib3 is loaded
-with the first request (`http_wire`): a program that records nothing has no use for it.
+by whoever is going to send (`http_wire`): a program that records nothing has no use for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of HTTP that is urllib3's, TLS and all that can go wrong; loaded with the first request.
+"""The part of HTTP that is urllib3's, TLS and all that can go wrong; loaded by whoever is going to send.
 
 `Wire` sends the requests of one `HttpClient`. Nothing is retried or redirected.
 """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from otel_llm.control.queue_guard import DropCounts, GuardedBatching
 from otel_llm.delivery.exporter import DeliveryExporter
 from otel_llm.ledger import Ledger, LedgerReport
+from otel_llm.processors.chain import LAST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from otel_llm.contracts import Backend
     from otel_llm.processors.chain import Gate
 
-__all__ = ["Channel", "ChannelReport", "DirectChannel", "batching", "empty_queue"]
+__all__ = ["Channel", "ChannelReport", "DirectChannel", "batching", "empty_queue", "hand_over_delay"]
 
-_LAST_SECONDS: Final = 10.0
-"""What a backend on this machine may take at the end of the program to store a burst, as long as it does store it."""
+_HAND_OVER_PART: Final = 0.75
+"""Part of `batch_delay` that a span waits in the pipeline's hand-over; the rest is the SDK's queue's."""
 
 
 class Channel(Protocol):
@@ -147,7 +148,7 @@ class DirectChannel:
 
     def hurry(self, timeout: float) -> None:
         """Give what is under way, and all after it, an end: a later one where the backend takes what it gets."""
-        self._exporter.hurry(timeout, while_taken=_LAST_SECONDS)
+        self._exporter.hurry(timeout, while_taken=LAST_SECONDS)
 
     def keep(self, timeout: float) -> None:
         """Hand what is queued to the backend."""
@@ -174,15 +175,17 @@ def empty_queue(queue: GuardedBatching, timeout: float) -> bool:
     return not worker.is_alive()
 
 
-def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:
-    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take.
+def hand_over_delay(config: Config) -> float:
+    """Seconds that a span waits for others before the stages, on its way into the queue that `batching` makes."""
+    return config.batch_delay * _HAND_OVER_PART / 1000.0
 
-    Of `batch_delay` three quarters have passed before, in the pipeline's hand-over.
-    """
+
+def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:
+    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take."""
     return GuardedBatching(
         exporter,
         counts,
         queue_size=config.batch_queue_size,
         batch_size=config.batch_size,
-        delay=max(1, config.batch_delay // 4),
+        delay=max(1, int(config.batch_delay * (1 - _HAND_OVER_PART))),
     )

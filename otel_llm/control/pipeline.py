@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor
 from otel_llm import backends, semconv
 from otel_llm.config import CLIENT_LIBRARIES, NO_BACKEND, ON_THIS_MACHINE
 from otel_llm.control.captured import capture_in_force
-from otel_llm.control.channels import DirectChannel
+from otel_llm.control.channels import DirectChannel, hand_over_delay
 from otel_llm.control.home import Home
 from otel_llm.control.metric_export import MetricExport
 from otel_llm.control.runtime_context import complete_context
@@ -305,7 +305,7 @@ def _processor(
         ],
         early=[replay],
         # what tests look at is there when the call returns
-        hand_over_delay=None if capture_in_force() is not None else config.batch_delay * 0.75 / 1000.0,
+        hand_over_delay=None if capture_in_force() is not None else hand_over_delay(config),
         gates=[channel.gate for channel in channels if channel.gate is not None],
         ledgers=[ledger for channel in channels for ledger in channel.ledgers],
         waiting_room=WaitingRoom() if rules.rescues else None,

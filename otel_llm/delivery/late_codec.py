@@ -1,4 +1,4 @@
-"""`codec`, loaded when there is a first span: protobuf is a fifth of what a start would load otherwise."""
+"""`codec`, loaded where something is to be delivered, and not by whoever only imports what delivers."""
 
 from __future__ import annotations
 

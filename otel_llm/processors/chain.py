@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from otel_llm.ledger import Ledger
     from otel_llm.processors.waiting_room import WaitingRoom
 
-__all__ = ["NOT_SAMPLED", "EarlyStage", "EndStage", "Fill", "Gate", "SpanPipeline", "StartStage", "strip_content"]
+__all__ = [
+    "LAST_SECONDS",
+    "NOT_SAMPLED",
+    "EarlyStage",
+    "EndStage",
+    "Fill",
+    "Gate",
+    "SpanPipeline",
+    "StartStage",
+    "strip_content",
+]
 
 EarlyStage: TypeAlias = "Callable[[ReadableSpan], bool]"
 """Called on the thread that ends a span, at that moment; False drops it. May carry `name` and `drop_reason`."""
@@ -51,8 +61,8 @@ Fill: TypeAlias = "Callable[[], Mapping[str, Any]]"
 """Answers attributes of a span that has ended."""
 _NO_FILL: Final = (None, 0)
 _MOST_FILLS: Final = 10_000
-_LAST_SECONDS: Final = 10.0
-"""What the stages may take at the end of the program; without a burst just before, a moment is enough."""
+LAST_SECONDS: Final = 10.0
+"""What the stages, and then a store on this machine, may take at the end of the program; a moment, without a burst."""
 
 NOT_SAMPLED = "not_sampled"
 """Reason under which calls that the program's own sampler left out are counted."""
@@ -211,7 +221,7 @@ class SpanPipeline(SpanProcessor):
     def shutdown(self) -> None:
         """Shut the inner processor down, which delivers what is queued; spans that end later are dropped."""
         if self._hand_over is not None:
-            self._hand_over.stop(_LAST_SECONDS)
+            self._hand_over.stop(LAST_SECONDS)
         if self._waiting_room is not None:
             self._drop(LEFT_OUT, self._waiting_room.clear())
         self._inner.shutdown()

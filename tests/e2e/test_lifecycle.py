@@ -22,23 +22,9 @@ from tests.fakes.http_server import HttpServer, Reply, closed_port
 from tests.fakes.otlp_receiver import OtlpReceiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(400)  # far more than the deadlines of the tests, so that theirs tell what is wrong
-
-
-@pytest.fixture
-def receiver() -> Iterator[OtlpReceiver]:
-    """Keeps every span that it is sent."""
-    with OtlpReceiver() as server:
-        yield server
-
-
-@pytest.fixture
-def program(tmp_path: Path, receiver: OtlpReceiver) -> Program:
-    """A program whose spans go to the receiver."""
-    return Program(tmp_path, receiver.url)
 
 
 # --- ways to end -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Batches become rows, rows become requests, answers become outcomes. Loaded with the first batch."""
+"""Batches become rows, rows become requests, answers become outcomes."""
 
 from __future__ import annotations
 
