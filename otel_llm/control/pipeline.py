@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from otel_llm.control.opik_join import OpikJoin
     from otel_llm.instrumentation.clients import ClientInstrumentation
     from otel_llm.pricing import PriceBook
-    from otel_llm.processors.draft import SpanDraft
+    from otel_llm.processors.foreign.cost import ForeignCost
     from otel_llm.store.media import MediaFiles
 
 __all__ = ["Pipeline", "SpanFills", "assemble"]
@@ -227,18 +227,16 @@ def _no_prices() -> PriceBook:
     return NO_PRICES
 
 
-def _foreign_cost(prices: Callable[[], PriceBook]) -> Callable[[SpanDraft], None]:
-    """Prices one foreign call; what that takes is loaded with the first."""
-    made: list[Callable[[SpanDraft], None]] = []
+def _foreign_cost(prices: Callable[[], PriceBook]) -> Callable[[], ForeignCost]:
+    """Answers what prices foreign calls; what that takes is loaded when it is asked for."""
 
-    def price(draft: SpanDraft) -> None:
-        if not made:
-            with loading("the cost of foreign spans"):
-                from otel_llm.processors.foreign.cost import ForeignCost  # noqa: PLC0415
-            made.append(ForeignCost(prices(), price_table))
-        made[0](draft)
+    @cache
+    def cost() -> ForeignCost:
+        with loading("the cost of foreign spans"):
+            from otel_llm.processors.foreign.cost import ForeignCost  # noqa: PLC0415
+        return ForeignCost(prices(), price_table)
 
-    return price
+    return cost
 
 
 def _channels(config: Config) -> list[Channel]:

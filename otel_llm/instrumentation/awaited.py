@@ -2,6 +2,7 @@
 
     when_imported("litellm", use)        # use(module), when its import is complete
     findable("litellm")                  # could it be imported? Nothing is loaded to know
+    located("litellm")                   # and where it is
 
 The hooks are wrapt's. Loading wrapt and the sixty modules behind it takes an eighth of our start, so until the first
 awaited import begins, a finder that knows nothing but names stands in for it.
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["findable", "when_imported"]
+__all__ = ["findable", "located", "when_imported"]
 
 
 class _Use:
@@ -87,12 +88,18 @@ def findable(name: str) -> bool:
     """Whether a module could be imported, found out without importing it."""
     if name in sys.modules:
         return True
+    try:
+        return located(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def located(name: str) -> ModuleSpec | None:
+    """What `importlib.util.find_spec` answers; a name that is waited for goes on being waited for."""
     asking, before = _lookout.asking, getattr(_lookout.asking, "only", False)
     asking.only = True
     try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+        return importlib.util.find_spec(name)
     finally:
         asking.only = before
 

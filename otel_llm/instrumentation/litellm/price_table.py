@@ -6,12 +6,12 @@ can be read: the package is located, never imported.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.instrumentation.awaited import located
 from otel_llm.instrumentation.litellm.guest import guest
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def price_table() -> Mapping[str, Any]:
 
 def _rows() -> Mapping[str, Any]:
     try:
-        spec = importlib.util.find_spec("litellm")
+        spec = located("litellm")
         folder = next(iter(spec.submodule_search_locations or ()), None) if spec is not None else None
         if folder is None:
             return {}

@@ -28,19 +28,25 @@ class ForeignSpans:
     """Start stage `on_start` and end stage: names as ours, a cost, and usage on one span of several for one call.
 
     Spans of ours cost it a comparison, until the program is seen to use a framework around calls. `wants_content` says
-    whether any content may stay on a span: without, messages are not even read.
+    whether any content may stay on a span: without, messages are not even read. `cost` answers what prices one. That,
+    and what else foreign spans take, is loaded when the first one begins: ours is a thread that imports nothing (0097).
     """
 
     name = "foreign spans"
 
-    def __init__(self, cost: Callable[[SpanDraft], None], *, wants_content: bool = True) -> None:
+    def __init__(self, cost: Callable[[], Callable[[SpanDraft], None]], *, wants_content: bool = True) -> None:
         self._cost = cost
+        self._loaded = False
         self._wants_content = wants_content
         self._repeats = Repeats()
 
     def on_start(self, span: Span, parent_context: Context | None) -> None:
         """Remember who stands around whom."""
         scope = span.instrumentation_scope
+        if not self._loaded and scope is not None and is_foreign_scope(scope.name):
+            self._loaded = True
+            _translation()
+            self._cost()
         if self._repeats.watching or scope is None or scope.name != _OWN:
             self._repeats.on_start(span, parent_context)
 
@@ -56,7 +62,7 @@ class ForeignSpans:
         for name, value in self._repeats.absorbed(draft).items():
             draft.attributes.setdefault(name, value)
         if not self._repeats.settle(draft) and is_model_call(draft.attributes):
-            self._cost(draft)
+            self._cost()(draft)
         return draft
 
     def absorb(self, draft: SpanDraft) -> None:

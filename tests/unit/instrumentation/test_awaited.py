@@ -232,3 +232,16 @@ def test_litellm_that_comes_after_the_end_is_left_alone(run: Callable[[str], str
         print(switch.is_begun(), switch.is_recording(), fault_counts())
     """)
     assert out.splitlines() == ["True False", "False False", "True True", "False False {}"]
+
+
+def test_where_something_is_can_be_asked_while_it_is_waited_for(run: Callable[[str], str]) -> None:
+    """The answer is the usual one; nothing is loaded for it, and the import that follows is noticed."""
+    out = run("""
+        from otel_llm.instrumentation.awaited import located
+        when_imported("awaited_one", note)
+        print(located("awaited_one").origin[-14:], located("awaited_nowhere"))
+        assert "wrapt" not in sys.modules and "awaited_one" not in sys.modules
+        import awaited_one
+        print(seen)
+    """)
+    assert out.splitlines() == ["awaited_one.py None", "[('awaited_one', True)]"]

@@ -45,7 +45,8 @@ class Program:
 
     def __init__(self, *, book: PriceBook = NO_PRICES, wants_content: bool = True) -> None:
         self._ours, self.own = InMemorySpanExporter(), InMemorySpanExporter()
-        self.foreign = ForeignSpans(ForeignCost(book, lambda: TABLE), wants_content=wants_content)
+        cost = ForeignCost(book, lambda: TABLE)
+        self.foreign = ForeignSpans(lambda: cost, wants_content=wants_content)
         overlap = OverlapFilter(is_call=is_foreign_call, absorb=self.foreign.absorb)
         self.pipeline = SpanPipeline(
             SimpleSpanProcessor(self._ours),
@@ -420,7 +421,7 @@ def test_spans_of_others_are_left_alone() -> None:
 def test_what_the_programs_sampler_leaves_out_is_counted() -> None:
     """A call that the program's sampler drops is sent nowhere, and counted, where we turned its instrumentation on."""
     exporter, tally = InMemorySpanExporter(), Tally()
-    foreign = ForeignSpans(ForeignCost(NO_PRICES, lambda: TABLE))
+    foreign = ForeignSpans(lambda: ForeignCost(NO_PRICES, lambda: TABLE))
     pipeline = SpanPipeline(SimpleSpanProcessor(exporter), on_start=[foreign.on_start], on_end=[foreign, tally])
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     provider.add_span_processor(pipeline)

@@ -66,7 +66,7 @@ def _row(span: ReadableSpan) -> dict[str, Any]:
 def test_a_translated_span_is_the_same_row(scope: str, attributes: dict[str, Any]) -> None:
     """Type, model, provider, tokens, question and answer are as before; what is new is the cost."""
     span = make_span("anything", attributes=attributes, instrumentation_scope=InstrumentationScope(scope))
-    draft = ForeignSpans(ForeignCost(NO_PRICES, lambda: TABLE))(SpanDraft(span))
+    draft = ForeignSpans(lambda: ForeignCost(NO_PRICES, lambda: TABLE))(SpanDraft(span))
     before, after = _row(span), _row(draft.to_span())
     for column in ("type", "model", "provider"):
         assert after[column] == before[column], column
