@@ -14,8 +14,7 @@ import contextlib
 import functools
 from contextlib import AbstractContextManager
 from contextvars import Token
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from opentelemetry import baggage, propagate
 from opentelemetry import context as otel_context
@@ -55,8 +54,7 @@ _LONGEST_FROM_BAGGAGE = 256
 _IDENTITY_KEY = otel_context.create_key("otel_llm.identity")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Tenant, user and session of a piece of work; each is None when nobody said."""
 
     tenant: str | None = None

@@ -10,20 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 __all__ = ["Ledger", "LedgerReport"]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerReport:
+class LedgerReport(NamedTuple):
     """Counts of one backend at one moment; all are numbers of spans."""
 
     backend: str
-    created: int = 0
-    delivered: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
+    created: int
+    delivered: int
+    rejected: dict[str, int]
+    dropped: dict[str, int]
     last_delivery: float | None = None
     """Unix seconds of the last delivery that the backend answered for; None before the first."""
 

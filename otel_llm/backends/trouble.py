@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_llm.contracts import CheckStatus, Finding, Rejected, Retry
 
 __all__ = ["Refusal", "Trouble", "tls_remedy"]
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """Something in the way of a batch that says nothing against the batch: it is kept and sent again."""
 
     what: str
@@ -31,8 +29,7 @@ class Trouble:
         return Finding(check, CheckStatus.FAILED, self.what, self.remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The backend has read the batch and will never take it."""
 
     what: str

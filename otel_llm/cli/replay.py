@@ -151,7 +151,7 @@ class _Replay:
         from otel_llm.ledger import LedgerReport  # noqa: PLC0415
 
         found = self._spool.report().backends.get(self._to)
-        return found.ledger if found is not None else LedgerReport(self._to)
+        return found.ledger if found is not None else LedgerReport(self._to, 0, 0, {}, {})
 
     def _deliver(self, *, down_to: int) -> bool:
         """Deliver until at most `down_to` spans wait; False once the backend takes nothing.

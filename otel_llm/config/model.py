@@ -1,9 +1,11 @@
-"""The settings of one program, typed and frozen, each knowing where it came from."""
+"""The settings of one program, typed and frozen, each knowing where it came from.
+
+Named tuples, because a frozen dataclass takes a program five times as long to start with.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from otel_llm.config.masking import Shown, masked
@@ -49,32 +51,18 @@ class SettingValue(NamedTuple):
         return str(self.value)
 
 
-class _Masked:
-    """Shows its fields without their secrets."""
-
-    prefix: ClassVar[str] = ""
-    """What stands before the names of these fields in the table of settings."""
-
-    def __repr__(self) -> str:
-        shown = (
-            f"{one.name}={_shown(self.prefix + one.name, getattr(self, one.name))}"
-            for one in fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
-            if one.repr
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-@dataclass(frozen=True, repr=False)
-class OtlpSettings(_Masked):
+class OtlpSettings(NamedTuple):
     """Where and how spans go by OTLP."""
-
-    prefix: ClassVar[str] = "otlp."
 
     endpoint: str
     protocol: Literal["http/protobuf", "grpc"]
     headers: Mapping[str, str]
     compression: Literal["none", "gzip", "deflate"]
     timeout: float
+
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "otlp.")
 
     @property
     def traces_url(self) -> str:
@@ -83,11 +71,8 @@ class OtlpSettings(_Masked):
         return self.endpoint if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
 
 
-@dataclass(frozen=True, repr=False)
-class OpikSettings(_Masked):
+class OpikSettings(NamedTuple):
     """Which Opik receives spans, and into which project."""
-
-    prefix: ClassVar[str] = "opik."
 
     url: str
     api_key: str | None
@@ -98,12 +83,13 @@ class OpikSettings(_Masked):
     """Tenant -> project, for tenants that have their own."""
     join: Literal["auto", "always", "never"]
 
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "opik.")
 
-@dataclass(frozen=True, repr=False)
-class SpoolSettings(_Masked):
+
+class SpoolSettings(NamedTuple):
     """How spans wait on disk."""
-
-    prefix: ClassVar[str] = "spool."
 
     mode: Literal["always", "overflow", "off"]
     max_bytes: int
@@ -114,12 +100,13 @@ class SpoolSettings(_Masked):
     flush_interval: int
     """Milliseconds."""
 
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "spool.")
 
-@dataclass(frozen=True, repr=False)
-class SamplingSettings(_Masked):
+
+class SamplingSettings(NamedTuple):
     """Which spans are kept."""
-
-    prefix: ClassVar[str] = "sampling."
 
     ratio: float
     tenants: Mapping[str, str]
@@ -131,12 +118,13 @@ class SamplingSettings(_Masked):
     """USD."""
     content_ratio: float
 
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "sampling.")
 
-@dataclass(frozen=True, repr=False)
-class MetricsSettings(_Masked):
+
+class MetricsSettings(NamedTuple):
     """Which metrics there are, and where they go."""
-
-    prefix: ClassVar[str] = "metrics."
 
     generation: Literal["both", "new", "old"]
     export: Literal["program", "otlp"]
@@ -147,6 +135,10 @@ class MetricsSettings(_Masked):
     models: int
     estimated_tokens: bool
 
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "metrics.")
+
     @property
     def metrics_url(self) -> str:
         """The full address for `http/protobuf`: `/v1/metrics` is added where `endpoint` has no path."""
@@ -154,22 +146,20 @@ class MetricsSettings(_Masked):
         return self.endpoint if parts.path.strip("/") else parts._replace(path="/v1/metrics").geturl()
 
 
-@dataclass(frozen=True, repr=False)
-class MediaSettings(_Masked):
+class MediaSettings(NamedTuple):
     """Whether and where media of messages are kept as files."""
-
-    prefix: ClassVar[str] = "media."
 
     keep: bool
     path: Path
     max_bytes: int
 
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "media.")
 
-@dataclass(frozen=True, repr=False)
-class ClientSettings(_Masked):
+
+class ClientSettings(NamedTuple):
     """What `LLMClient` calls, and what it allows."""
-
-    prefix: ClassVar[str] = "client."
 
     models: Mapping[str, str]
     """Name -> litellm's model."""
@@ -196,9 +186,12 @@ class ClientSettings(_Masked):
     """Tenant -> USD a day, written as a number."""
     on_budget: Literal["warn", "refuse"]
 
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "client.")
 
-@dataclass(frozen=True, repr=False)
-class Config(_Masked):
+
+class Config(NamedTuple):
     """All settings; units and meanings stand in `settings.py` and docs/settings.md. Made by `load` only."""
 
     enabled: bool
@@ -245,13 +238,21 @@ class Config(_Masked):
     opik: OpikSettings
     spool: SpoolSettings
     client: ClientSettings
-    sources: Mapping[str, str] = field(repr=False, compare=False)
+    sources: Mapping[str, str]
     """Setting name -> where its value came from."""
+
+    def __repr__(self) -> str:
+        """The fields without their secrets."""
+        return _without_secrets(self, "")
 
     @property
     def captures_content(self) -> bool:
         """Whether prompts and answers are read at all, for any tenant or operation, if only for their lengths."""
         return {self.content, *self.content_tenants.values(), *self.content_operations.values()} != {"off"}
+
+    def has_values_of(self, other: Config) -> bool:
+        """Whether every setting has the same value as in `other`, wherever the two came from."""
+        return self._replace(sources=other.sources) == other
 
     def get(self, name: str) -> Any:
         """The value of the setting with this dotted name; raises `UnknownSettingError` for another."""
@@ -268,6 +269,8 @@ class Config(_Masked):
         return [SettingValue(one.name, masked(one, self.get(one.name)), self.source(one.name)) for one in SETTINGS]
 
 
+_SOURCES: Final = "sources"
+"""The field of `Config` that is about the others."""
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -276,6 +279,16 @@ def _known(name: str) -> Setting:
     if setting is None:
         raise UnknownSettingError(f"{name}: there is no such setting{nearest(name, _BY_NAME)}")
     return setting
+
+
+def _without_secrets(group: NamedTuple, prefix: str) -> str:
+    """A group of settings in words; `prefix` stands before the names of its fields in the table of settings."""
+    shown = (
+        f"{name}={_shown(prefix + name, value)}"
+        for name, value in zip(group._fields, group, strict=True)
+        if name != _SOURCES
+    )
+    return f"{type(group).__name__}({', '.join(shown)})"
 
 
 def _shown(name: str, value: object) -> str:

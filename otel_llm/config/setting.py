@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +31,7 @@ class Kind(str, Enum):
     TABLE = "table (in the environment: JSON on one line)"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table."""
 
     name: str
@@ -44,7 +43,7 @@ class Setting:
     unit: str = ""
     aliases: tuple[Alias, ...] = ()
     choices: tuple[str, ...] = ()
-    spellings: Mapping[str, str] = field(default_factory=dict)
+    spellings: Mapping[str, str] = MappingProxyType({})
     """Other words for some of `choices`, in lower case."""
     at_least: float | None = None
     """The least number; of a text, the least number of characters."""

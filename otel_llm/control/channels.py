@@ -7,8 +7,8 @@ spooled.SpooledChannel      queue -> spool -> courier -> backends    survives th
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from otel_llm.control.queue_guard import DropCounts, GuardedBatching
 from otel_llm.delivery.exporter import DeliveryExporter
@@ -73,8 +73,7 @@ class Channel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelReport:
+class ChannelReport(NamedTuple):
     """One backend's counts and its trouble, if it has any."""
 
     ledger: LedgerReport
@@ -93,7 +92,7 @@ class ChannelReport:
     queued: int = 0
     """Of the waiting spans, those in this process's queue."""
     queue_capacity: int = 0
-    processed: Mapping[str, int] = field(default_factory=dict)
+    processed: Mapping[str, int] = MappingProxyType({})
     """What this process's queue is done with: spans handed on (under an empty word), by reason those turned away."""
     spool_files_set_aside: int | None = None
     """Damaged spool files that lie beside the spool; None where there is no spool."""

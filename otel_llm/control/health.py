@@ -16,7 +16,6 @@ import logging
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -51,8 +50,7 @@ _REMEDIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BackendStatus:
+class BackendStatus(NamedTuple):
     """Where the spans of one backend are now. All counts are numbers of spans; moments are Unix seconds."""
 
     name: str
@@ -75,7 +73,7 @@ class BackendStatus:
     queued: int
     """Of what waits, the spans in this process's memory that no batch has taken yet."""
     queue_capacity: int
-    processed: dict[str, int] = field(default_factory=dict)
+    processed: dict[str, int]
     """What this process's queue is done with: spans handed on (under an empty word), by reason those turned away."""
     spool_files_set_aside: int | None = None
     """Damaged files that were laid aside in the spool's directory; None where there is no spool."""
@@ -132,17 +130,17 @@ def _lag(report: ChannelReport, now: float, begun: float) -> str:
     )
 
 
-@dataclass
 class _Track:
     """What is remembered of one backend."""
 
-    state: State
-    since: float
-    seen: Counter[_Loss] = field(default_factory=Counter)
-    """All losses at the last look."""
-    recent: Counter[_Loss] = field(default_factory=Counter)
-    """Losses since `LOSS_SECONDS` before the latest one."""
-    lost_at: float = float("-inf")
+    def __init__(self, state: State, since: float, seen: Counter[_Loss]) -> None:
+        self.state = state
+        self.since = since
+        self.seen = seen
+        """All losses at the last look."""
+        self.recent: Counter[_Loss] = Counter()
+        """Losses since `LOSS_SECONDS` before the latest one."""
+        self.lost_at = float("-inf")
 
     def note_losses(self, now_lost: Counter[_Loss], now: float) -> str:
         """Take notice of new losses; returns what was lost lately in words, empty for nothing."""

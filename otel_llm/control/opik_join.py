@@ -13,8 +13,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceState, get_current_span
@@ -43,21 +42,20 @@ _MOST_TRACES: Final = 16
 """Traces of Opik's SDK below one span whose tags and metadata are taken over."""
 
 
-@dataclass(slots=True)
-class _Joined:
+class _Joined(NamedTuple):
     """Where a span of ours stands in Opik."""
 
     trace: str
-    parent: str | None = None
+    parent: str | None
     """A span of Opik's SDK; None where it is the span's own parent."""
-    project: str | None = None
+    project: str | None
 
 
-@dataclass(slots=True)
 class _Told:
     """What programs say of a trace by `opik_context.update_current_trace`, to be said of ours too."""
 
-    traces: list[Any] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.traces: list[Any] = []
 
 
 class OpikJoin:

@@ -91,7 +91,7 @@ class Counting:
         self._meters.before_collecting = lambda: settle(_NOTICE_SECONDS)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Pipeline:
     """Everything that one `configure` built, and how to take it down again."""
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm.config import load
 from otel_llm.config.stability import misspelt_opt_ins
@@ -57,13 +57,17 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
-        from dataclasses import asdict  # noqa: PLC0415  (only whoever prints it needs it)
+        return {
+            "running": self.running,
+            "backends": [backend._asdict() for backend in self.backends],
+            "instrumented": [library._asdict() for library in self.instrumented],
+            "dropped_before_queue": dict(self.dropped_before_queue),
+            "faults": dict(self.faults),
+            "health_url": self.health_url,
+        }
 
-        return asdict(self)
 
-
-@dataclass(frozen=True, slots=True)
-class FlushReport:
+class FlushReport(NamedTuple):
     """What a flush achieved, over all backends. All are numbers of spans.
 
     `waiting` is of this process; the other counts are of all processes that share the spool, since it was made.
@@ -179,7 +183,7 @@ def configure(
     with _running.lock:
         running = _running.pipeline
         if running is not None:
-            same_settings = running.config == config and running.redactors == tuple(redactors)
+            same_settings = running.config.has_values_of(config) and running.redactors == tuple(redactors)
             if same_settings and tracer_provider in (None, running.provider):
                 return status()
             shutdown()

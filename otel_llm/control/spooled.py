@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -109,7 +108,7 @@ class SpooledChannel:
         self._spool.close()
 
     def _report(self, found: BackendReport, spool: SpoolReport, queued: int) -> ChannelReport:
-        ledger = replace(found.ledger, created=self._created(found.ledger, queued))
+        ledger = found.ledger._replace(created=self._created(found.ledger, queued))
         failure = found.failure
         return ChannelReport(
             ledger=ledger,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.config import NO_BACKEND, ON_THIS_MACHINE, mask_url
 from otel_llm.instrumentation.litellm.switch import is_installed, is_recording
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Instrumented", "instrumented", "start_line"]
 
 
-@dataclass(frozen=True, slots=True)
-class Instrumented:
+class Instrumented(NamedTuple):
     """One library that can be recorded."""
 
     library: str

@@ -26,7 +26,7 @@ __all__ = ["ReducedSpan", "reduce_span"]
 _UINT64_MAX: Final = 2**64 - 1
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ReducedSpan:
     """The parts of a finished span that the encoder reads, each of them safe to encode."""
 

@@ -7,8 +7,7 @@ created always equals what is delivered, rejected, dropped and still there, acro
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from otel_llm.ledger import LedgerReport
 
@@ -92,13 +91,12 @@ def ledger_report(tally: Tally, backend: str, last_delivery: float | None) -> Le
     )
 
 
-@dataclass(frozen=True)
-class DiskView:
+class DiskView(NamedTuple):
     """What a report needs from the disk."""
 
-    tally: Tally = field(default_factory=Counter)
-    backends: dict[str, tuple[float | None, Failure | None]] = field(default_factory=dict)
-    oldest: dict[str, float | None] = field(default_factory=dict)
+    tally: Tally
+    backends: dict[str, tuple[float | None, Failure | None]]
+    oldest: dict[str, float | None]
     stored: int = 0
     capacity: int = 0
     quarantined: int = 0

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from otel_llm.delivery.spool_counts import DiskView
@@ -60,7 +61,7 @@ class SpoolKeeper:
         self._lock = threading.RLock()
         self._in_use = False
         self._origin = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        self._seen = DiskView()
+        self._seen = DiskView(Counter(), {}, {})
         """What was on disk at the last look."""
         self._to_save: tuple[Path, Trouble] | None = None
         """A damaged file that was set aside, of which nothing was saved yet."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED, Tally
@@ -21,16 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["Held", "MemoryQueue"]
 
 
-@dataclass(slots=True)
 class Held:
     """A batch in memory and the backends that have yet to answer for it."""
 
-    batch: Batch
-    waiting: set[str]
-    sending: set[str] = field(default_factory=set)
-    """Backends it is on its way to; it stays where it is until they have answered."""
-    moving: bool = False
-    """It is being written to disk."""
+    __slots__ = ("batch", "moving", "sending", "waiting")
+
+    def __init__(self, batch: Batch, waiting: set[str]) -> None:
+        self.batch = batch
+        self.waiting = waiting
+        self.sending: set[str] = set()
+        """Backends it is on its way to; it stays where it is until they have answered."""
+        self.moving = False
+        """It is being written to disk."""
 
 
 class MemoryQueue:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -138,13 +137,12 @@ class BackendReport(NamedTuple):
     """The failure that holds now; None when the last attempt was answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolReport:
+class SpoolReport(NamedTuple):
     """The spool at one moment."""
 
     path: Path
     mode: Mode
-    backends: dict[str, BackendReport] = field(default_factory=dict)
+    backends: dict[str, BackendReport]
     degraded: str = ""
     """Why batches are kept in memory only; empty when all is well."""
     degraded_since: float | None = None

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import threading
 import timeit
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
@@ -69,8 +68,7 @@ _SCOPE = "otel_llm"
 _NO_BAGGAGE = dict(baggage.clear(Context()))
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What is known of a call before it is made; samplers see it."""
 
     operation: str

@@ -12,6 +12,7 @@ Sources of formats: the providers' documentation of their keys; RFC 7519 (JWT); 
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.processors.shrink import CUT
@@ -43,12 +44,19 @@ class Found(NamedTuple):
     """The value in one spelling, so that `4111 1111...` and `4111-1111...` are the same card."""
 
 
-class Pattern(NamedTuple):
-    """One way in which a kind of value is written."""
+class Pattern:
+    """One way in which a kind of value is written: a regular expression, compiled for the first text with its sign."""
 
-    sign: Sign
-    """What a text has that holds something written so."""
-    regex: re.Pattern[str]
+    def __init__(self, sign: Sign, expression: str, flags: int = 0) -> None:
+        self.sign = sign
+        """What a text has that holds something written so."""
+        self._expression = expression
+        self._flags = flags
+
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """Compiled late: most programs never see a text with most of the signs, and compiling takes half a ms."""
+        return re.compile(self._expression, self._flags)
 
 
 class Detector:
@@ -129,18 +137,16 @@ _NAMED: Final = Names(
 
 def _key(literals: tuple[str, ...], value: str) -> Pattern:
     """A key of a known format, where a word begins."""
-    return Pattern(Literals(literals, any_case=True), re.compile(f"{_WORD}(?P<value>{value})"))
+    return Pattern(Literals(literals, any_case=True), f"{_WORD}(?P<value>{value})")
 
 
 _KEY_PATTERNS: Final = (
     Pattern(
         Literals(("key-----",), any_case=True),
-        re.compile(
-            r"(?P<value>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\:,]{0,16000}"
-            r"(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?)"
-        ),
+        r"(?P<value>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\:,]{0,16000}"
+        r"(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?)",
     ),
-    Pattern(Addresses(), re.compile(r"(?<=://)(?P<value>[^\s/?#\"'<>\\]{1,512})(?=@)")),  # user:password of a URL
+    Pattern(Addresses(), r"(?<=://)(?P<value>[^\s/?#\"'<>\\]{1,512})(?=@)"),  # user:password of a URL
     Pattern(
         Literals(
             (
@@ -149,16 +155,12 @@ _KEY_PATTERNS: Final = (
             ),
             any_case=True,
         ),
-        re.compile(
-            r"(?i:(?<=[?&;])(?:[\w-]{0,20}(?:key|token)|sig|signature|code|auth|[\w-]{0,20}secret|password|pwd"
-            r"|x-amz-[\w-]{5,20}|x-goog-[\w-]{5,20})=)(?P<value>[^\s&;#\"'<>\\]{1,4096})"
-        ),
+        r"(?i:(?<=[?&;])(?:[\w-]{0,20}(?:key|token)|sig|signature|code|auth|[\w-]{0,20}secret|password|pwd"
+        r"|x-amz-[\w-]{5,20}|x-goog-[\w-]{5,20})=)(?P<value>[^\s&;#\"'<>\\]{1,4096})",
     ),
     Pattern(
         Schemes(),
-        re.compile(
-            rf"(?i:{_WORD}(?:bearer|basic|token)[ ]{{1,4}}){_NOT_PROSE}(?P<value>[A-Za-z0-9._~+/-]{{8,4096}}={{0,2}})"
-        ),
+        rf"(?i:{_WORD}(?:bearer|basic|token)[ ]{{1,4}}){_NOT_PROSE}(?P<value>[A-Za-z0-9._~+/-]{{8,4096}}={{0,2}})",
     ),
     # OpenAI, Anthropic, OpenRouter, Langfuse, DeepSeek, litellm; OpenAI quotes keys with asterisks in the middle
     _key(("sk-",), r"sk-(?:(?:proj|ant|or|lf|svcacct|admin|None)-[\w*-]{6,}|[\w*-]{12,}|\d{4,})"),
@@ -171,30 +173,26 @@ _KEY_PATTERNS: Final = (
     _key(("ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_"), r"(?:gh[opsur]_|github_pat_)\w{16,}"),
     Pattern(  # AWS
         Literals(("AKIA", "ASIA", "AROA", "AIDA")),
-        re.compile(rf"{_WORD}(?P<value>(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{{12,}})"),
+        rf"{_WORD}(?P<value>(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{{12,}})",
     ),
     Pattern(  # Google
         Literals(("AIza", "ya29.")),
-        re.compile(rf"{_WORD}(?P<value>(?:AIza|ya29\.)[\w-]{{16,}})"),
+        rf"{_WORD}(?P<value>(?:AIza|ya29\.)[\w-]{{16,}})",
     ),
     _key((*(f"xox{kind}-" for kind in "abeoprs"), "xapp-"), r"(?:xox[abeoprs]|xapp)-[\w-]{8,}"),  # Slack
     # Opik, whose keys can carry their server's address in base64
-    Pattern(Literals(("*ey",)), re.compile(r"(?<!\w)(?P<value>\w{8,128}\*ey[A-Za-z0-9+/_-]{8,}={0,2})")),
+    Pattern(Literals(("*ey",)), r"(?<!\w)(?P<value>\w{8,128}\*ey[A-Za-z0-9+/_-]{8,}={0,2})"),
     # `api_key=...`, `"api_key": "..."`
     Pattern(
         _NAMED,
-        re.compile(
-            rf"(?i:{_NAMES}(?:{_QUOTE})?[ ]?(?:=[ ]?(?:{_QUOTE})?|:[ ]?{_QUOTE})(?:(?:bearer|basic)[ ])?){_VALUE}"
-        ),
+        rf"(?i:{_NAMES}(?:{_QUOTE})?[ ]?(?:=[ ]?(?:{_QUOTE})?|:[ ]?{_QUOTE})(?:(?:bearer|basic)[ ])?){_VALUE}",
     ),
     # `Incorrect API key provided: ...`
-    Pattern(_NAMED, re.compile(rf"(?i:{_NAMES}(?:[ ]provided)?:[ ]?){_NOT_PROSE}{_VALUE}")),
+    Pattern(_NAMED, rf"(?i:{_NAMES}(?:[ ]provided)?:[ ]?){_NOT_PROSE}{_VALUE}"),
     # the beginning of a key of which the size limit took the rest
     Pattern(
         BeforeCut(("sk-", "AIza", "AKIA", "ASIA", "gho_", "ghp_", "ghs_", "ghu_", "ghr_", "hf_", "xox", "eyJ")),
-        re.compile(
-            rf"{_WORD}(?P<value>(?:sk-|AIza|AKIA|ASIA|gh[opsur]_|hf_|xox|eyJ)[\w*.-]{{0,200}}(?={re.escape(CUT)}))"
-        ),
+        rf"{_WORD}(?P<value>(?:sk-|AIza|AKIA|ASIA|gh[opsur]_|hf_|xox|eyJ)[\w*.-]{{0,200}}(?={re.escape(CUT)}))",
     ),
 )
 
@@ -206,7 +204,8 @@ _JWT: Final = Detector(
     patterns=(
         Pattern(
             Literals(("eyJ",)),
-            re.compile(rf"(?:(?<![\w-])|{_ESCAPE})(?P<value>eyJ[\w-]{{6,}}\.[\w-]{{4,}}(?:\.[\w-]*){{1,3}})", re.ASCII),
+            rf"(?:(?<![\w-])|{_ESCAPE})(?P<value>eyJ[\w-]{{6,}}\.[\w-]{{4,}}(?:\.[\w-]*){{1,3}})",
+            re.ASCII,
         ),
     ),
     check=_marked,
@@ -226,9 +225,7 @@ _EMAIL: Final = Detector(
     patterns=(
         Pattern(
             Literals(("@",)),
-            re.compile(
-                rf"(?:(?<![\w.%+'\\-])|{_ESCAPE})[\w.%+'-]{{1,128}}@(?:[\w-]{{1,63}}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])"
-            ),
+            rf"(?:(?<![\w.%+'\\-])|{_ESCAPE})[\w.%+'-]{{1,128}}@(?:[\w-]{{1,63}}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])",
         ),
     ),
     check=_mail,
@@ -250,13 +247,13 @@ _PHONE: Final = Detector(
     patterns=(
         Pattern(
             ALWAYS,
-            re.compile(rf"(?:(?<![\w.+/-])|{_ESCAPE})(?:\+|00)[1-9](?:{_SEPARATOR}\d){{6,15}}(?!\w|[.-]\d)", re.ASCII),
+            rf"(?:(?<![\w.+/-])|{_ESCAPE})(?:\+|00)[1-9](?:{_SEPARATOR}\d){{6,15}}(?!\w|[.-]\d)",
+            re.ASCII,
         ),
         Pattern(
             ALWAYS,
-            re.compile(
-                rf"(?:(?<![\w.+/-])|{_ESCAPE})(?:\([2-9]\d\d\)[ ]?|[2-9]\d\d[.-])\d{{3}}[ .-]\d{{4}}(?![\w-])", re.ASCII
-            ),
+            rf"(?:(?<![\w.+/-])|{_ESCAPE})(?:\([2-9]\d\d\)[ ]?|[2-9]\d\d[.-])\d{{3}}[ .-]\d{{4}}(?![\w-])",
+            re.ASCII,
         ),
     ),
     check=_phone,
@@ -279,9 +276,7 @@ def _luhn(digits: str) -> bool:
 _CARD: Final = Detector(
     name="card",
     label="card",
-    patterns=(
-        Pattern(ALWAYS, re.compile(rf"(?:(?<![\w.])|{_ESCAPE})[2-6](?:[ -]?\d){{12,18}}(?![\w-]|\.\d)", re.ASCII)),
-    ),
+    patterns=(Pattern(ALWAYS, rf"(?:(?<![\w.])|{_ESCAPE})[2-6](?:[ -]?\d){{12,18}}(?![\w-]|\.\d)", re.ASCII),),
     check=_card,
 )
 
@@ -332,7 +327,7 @@ def _mod_97(iban: str) -> int:
 _IBAN: Final = Detector(
     name="iban",
     label="iban",
-    patterns=(Pattern(ALWAYS, re.compile(rf"(?:(?<![A-Za-z0-9])|{_ESCAPE})[A-Z]{{2}}\d\d(?:[ ]?[A-Z0-9]){{11,29}}")),),
+    patterns=(Pattern(ALWAYS, rf"(?:(?<![A-Za-z0-9])|{_ESCAPE})[A-Z]{{2}}\d\d(?:[ ]?[A-Z0-9]){{11,29}}"),),
     check=_iban,
 )
 
@@ -359,11 +354,13 @@ _IP: Final = Detector(
     patterns=(
         Pattern(
             Literals((".",)),
-            re.compile(rf"(?:(?<![\w.])|{_ESCAPE})\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w]|\.\d)", re.ASCII),
+            rf"(?:(?<![\w.])|{_ESCAPE})\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\w]|\.\d)",
+            re.ASCII,
         ),
         Pattern(
             Literals((":",)),
-            re.compile(rf"(?:(?<![\w:.])|{_ESCAPE})[0-9A-Fa-f:]{{2,39}}(?:\.\d{{1,3}}){{0,3}}(?![\w:])", re.ASCII),
+            rf"(?:(?<![\w:.])|{_ESCAPE})[0-9A-Fa-f:]{{2,39}}(?:\.\d{{1,3}}){{0,3}}(?![\w:])",
+            re.ASCII,
         ),
     ),
     check=_address,

@@ -9,8 +9,7 @@ Two generations of names are in the field (docs/metrics.md). Rules that hold for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from opentelemetry.trace import StatusCode
 
@@ -46,15 +45,17 @@ _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 1
 _TOKENS: Final = tuple(float(4**power) for power in range(14))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Measure:
-    """One instrument."""
+    """One instrument; each is itself only, whatever it is called."""
 
-    name: str
-    unit: str
-    about: str
-    bounds: tuple[float, ...] = ()
-    """Upper bounds of a histogram's buckets; empty for a counter."""
+    __slots__ = ("about", "bounds", "name", "unit")
+
+    def __init__(self, name: str, unit: str, about: str, bounds: tuple[float, ...] = ()) -> None:
+        self.name = name
+        self.unit = unit
+        self.about = about
+        self.bounds = bounds
+        """Upper bounds of a histogram's buckets; empty for a counter."""
 
 
 def _seconds(name: str, about: str) -> Measure:
@@ -140,8 +141,7 @@ Measured: TypeAlias = "tuple[Measure, float, LabelSet]"
 """One number for one instrument, under its labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureRules:
+class MeasureRules(NamedTuple):
     """What the settings say about metrics."""
 
     generation: Generation = "both"

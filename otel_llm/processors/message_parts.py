@@ -7,9 +7,8 @@ not know in more detail than it was allowed to.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 __all__ = [
     "Detail",
@@ -32,8 +31,7 @@ class Detail(IntEnum):
     ON = 2
 
 
-@dataclass(frozen=True, slots=True)
-class PartLimits:
+class PartLimits(NamedTuple):
     """The most that is recorded of each kind of part."""
 
     text: Detail = Detail.ON

@@ -6,8 +6,8 @@ is kept or not. The stage marks a draft (`left_out`); what becomes of it is the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.trace import SpanContext, StatusCode
 
@@ -38,12 +38,11 @@ RULES: Final = frozenset({"error", "slow", "expensive"})
 """Reasons that keep a span, and the rest of its trace with it, whatever the ratio."""
 
 
-@dataclass(frozen=True, slots=True)
-class SamplingRules:
+class SamplingRules(NamedTuple):
     """What is kept; see the settings `sampling.*`."""
 
     ratio: float = 1.0
-    tenants: Mapping[str, float] = field(default_factory=dict)
+    tenants: Mapping[str, float] = MappingProxyType({})
     errors: bool = True
     slow: float | None = None
     """Seconds."""

@@ -15,7 +15,7 @@ import weakref
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.trace import StatusCode
 
@@ -59,8 +59,7 @@ class Usage:
     """Streams by time to first chunk: one number for each of `FIRST_CHUNK_BOUNDS` and one for what took longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class TallyReport:
+class TallyReport(NamedTuple):
     """All sums since the process began."""
 
     usage: Mapping[tuple[str, str], Usage]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm.backends.http import Tls
 from otel_llm.backends.opik.address import Address, opik_url, resolve_address
@@ -28,19 +28,23 @@ _DEFAULT_WORKSPACE: Final = "default"
 _CHECK_TIMEOUT_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True)
-class OpikOptions:
+class OpikOptions(NamedTuple):
     """Settings of the backend; what is left out has Opik's usual meaning."""
 
     url: str | None = None
     """Address of the server; None means the one inside the key, else Opik Cloud."""
-    api_key: str | None = field(default=None, repr=False)
+    api_key: str | None = None
     workspace: str | None = None
     project: str | None = None
     """Project name, or a template with `{service}`, `{tenant}`, `{environment}`; None: the service's name."""
     service: str | None = None
-    tenants: Mapping[str, str] = field(default_factory=dict)
+    tenants: Mapping[str, str] = MappingProxyType({})
     check_tls: bool = True
+
+    def __repr__(self) -> str:
+        """The fields but the key."""
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name != "api_key")
+        return f"OpikOptions({', '.join(shown)})"
 
 
 class OpikBackend:

@@ -38,7 +38,7 @@ _TraceKey: TypeAlias = "tuple[Destination, str]"
 def map_request(request: ExportTraceServiceRequest, routing: Routing, memory: TraceMemory | None = None) -> Rows:
     """Map all spans of `request`. `memory` carries what earlier requests of the same process told."""
     memory = TraceMemory() if memory is None else memory
-    rows = Rows([], [])
+    rows = Rows()
     mapped: list[MappedSpan] = []
     for resource_spans in request.resource_spans:
         resource = attributes_of(resource_spans.resource.attributes)
@@ -62,7 +62,7 @@ def map_spans(spans: Sequence[ReadableSpan], live: LiveSpans, routing: Routing, 
         if around is None:
             return None
         mapped.append(map_span(read_span(span), attributes_of_span(span), around, routing, memory.millis))
-    return _collected(mapped, Rows([], []), memory)
+    return _collected(mapped, Rows(), memory)
 
 
 def _collected(mapped: list[MappedSpan], rows: Rows, memory: TraceMemory) -> Rows:

@@ -9,7 +9,6 @@ It is a help, not a source of truth: without it (after a restart) rows are compl
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import json_bytes
@@ -24,19 +23,25 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 _NOTE_BYTES: Final = 100
 
 
-@dataclass
 class TraceNotes:
     """What is known of one trace in one project."""
 
-    first_input: tuple[int, str, dict[str, Any]] | None = None
-    """Start (Unix ns), span id and input of the LLM span that began first."""
-    last_output: tuple[int, str, dict[str, Any]] | None = None
-    """End (Unix ns), span id and output of the LLM span that ended last."""
-    thread: tuple[int, str, str] | None = None
-    """Start (Unix ns), span id and thread id of the earliest span that named one."""
-    tags: set[str] = field(default_factory=set)
-    size: int = 0
-    """Bytes, roughly, counted against `MAX_BYTES`."""
+    def __init__(self) -> None:
+        self.first_input: tuple[int, str, dict[str, Any]] | None = None
+        """Start (Unix ns), span id and input of the LLM span that began first."""
+        self.last_output: tuple[int, str, dict[str, Any]] | None = None
+        """End (Unix ns), span id and output of the LLM span that ended last."""
+        self.thread: tuple[int, str, str] | None = None
+        """Start (Unix ns), span id and thread id of the earliest span that named one."""
+        self.tags: set[str] = set()
+        self.size = 0
+        """Bytes, roughly, counted against `MAX_BYTES`."""
+
+    def copy(self) -> TraceNotes:
+        """Notes that can be added to without a change to these."""
+        made = TraceNotes()
+        made.__dict__.update(self.__dict__, tags=set(self.tags))
+        return made
 
 
 class TraceMemory:
@@ -70,7 +75,7 @@ class TraceMemory:
         found = self._notes.get(key)
         if found is None:
             return TraceNotes()
-        return TraceNotes(found.first_input, found.last_output, found.thread, set(found.tags), found.size)
+        return found.copy()
 
     def keep(self, key: Hashable, notes: TraceNotes) -> None:
         """Remember `notes`, and forget the oldest traces beyond the bounds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm import semconv
@@ -26,7 +26,6 @@ class Destination(NamedTuple):
     workspace: str | None = None
 
 
-@dataclass(frozen=True)
 class Routing:
     """Chooses the destination of each span.
 
@@ -35,14 +34,15 @@ class Routing:
     any of these the name of the service. Never Opik's "Default Project".
     """
 
-    project: str | None = None
-    service: str | None = None
-    """Service name to use where a span's resource has none."""
-    tenants: Mapping[str, str] = field(default_factory=dict)
-    """Tenant -> project name, or `project @workspace` for a tenant with a workspace of its own."""
-
-    def __post_init__(self) -> None:
-        rest = self.project or ""
+    def __init__(
+        self, project: str | None = None, service: str | None = None, tenants: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.project = project
+        self.service = service
+        """Service name to use where a span's resource has none."""
+        self.tenants = tenants
+        """Tenant -> project name, or `project @workspace` for a tenant with a workspace of its own."""
+        rest = project or ""
         for placeholder in _PLACEHOLDERS:
             rest = rest.replace(placeholder, "")
         if "{" in rest or "}" in rest:

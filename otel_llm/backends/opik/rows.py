@@ -7,7 +7,6 @@ as the members of a JSON object, and put into both.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
@@ -41,16 +40,16 @@ class Row(NamedTuple):
         return read
 
 
-@dataclass(slots=True)
 class Rows:
     """What one batch becomes. Traces are to be sent before spans, and both before scores."""
 
-    traces: list[Row]
-    spans: list[Row]
-    scores: dict[str, list[Row]] = field(default_factory=lambda: {TRACE_SCORES: [], SPAN_SCORES: []})
-    """Feedback, by kind."""
-    rejections: list[Rejection] = field(default_factory=list)
-    """Records of feedback that cannot be told to Opik."""
+    def __init__(self) -> None:
+        self.traces: list[Row] = []
+        self.spans: list[Row] = []
+        self.scores: dict[str, list[Row]] = {TRACE_SCORES: [], SPAN_SCORES: []}
+        """Feedback, by kind."""
+        self.rejections: list[Rejection] = []
+        """Records of feedback that cannot be told to Opik."""
 
     def by_kind(self) -> list[tuple[str, list[Row]]]:
         """All rows, in the order in which they are to be sent."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from otel_llm import json_bytes
@@ -41,14 +40,14 @@ _REMEMBERED_BATCHES: Final = 16
 _BARE_FIELDS: Final = ("id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at")
 
 
-@dataclass
 class _Progress:
     """How far a batch has come, for when it is sent again: what was answered for is not asked again."""
 
-    done: set[tuple[str | None, ...]] = field(default_factory=set)
-    """Keys of rows that were taken or refused for good."""
-    rejections: dict[str, Rejection] = field(default_factory=dict)
-    """By Opik id of the span, or the OTel id of a record of feedback."""
+    def __init__(self) -> None:
+        self.done: set[tuple[str | None, ...]] = set()
+        """Keys of rows that were taken or refused for good."""
+        self.rejections: dict[str, Rejection] = {}
+        """By Opik id of the span, or the OTel id of a record of feedback."""
 
 
 class Sender:

@@ -6,7 +6,6 @@ alone is worked out once for each set (`Plan`), and what follows from a few shor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
@@ -45,8 +44,7 @@ class Facts(NamedTuple):
     provider: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What follows from the names of a span's attributes."""
 
     named: tuple[str, ...]
@@ -78,18 +76,18 @@ class Plan:
         return found
 
 
-@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all spans of one resource and scope share."""
 
-    resource: Attributes
-    environment: str | None
-    metadata: Attributes
-    """Resource attributes, scope name and version."""
-    destinations: dict[tuple[str, str], Destination] = field(default_factory=dict)
-    """Already found, by what the span said (project, tenant)."""
-    plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
-    """By the names of a span's attributes."""
+    def __init__(self, resource: Attributes, environment: str | None, metadata: Attributes) -> None:
+        self.resource = resource
+        self.environment = environment
+        self.metadata = metadata
+        """Resource attributes, scope name and version."""
+        self.destinations: dict[tuple[str, str], Destination] = {}
+        """Already found, by what the span said (project, tenant)."""
+        self.plans: dict[tuple[str, ...], Plan] = {}
+        """By the names of a span's attributes."""
 
     def destination(self, attributes: Attributes, routing: Routing) -> Destination:
         """Where a span goes; spans of one scope differ in it only by their project and tenant attributes."""

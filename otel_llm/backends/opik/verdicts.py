@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from otel_llm.backends.trouble import tls_remedy
 from otel_llm.contracts import Retry
@@ -29,8 +28,7 @@ _REFUSALS: Final = {400: "invalid", 409: "conflict", 413: "too_large", 422: "inv
 _RETRYABLE: Final = frozenset({408, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """At least one of the rows will never be taken."""
 
     reason: str
@@ -41,8 +39,7 @@ class Refused:
     """Position of the bad row, where the server named it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What a sentence needs to know about the server and the settings."""
 
     base: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -68,10 +67,19 @@ def test_addresses_are_masked(url: str, expected: str) -> None:
     assert mask_url(url) == expected
 
 
+def test_the_same_settings_from_another_source_are_the_same() -> None:
+    """What was said in the environment and is said again as an argument makes no difference; another value does."""
+    said = load(environ={"OTEL_LLM_SERVICE_NAME": "shop", "OTEL_LLM_OTLP_TIMEOUT": "5"})
+    again = load({"service_name": "shop", "otlp_timeout": 5.0}, environ={})
+    assert said.sources != again.sources
+    assert said.has_values_of(again)
+    assert not said.has_values_of(load({"service_name": "shop"}, environ={}))
+
+
 def test_settings_cannot_be_changed() -> None:
     """Neither a setting nor a table of headers, tenants or sources can be assigned to."""
     config = load(environ={"OTEL_LLM_OTLP_HEADERS": "a=b"})
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         config.enabled = False  # type: ignore[misc]
     for table in (config.otlp.headers, config.opik.tenants, config.sources):
         with pytest.raises(TypeError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,8 +84,8 @@ def test_the_counts_of_a_backend_add_up_on_the_page() -> None:
 
 def test_the_spool_is_shown_once_for_all_its_backends() -> None:
     """Two backends share one spool: its size and its cap have one sample each, and none where there is no spool."""
-    other = replace(BACKEND, name="otlp")
-    local = replace(BACKEND, name="local", spool_bytes=None, spool_capacity=None)
+    other = BACKEND._replace(name="otlp")
+    local = BACKEND._replace(name="local", spool_bytes=None, spool_capacity=None)
     page = parsed(metrics_page(Status(running=True, backends=(local, BACKEND, other)), None, "1"))
     assert value(page, "otel_llm_spool_bytes") == 4096
     assert value(page, "otel_llm_spool_capacity_bytes") == 1 << 28

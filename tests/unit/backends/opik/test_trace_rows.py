@@ -82,16 +82,22 @@ def test_a_row_without_memory_never_replaces_a_fuller_one() -> None:
     assert poor["last_updated_at"] < full["last_updated_at"]
 
 
+def _notes(**known: Any) -> TraceNotes:
+    notes = TraceNotes()
+    vars(notes).update(known)
+    return notes
+
+
 def test_memory_is_bounded_by_number_and_by_bytes() -> None:
     """Old traces are forgotten beyond either bound, and a trace too big for it is not kept at all."""
     memory = TraceMemory(max_traces=3, max_bytes=1000)
     for number in range(10):
-        memory.keep(number, TraceNotes(tags={f"tag {number}"}))
+        memory.keep(number, _notes(tags={f"tag {number}"}))
         memory.millis(number.to_bytes(16, "big"), number)
     assert [number for number in range(10) if memory.recall(number).tags] == [7, 8, 9]
     assert memory.millis((0).to_bytes(16, "big"), 77) == 77
     assert memory.millis((9).to_bytes(16, "big"), 77) == 9
-    memory.keep("big", TraceNotes(first_input=(0, "", {"text": "x" * 2000})))
+    memory.keep("big", _notes(first_input=(0, "", {"text": "x" * 2000})))
     assert memory.recall("big").first_input is None
-    memory.keep("small", TraceNotes(tags={"a"}))
+    memory.keep("small", _notes(tags={"a"}))
     assert memory.recall("small").tags == {"a"}
