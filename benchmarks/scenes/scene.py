@@ -53,6 +53,8 @@ class Options:
     away: float = 30.0
     away_killed: float = 10.0
     patience: float = 60.0
+    outage_patience: float = 60.0
+    """As long as the longest wait between two attempts of ours."""
     exit_patience: float = 150.0
     at_once: int = 4
     """Services that only wait and count, at a time."""
@@ -101,6 +103,7 @@ SIZES = {
         away=3.0,
         away_killed=2.0,
         patience=15.0,
+        outage_patience=15.0,
         exit_patience=20.0,
         at_once=8,
         memory_calls=1_000,

@@ -83,12 +83,12 @@ def _part(found: list[dict[str, Any]], figure: str) -> str:
 
 
 def _measure_outage(bench: Bench, options: Options) -> Runs:
-    job = {"scene": "outage", "before": options.before, "away": options.away, "patience": options.patience}
+    job = {"scene": "outage", "before": options.before, "away": options.away, "patience": options.outage_patience}
 
     def case(peer: str, mode: str) -> dict[str, Any]:
         with bench.own_sink() as sink, bench.directory() as directory:
             whole = {**job, "peer": peer, "mode": mode, "ends_itself": True}
-            run = bench.run(whole, sink=sink, directory=directory, timeout=options.away + options.patience + 240)
+            run = bench.run(whole, sink=sink, directory=directory, timeout=options.away + options.outage_patience + 240)
             counts = sink.tell("stats")
             return {**run, "arrived_at_end": counts["whole"], "received": counts["received"].get("span", 0)}
 
@@ -292,7 +292,7 @@ SERVICE_SCENES = (
         lambda options: _waits(
             options,
             2 * options.before + options.away + 15,
-            2 * options.before + options.away + options.patience + 20,
+            2 * options.before + options.away + options.outage_patience + 20,
             2,
         ),
     ),

@@ -250,7 +250,7 @@ _BATCHING: Final = (
         Kind.FLOAT,
         1.5,
         "The longest time the end of the program waits for spans to leave; for a single answer, where they are on "
-        "disk, half of it. Storing a burst on this machine's disk may take longer, ten seconds at most.",
+        "disk, two fifths of it. Storing a burst on this machine's disk may take longer, ten seconds at most.",
         unit="s",
         at_least=0,
         at_most=_LONGEST_TIMEOUT,

@@ -66,6 +66,8 @@ class PriceBook:
 
     def model_behind(self, names: Sequence[str]) -> str | None:
         """The model that a deployment, known by any of `names`, is an alias of; None where it is none."""
+        if not self.aliases:
+            return None
         return next((self.aliases[name] for name in names if name in self.aliases), None)
 
     def contract(
@@ -76,6 +78,8 @@ class PriceBook:
         `asked` are the names that the call was made under, best first (a deployment goes by these), `served` those
         that the answer gives.
         """
+        if not (self.models or self.deployments or self.tenants):
+            return None
         agreed = self.tenants.get(tenant or self.default_tenant or "") or _NOTHING_AGREED
         behind = self.model_behind(asked)
         models = (*asked, *((behind,) if behind else ()), *served)

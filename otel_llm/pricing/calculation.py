@@ -7,9 +7,8 @@ own is billed as the ordinary tokens that it is part of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.pricing.rates import INPUT, OUTPUT
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Billed", "cost_of"]
 
+_NOTHING: Final = Decimal(0)
 _HOUR_FACTOR: Final = Decimal(2)
 """Anthropic's rule for cache writes that live an hour: twice the price of ordinary input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
+class Billed(NamedTuple):
     """What a call used, in the units that providers bill."""
 
     input: int = 0
@@ -44,7 +43,7 @@ class Billed:
     image_output: int = 0
     searches: int = 0
     """Rerank searches."""
-    seconds: Decimal = Decimal(0)
+    seconds: Decimal = _NOTHING
     """Length of the audio that was transcribed."""
     characters: int = 0
     """Length of the text that was spoken."""
@@ -80,9 +79,12 @@ def _input(billed: Billed, rates: Rates) -> Decimal | None:
     fresh = billed.input - read - written
     audio = min(billed.audio_input, fresh)
     image = min(billed.image_input, fresh - audio)
+    ordinary = _bill(fresh - audio - image, rates, INPUT, INPUT)
+    if not (read or written or audio or image):
+        return ordinary
     return _sum(
         (
-            _bill(fresh - audio - image, rates, INPUT, INPUT),
+            ordinary,
             _bill(read, rates, "cache_read_input_token_cost", INPUT),
             _bill(written - written_1h, rates, "cache_creation_input_token_cost", INPUT),
             _hour_writes(written_1h, rates),
@@ -101,9 +103,12 @@ def _output(billed: Billed, rates: Rates) -> Decimal | None:
     audio = min(billed.audio_output, billed.output)
     image = min(billed.image_output, billed.output - audio)
     reasoning = min(billed.reasoning, billed.output - audio - image)
+    ordinary = _bill(billed.output - audio - image - reasoning, rates, OUTPUT, OUTPUT)
+    if not (audio or image or reasoning):
+        return ordinary
     return _sum(
         (
-            _bill(billed.output - audio - image - reasoning, rates, OUTPUT, OUTPUT),
+            ordinary,
             _bill(reasoning, rates, "output_cost_per_reasoning_token", OUTPUT),
             _bill(audio, rates, "output_cost_per_audio_token", OUTPUT),
             _bill(image, rates, "output_cost_per_image_token", OUTPUT),
@@ -111,19 +116,23 @@ def _output(billed: Billed, rates: Rates) -> Decimal | None:
     )
 
 
-def _bill(count: int, rates: Rates, name: str, family: str, factor: Decimal = Decimal(1)) -> Decimal | None:
+def _bill(count: int, rates: Rates, name: str, family: str, factor: Decimal | None = None) -> Decimal | None:
     """USD for `count` tokens at the rate called `name`, else at the ordinary one; nothing is looked up for none."""
     if not count:
-        return Decimal(0)
+        return _NOTHING
     rate = rates.rate(name, family)
     if rate is None and name != family:
         rate = rates.rate(family, family)
-    return None if rate is None else count * rate * factor
+    if rate is None:
+        return None
+    return count * rate if factor is None else count * rate * factor
 
 
 def _units(billed: Billed, rates: Rates) -> Decimal | None:
     """USD for what is not tokens; None where nothing of the kind was used, or it has no price."""
     # Some rows of the table name a price per second twice, as input and as output; it is one price.
+    if not (billed.searches or billed.seconds or billed.characters or billed.images):
+        return None
     for count, names in (
         (billed.searches, ("input_cost_per_query",)),
         (billed.seconds, ("input_cost_per_second", "output_cost_per_second")),
@@ -148,7 +157,7 @@ def _images(billed: Billed, rates: Rates) -> Decimal | None:
 
 
 def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
+    total = _NOTHING
     for part in parts:
         if part is None:
             return None

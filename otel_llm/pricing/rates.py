@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 __all__ = ["INPUT", "OUTPUT", "TIERS", "Entry", "Rates", "as_decimal"]
@@ -29,10 +30,18 @@ _ABOVE: Final = re.compile(r"_cost_per_token(_above_(\d+)(k?)_tokens)$")
 
 def as_decimal(value: object) -> Decimal | None:
     """A price as the decimal number that it prints as; None for what is not a price."""
+    return _float_as_decimal(value) if type(value) is float else _as_decimal(value)
+
+
+def _as_decimal(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return None
     made = Decimal(str(value))
     return made if made.is_finite() and made >= 0 else None
+
+
+_float_as_decimal: Final = lru_cache(maxsize=1024)(_as_decimal)
+"""The same; there are only so many prices, and most calls are to the same few models."""
 
 
 class Rates:
@@ -83,11 +92,19 @@ class Rates:
 def _crossed(entry: Entry, tokens: int, *, reaches: bool) -> str:
     """The name's ending for the highest threshold that the prompt is beyond; empty for none."""
     best, suffix = -1, ""
-    for name, rate in entry.items():
-        found = _ABOVE.search(name) if "_above_" in name and rate is not None else None
-        if found is None:
+    for name, threshold, ending in _thresholds(tuple(entry)):
+        if entry[name] is None:
             continue
-        threshold = int(found[2]) * (1000 if found[3] else 1)
         if threshold > best and (tokens > threshold or (reaches and tokens == threshold)):
-            best, suffix = threshold, found[1]
+            best, suffix = threshold, ending
     return suffix
+
+
+@lru_cache(maxsize=512)
+def _thresholds(names: tuple[str, ...]) -> tuple[tuple[str, int, str], ...]:
+    """Of the names of a row's members those of rates beyond a size of the prompt: name, size, ending of the name."""
+    return tuple(
+        (name, int(found[2]) * (1000 if found[3] else 1), found[1])
+        for name in names
+        if (found := _ABOVE.search(name)) is not None
+    )

@@ -6,7 +6,10 @@ The table is litellm's; its names and its providers are what these functions spe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from otel_llm.pricing.rates import INPUT
 
 if TYPE_CHECKING:
     from otel_llm.pricing.book import PriceBook
@@ -56,6 +59,13 @@ def names_for(
     provider: str | None, model: str | None, region: str | None = None, *, first: Sequence[str | None] = ()
 ) -> list[str]:
     """Every name that the table may have a model under: `first`, then as its seller has it, then bare."""
+    return list(_names_for(provider, model, region, tuple(first)))
+
+
+@lru_cache(maxsize=512)
+def _names_for(
+    provider: str | None, model: str | None, region: str | None, first: tuple[str | None, ...]
+) -> tuple[str, ...]:
     names: list[str | None] = [*first]
     if model is not None:
         for route in _ROUTES:
@@ -65,7 +75,7 @@ def names_for(
             f"{provider}/{model}" if provider else None,
             model,
         ]
-    return list(dict.fromkeys(name for name in names if name))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def row_for(
@@ -87,6 +97,8 @@ def row_for(
 
 def _has_prices(row: Mapping[str, Any]) -> bool:
     """Whether a row says anything about money. litellm's Router makes rows of nothing for models that have none."""
+    if row.get(INPUT) is not None:
+        return True
     return any(value is not None and ("cost" in key or key in _BY_THE_HOUR) for key, value in row.items())
 
 
@@ -104,7 +116,7 @@ def _family(provider: str) -> str:
 
 def goes_by_the_hour(row: Mapping[str, Any]) -> bool:
     """Whether a row's prices go by the hour or by brackets. A Router writes these names too, for None."""
-    return any(row.get(name) for name in _BY_THE_HOUR)
+    return not _BY_THE_HOUR.isdisjoint(row) and any(row.get(name) for name in _BY_THE_HOUR)
 
 
 def is_free(row: Mapping[str, Any] | None) -> bool:

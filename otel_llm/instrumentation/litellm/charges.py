@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, number, path, text, tokens
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, number, path, text, tokens
 from otel_llm.pricing import Billed
 from otel_llm.pricing.rows import TIER_NAMES
 
@@ -39,32 +39,56 @@ _PLAIN_OUTPUT: Final = frozenset({None, "message", "reasoning", "function_call",
 
 def billed_of(request: Request, answer: object, usage: Usage | None) -> Billed:
     """The quantities of an answer, in the units that providers bill."""
-    family = request.form.family
-    counts: dict[str, int] = {}
-    if usage is not None:
-        counts = {
-            "input": usage.input or 0,
-            "cache_read": usage.cache_read or 0,
-            "cache_write": usage.cache_write or 0,
-            "cache_write_1h": usage.cache_write_1h or 0,
-            "audio_input": usage.audio_input or 0,
-            "image_input": usage.image_input or 0,
-            "output": usage.output or 0,
-            "reasoning": usage.reasoning or 0,
-            "audio_output": usage.audio_output or 0,
-            "image_output": usage.image_output or 0,
-        }
-    if family == "rerank":
-        counts["searches"] = tokens(path(answer, "meta", "billed_units", "search_units")) or 1
-    elif family == "speech":
-        counts["characters"] = len(text(request.arguments.get("input")) or "")
-    elif family == "image_generation":
-        counts["images"] = len(items(get(answer, "data")))
+    billed = _NOTHING if usage is None else _tokens_of(usage)
+    add = _BEYOND_TOKENS.get(request.form.family)
+    return billed if add is None else add(billed, request, answer)
+
+
+def _tokens_of(usage: Usage) -> Billed:
+    return Billed(
+        input=usage.input or 0,
+        cache_read=usage.cache_read or 0,
+        cache_write=usage.cache_write or 0,
+        cache_write_1h=usage.cache_write_1h or 0,
+        audio_input=usage.audio_input or 0,
+        image_input=usage.image_input or 0,
+        output=usage.output or 0,
+        reasoning=usage.reasoning or 0,
+        audio_output=usage.audio_output or 0,
+        image_output=usage.image_output or 0,
+    )
+
+
+def _with_searches(billed: Billed, _: Request, answer: object) -> Billed:
+    return billed._replace(searches=tokens(path(answer, "meta", "billed_units", "search_units")) or 1)
+
+
+def _with_characters(billed: Billed, request: Request, _: object) -> Billed:
+    return billed._replace(characters=len(text(request.arguments.get("input")) or ""))
+
+
+def _with_images(billed: Billed, request: Request, answer: object) -> Billed:
+    images = len(items(get(answer, "data")))
+    return billed._replace(
+        images=images,
         # Image models that report tokens do not always say of which kind; what they make is images.
-        counts["image_output"] = counts.get("image_output") or counts.get("output", 0)
-        counts["pixels"] = counts["images"] * _pixels(get(answer, "size") or request.arguments.get("size"))
-    seconds = _seconds(answer) if family == "transcription" else Decimal(0)
-    return Billed(**counts, seconds=seconds)
+        image_output=billed.image_output or billed.output,
+        pixels=images * _pixels(get(answer, "size") or request.arguments.get("size")),
+    )
+
+
+def _with_seconds(billed: Billed, _: Request, answer: object) -> Billed:
+    return billed._replace(seconds=_seconds(answer))
+
+
+_NOTHING: Final = Billed()
+_BEYOND_TOKENS: Final = {
+    "rerank": _with_searches,
+    "speech": _with_characters,
+    "image_generation": _with_images,
+    "transcription": _with_seconds,
+}
+"""Family of calls -> what adds the units that are billed beside tokens, or in their place."""
 
 
 def _seconds(answer: object) -> Decimal:
@@ -90,13 +114,13 @@ def _pixels(size: object) -> int:
 
 def service_tier_of(request: Request, answer: object) -> str | None:
     """The price table's name of the tier that served (else, where nobody says, was asked for); None: ordinary."""
-    served = (
+    tier = (
         text(get(answer, "service_tier"))
         or text(path(answer, "usage", "service_tier"))
         or text(path(hidden_of(answer), "provider_specific_fields", "traffic_type"))
+        or text(request.arguments.get("service_tier"))
     )
-    tier = served or text(request.arguments.get("service_tier")) or ""
-    return TIER_NAMES.get(tier.lower())
+    return None if tier is None else TIER_NAMES.get(tier.lower())
 
 
 def own_figure(request: Request, answer: object, usage: Usage | None) -> Decimal | None:
@@ -107,7 +131,7 @@ def own_figure(request: Request, answer: object, usage: Usage | None) -> Decimal
     ticks = tokens(path(answer, "usage", "cost_in_usd_ticks")) if request.provider == "xai" else None
     if ticks:
         return ticks / _XAI_TICKS
-    found = number(_as_number(sent))
+    found = None if sent is None else number(_as_number(sent))
     return Decimal(repr(found)) if found is not None and found > 0 else None
 
 
@@ -129,17 +153,19 @@ def has_extras(request: Request, answer: object) -> bool:
     arguments = request.arguments
     if request.provider == "perplexity" or arguments.get("web_search_options") is not None:
         return True
-    if any(_runs_elsewhere(tool) for tool in items(arguments.get("tools"))):
+    tools, output = items(arguments.get("tools")), items(get(answer, "output"))
+    if tools and any(_runs_elsewhere(tool) for tool in tools):
         return True
-    if any(text(get(item, "type")) not in _PLAIN_OUTPUT for item in items(get(answer, "output"))):
+    if output and any(text(get(item, "type")) not in _PLAIN_OUTPUT for item in output):
         return True
     usage = get(answer, "usage")
-    prompt = get(usage, "prompt_tokens_details") or get(usage, "input_tokens_details")
+    said = members_of(usage)
+    prompt = members_of(said("prompt_tokens_details") or said("input_tokens_details"))
     return (
-        get(usage, "server_tool_use") is not None
-        or bool(get(prompt, "web_search_requests"))
-        or bool(get(prompt, "video_tokens"))
-        or bool(path(prompt, "cached_tokens_details", "audio_tokens"))
+        said("server_tool_use") is not None
+        or bool(prompt("web_search_requests"))
+        or bool(prompt("video_tokens"))
+        or bool(path(prompt("cached_tokens_details"), "audio_tokens"))
         or (request.provider == _ANTHROPIC and _has_surcharge(usage))
     )
 

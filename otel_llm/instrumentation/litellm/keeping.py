@@ -63,6 +63,10 @@ _HIDDEN: Final = (
 """What is read of what litellm keeps beside an answer."""
 
 
+_HEAVY: Final = frozenset({"messages", "choices", "prompt", "input", "instructions", "data", "output"})
+"""Where texts are, or lists of them or of messages."""
+
+
 class KeptAnswer(dict[str, Any]):
     """An answer's members by name, and the answer itself for litellm's own functions."""
 
@@ -88,27 +92,36 @@ def kept_answer(form: Form, answer: object) -> KeptAnswer:
     """What is read of an answer, as it is now."""
     made = KeptAnswer()
     made.original = answer
-    for name in _READ.get(form.family, _ALWAYS):
-        value = get(answer, name)
-        made[name] = value if type(value) in _ATOMS else kept(value, _ANSWER_DEPTH)
-    hidden = hidden_of(answer)
-    made["_hidden_params"] = {name: kept(hidden[name], 2) for name in _HIDDEN if name in hidden}
+    names = _READ.get(form.family, _ALWAYS)
+    if _says_only_members(type(answer), names):  # type: ignore[arg-type]  # classes can be hashed
+        own, extra, hidden = _state_of(answer)
+        for name in names:
+            value = own[name] if name in own else extra.get(name)
+            made[name] = value if type(value) in _ATOMS else kept(value, _ANSWER_DEPTH)
+    else:
+        hidden = hidden_of(answer)
+        for name in names:
+            made[name] = kept(get(answer, name), _ANSWER_DEPTH)
+    found = made["_hidden_params"] = {}
+    for name in _HIDDEN:
+        if name in hidden:
+            value = hidden[name]
+            found[name] = value if type(value) in _ATOMS else kept(value, 2)
     return made
 
 
 def weight(values: Mapping[str, Any]) -> int:
     """About the bytes that arguments or an answer hold on to: texts of messages, which are most of it."""
     total = 1024
-    for name in ("messages", "choices"):
-        for entry in values.get(name) or ():
-            content = get(entry.get("message") or entry, "content") if type(entry) is dict else entry
-            total += len(content) if type(content) is str else 1024
-    for name in ("prompt", "input", "instructions", "data", "output"):
-        content = values.get(name)
+    for name in _HEAVY.intersection(values):
+        content = values[name]
         if type(content) is str:
             total += len(content)
         elif type(content) is list:
-            total += sum(len(part) if type(part) is str else 1024 for part in content)
+            for part in content:
+                if type(part) is dict:
+                    part = get(part.get("message") or part, "content")  # noqa: PLW2901  (what of it is heavy)
+                total += len(part) if type(part) is str else 1024
     return total
 
 
@@ -118,18 +131,46 @@ def kept(value: Any, depth: int) -> Any:
     if kind in _ATOMS or depth == 0:
         return value
     below = depth - 1
-    if kind is dict:  # `list` copies in one go, so that another thread cannot change it in the middle
-        return {key: entry if type(entry) in _ATOMS else kept(entry, below) for key, entry in list(value.items())}
     if kind is list or kind is tuple:
         return [entry if type(entry) in _ATOMS else kept(entry, below) for entry in list(value)]
-    if is_model(kind):  # type: ignore[arg-type]
-        own = object.__getattribute__(value, "__dict__")
-        made = {key: entry if type(entry) in _ATOMS else kept(entry, below) for key, entry in list(own.items())}
+    # `copy` and `list` copy in one go, so that another thread cannot change it in the middle.
+    if kind is dict:
+        made = value.copy()
+    elif is_model(kind):  # type: ignore[arg-type]
+        made = object.__getattribute__(value, "__dict__").copy()
         extra = getattr(value, "__pydantic_extra__", None)
         if type(extra) is dict and extra:
-            made.update(kept(extra, depth))
-        return made
-    return value
+            made.update(extra)
+    else:
+        return value
+    if not _ATOMS.issuperset(map(type, made.values())):
+        for key, entry in made.items():
+            if type(entry) not in _ATOMS:
+                made[key] = kept(entry, below)
+    return made
+
+
+def _state_of(model: Any) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    """The members of a pydantic model: declared ones, others, and what litellm keeps beside them."""
+    own = object.__getattribute__(model, "__dict__")
+    extra = object.__getattribute__(model, "__pydantic_extra__")
+    private = object.__getattribute__(model, "__pydantic_private__")
+    hidden = private.get("_hidden_params") if type(private) is dict else None
+    return own, extra if type(extra) is dict else {}, hidden if type(hidden) is dict else hidden_of(model)
+
+
+@lru_cache(maxsize=256)
+def _says_only_members(kind: type, names: tuple[str, ...]) -> bool:
+    """Whether a class is a model that answers for `names` with its members and nothing else: no property, no default.
+
+    Then they need not be asked for one by one, which for a name that is missing runs some of pydantic's Python.
+    """
+    if not is_model(kind):
+        return False
+    asks = next((base for base in kind.__mro__ if "__getattr__" in vars(base)), None)
+    return getattr(asks, "__module__", "") == "pydantic.main" and not any(
+        name in vars(base) for base in kind.__mro__ for name in names
+    )
 
 
 @lru_cache(maxsize=256)

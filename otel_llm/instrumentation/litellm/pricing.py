@@ -22,7 +22,7 @@ from otel_llm.instrumentation.litellm.charges import (
     service_tier_of,
 )
 from otel_llm.instrumentation.litellm.guest import guest
-from otel_llm.instrumentation.litellm.reading import get, hidden_of, number, path, text
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, members_of, number, path, text
 from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
 from otel_llm.pricing.rows import XAI, goes_by_the_hour, is_free, names_for, row_for
 from otel_llm.pricing.unpriced import Unpriced
@@ -216,7 +216,8 @@ def _has_own_prices(request: Request) -> bool:
         return True
     arguments = request.arguments
     for source in (arguments, path(arguments, "metadata", "model_info"), arguments.get("model_info")):
-        if any(number(get(source, name)) is not None for name in ("input_cost_per_token", "input_cost_per_second")):
+        said = members_of(source)
+        if number(said("input_cost_per_token")) is not None or number(said("input_cost_per_second")) is not None:
             return True
     return False
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["get", "hidden_of", "items", "number", "path", "readable", "text", "tokens"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["get", "hidden_of", "items", "members_of", "number", "path", "readable", "text", "tokens"]
 
 
 def readable(value: object) -> bool:
@@ -24,6 +28,8 @@ def readable(value: object) -> bool:
 
 def get(source: object, name: str) -> Any:
     """`source[name]` or `source.name`; None where there is neither."""
+    if type(source) is dict:
+        return source.get(name)
     if source is None:
         return None
     if isinstance(source, (dict, Mapping)):  # `Mapping` alone is asked by way of `abc`, which is slow
@@ -31,9 +37,22 @@ def get(source: object, name: str) -> Any:
     return getattr(source, name, None)
 
 
+def members_of(source: object) -> Callable[[str], Any]:
+    """`get` of one source: for who asks it for many names."""
+    if type(source) is dict:
+        return source.get
+    return _nothing if source is None else partial(get, source)
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
 def hidden_of(answer: object) -> Mapping[str, Any]:
     """What litellm keeps beside an answer: a dict, or an object of its own on text completions."""
     hidden = get(answer, "_hidden_params")
+    if type(hidden) is dict:
+        return hidden
     if isinstance(hidden, Mapping):
         return hidden
     own = getattr(hidden, "__dict__", None)
@@ -56,14 +75,18 @@ def items(value: object) -> Sequence[Any]:
 
 def text(value: object) -> str | None:
     """`value` where it is a non-empty string (an enum of strings counts by its value)."""
+    if value is None:
+        return None
     if type(value) is str:
         return value or None
-    value = None if value is None else getattr(value, "value", value)
+    value = getattr(value, "value", value)
     return value if isinstance(value, str) and value else None
 
 
 def tokens(value: object) -> int | None:
     """`value` where it can be a count of tokens: a non-negative whole number."""
+    if value is None:
+        return None
     if type(value) is int:
         return value if value >= 0 else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -75,6 +98,8 @@ def tokens(value: object) -> int | None:
 
 def number(value: object) -> float | None:
     """`value` as a float where it is a finite number."""
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None

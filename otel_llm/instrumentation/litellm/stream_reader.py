@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +111,7 @@ class StreamReader:
         heard = self._estimate() if cut_short else None
         if heard is not None and (heard.output or 0) > (usage.output or 0):
             # The kinds within the output were counted with the provisional total, and litellm prices by them.
-            return replace(usage, output=heard.output, text_output=None, provider_cost=None, estimated=True)
+            return usage._replace(output=heard.output, text_output=None, provider_cost=None, estimated=True)
         return usage
 
     def priceable(self, usage: Usage | None) -> object:
@@ -231,5 +230,5 @@ def _latest(reports: list[Usage]) -> Usage:
         values = [value for value in (getattr(report, name) for report in reports) if value is not None]
         return next((value for value in reversed(values) if value), values[-1] if values else None)
 
-    names = [name for name in Usage.__slots__ if name != "estimated"]
+    names = [name for name in Usage._fields if name != "estimated"]
     return Usage(**{name: last(name) for name in names})  # type: ignore[arg-type]  # `estimated` is not among them

@@ -42,6 +42,8 @@ Generator = TypeVar("Generator")
 _ATTRIBUTE: Final = "_otel_llm_stream"
 _taught: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes whose methods tell us of chunks. Held weakly: litellm's Router makes a class per stream."""
+_answers: weakref.WeakSet[type] = weakref.WeakSet()
+"""Classes of what calls return that is no stream."""
 _lock = threading.Lock()
 
 _MANY: Final = 256
@@ -198,7 +200,13 @@ def _underlying(error: BaseException) -> BaseException:
 
 def is_stream(result: object) -> bool:
     """Whether a call's result is something to be iterated over for chunks."""
-    return hasattr(type(result), "__next__") or hasattr(type(result), "__anext__")
+    kind = type(result)
+    if kind in _answers:
+        return False
+    if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+        return True
+    _answers.add(kind)  # to ask again takes some Python of a model's metaclass
+    return False
 
 
 def follow(stream: Any, recording: StreamRecording) -> Any:

@@ -6,11 +6,10 @@ includes reasoning; the kinds are subsets. A kind the provider did not report is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm import semconv
-from otel_llm.instrumentation.litellm.reading import get, number, path, tokens
+from otel_llm.instrumentation.litellm.reading import get, members_of, number, path, tokens
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.recorder import Recording
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Usage", "fill_saved", "fill_usage", "read_usage"]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Counts of tokens; None where the provider said nothing."""
 
     input: int | None = None
@@ -49,36 +47,32 @@ def read_usage(usage: object) -> Usage | None:
     """Read a chat, text, embedding, Responses, image or transcription usage; None where there is none."""
     if usage is None:
         return None
-    prompt = _details(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
-    completion = _details(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    said = members_of(usage)
+    prompt = members_of(said("prompt_tokens_details") or said("input_tokens_details") or said("input_token_details"))
+    completion = members_of(
+        said("completion_tokens_details") or said("output_tokens_details") or said("output_token_details")
+    )
     found = Usage(
-        input=_first(usage, "prompt_tokens", "input_tokens"),
-        output=_first(usage, "completion_tokens", "output_tokens"),
-        cache_read=_best(get(prompt, "cached_tokens"), get(usage, "cache_read_input_tokens")),
+        input=_first(said("prompt_tokens"), said("input_tokens")),
+        output=_first(said("completion_tokens"), said("output_tokens")),
+        cache_read=_best(prompt("cached_tokens"), said("cache_read_input_tokens")),
         cache_write=_best(
-            get(usage, "cache_creation_input_tokens"),
-            get(prompt, "cache_creation_tokens"),
-            get(prompt, "cache_write_tokens"),
+            said("cache_creation_input_tokens"), prompt("cache_creation_tokens"), prompt("cache_write_tokens")
         ),
-        cache_write_1h=tokens(path(prompt, "cache_creation_token_details", "ephemeral_1h_input_tokens")),
-        reasoning=tokens(get(completion, "reasoning_tokens")),
-        audio_input=tokens(get(prompt, "audio_tokens")),
-        image_input=tokens(get(prompt, "image_tokens")),
-        text_input=tokens(get(prompt, "text_tokens")),
-        audio_output=tokens(get(completion, "audio_tokens")),
-        image_output=tokens(get(completion, "image_tokens")),
-        text_output=tokens(get(completion, "text_tokens")),
+        cache_write_1h=tokens(path(prompt("cache_creation_token_details"), "ephemeral_1h_input_tokens")),
+        reasoning=tokens(completion("reasoning_tokens")),
+        audio_input=tokens(prompt("audio_tokens")),
+        image_input=tokens(prompt("image_tokens")),
+        text_input=tokens(prompt("text_tokens")),
+        audio_output=tokens(completion("audio_tokens")),
+        image_output=tokens(completion("image_tokens")),
+        text_output=tokens(completion("text_tokens")),
         provider_cost=_provider_cost(usage),
     )
     if found.input == 0 and found.output:
         # litellm fills in a 0 where the provider said nothing; no answer comes from an empty prompt.
-        found = replace(found, input=None)
+        found = found._replace(input=None)
     return None if found.empty else found
-
-
-def _details(usage: object, *names: str) -> object:
-    """The first of these that is there: chat, Responses and images, transcriptions."""
-    return next((found for name in names if (found := get(usage, name))), None)
 
 
 def rerank_usage(meta: object) -> Usage | None:
@@ -138,22 +132,28 @@ def _provider_cost(usage: object) -> float | None:
     With a key of the user's own, OpenRouter's figure is its fee, and the model is billed by whoever runs it.
     """
     said = get(usage, "cost")
-    cost = number(said) if number(said) is not None else number(get(said, "total_cost"))
+    cost = None if said is None else number(said)
+    if cost is None and said is not None:
+        cost = number(get(said, "total_cost"))
     if get(usage, "is_byok") is not True:
         return cost
     upstream = number(path(usage, "cost_details", "upstream_inference_cost"))
     return None if upstream is None else upstream + (cost or 0.0)
 
 
-def _first(usage: object, *names: str) -> int | None:
-    for name in names:
-        value = tokens(get(usage, name))
-        if value is not None:
-            return value
+def _first(*values: object) -> int | None:
+    for value in values:
+        count = None if value is None else tokens(value)
+        if count is not None:
+            return count
     return None
 
 
 def _best(*values: object) -> int | None:
     """The largest of several reports of one count: litellm fills some of them with 0 for want of knowledge."""
-    found = [count for count in map(tokens, values) if count is not None]
-    return max(found) if found else None
+    best = None
+    for value in values:
+        count = None if value is None else tokens(value)
+        if count is not None and (best is None or count > best):
+            best = count
+    return best

@@ -411,6 +411,21 @@ def test_shutdown_waits_for_a_silent_backend_only_where_waiting_saves_something(
         assert one.sink.ids == ids
 
 
+def test_shutdown_does_not_wait_for_the_thread_of_a_request_it_has_given_up(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane that is still being left without an answer is not joined: its thread cannot end before the answer."""
+    monkeypatch.setattr("otel_llm.delivery.courier._PATIENT_PART", 0.001)
+    monkeypatch.setattr("otel_llm.delivery.courier._CLOSING_SECONDS", 30.0)
+    one = rig()
+    one.sink.hang = threading.Event()
+    one.append(new_ids(4))
+    began = time.monotonic()
+    assert one.courier.shutdown(90.0).waiting == {"sink": 4}
+    assert time.monotonic() - began < 20
+    one.sink.hang.set()
+
+
 def test_shutdown_has_what_is_left_of_the_time(rig: Callable[..., Rig]) -> None:
     """The time of the end begins with `hurry`: what queues needed of it is not added on top."""
     one = rig()
