@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_llm.processors.texts import texts_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opentelemetry.sdk.trace import Event
     from opentelemetry.trace import Link, SpanContext, Status
+
+    from otel_llm.processors.texts import Texts
 
 __all__ = ["SpanDraft"]
 
@@ -24,6 +28,8 @@ class SpanDraft:
 
     __slots__ = (
         "_original",
+        "_texts",
+        "_texts_among",
         "attributes",
         "context",
         "events",
@@ -54,12 +60,25 @@ class SpanDraft:
         self.status: Status = span.status
         self.texts_bytes: int | None = None
         """About the characters of all attributes together, where they were counted and nothing was cut."""
+        self._texts_among: tuple[Any, ...] | None = None
+        self._texts: Texts | None = None
 
     def copy(self) -> SpanDraft:
         """Another draft of the same span, as it was when it ended but for its name, context, parent and status."""
         made = SpanDraft(self._original)
         made.context, made.name, made.parent, made.status = self.context, self.name, self.parent, self.status
         return made
+
+    @property
+    def texts(self) -> Texts | None:
+        """All texts among the attributes as they are now; None where each value must be looked at (`texts.texts_of`).
+
+        Several stages ask, and few have changed something in between.
+        """
+        values = tuple(self.attributes.values())
+        if values != self._texts_among:  # nearly always the same objects, which takes no comparing of texts
+            self._texts_among, self._texts = values, texts_of(self.attributes)
+        return self._texts
 
     @property
     def seconds(self) -> float:

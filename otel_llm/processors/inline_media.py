@@ -53,7 +53,9 @@ class InlineMedia:
         files = self._files if not draft.left_out else None
         if files is not None:
             _keep_named(draft.attributes, files)
-        _replace_in(draft.attributes, files)
+        texts = draft.texts
+        if texts is None or _has_run(texts.together):
+            _replace_in(draft.attributes, files)
         if draft.events and any(
             _is_dense(value) for event in draft.events for value in (event.attributes or {}).values()
         ):
@@ -82,19 +84,22 @@ def _without_media(event: Event, files: MediaFiles | None) -> Event:
 
 
 def _is_dense(value: Any) -> bool:
-    """Whether a text may hold a run of base64: so long a piece without a space, a quote or a letter beyond ASCII."""
-    if not isinstance(value, str) or not _SHORTEST <= len(value) <= _LONGEST:
-        return False
-    at, last = 0, len(value) - _SHORTEST
+    """Whether an attribute is a text that may hold a run of base64, and is not too long to be searched."""
+    return isinstance(value, str) and len(value) <= _LONGEST and _has_run(value)
+
+
+def _has_run(text: str) -> bool:
+    """Whether there is so long a piece without a space, a quote or a letter beyond ASCII."""
+    at, last = 0, len(text) - _SHORTEST
     while at <= last:
         end = at + _SHORTEST
-        found = value.rfind(" ", at, end)
+        found = text.rfind(" ", at, end)
         if found < 0:
-            found = value.rfind('"', at, end)
+            found = text.rfind('"', at, end)
         if found >= 0:
             at = found + 1
         else:
-            beyond = _TO_LAST_WIDE.match(value, at, end)
+            beyond = _TO_LAST_WIDE.match(text, at, end)
             if beyond is None:
                 return True
             at = beyond.end()

@@ -44,7 +44,6 @@ _NEVER_CUT: Final = frozenset(
 _SMALLEST_CUT: Final = 256
 """Bytes to which a value is cut at most, however small the span's limit."""
 _SCALAR_BYTES: Final = 8
-_PLAIN: Final = frozenset({str, int, float, bool})
 _LONGEST_KEY: Final = 512
 """Characters of an attribute's name that are kept."""
 _USUAL_KEY_BYTES: Final = 8192
@@ -74,6 +73,7 @@ class SizeLimits:
     def __init__(self, *, max_value_bytes: int, max_span_bytes: int) -> None:
         self._max_value = max_value_bytes
         self._max_span = max_span_bytes
+        self._shortest = min(max_value_bytes, max_span_bytes)
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Cut what is too long; the usual span is so short that nobody needs its exact size, and left as it is."""
@@ -100,15 +100,12 @@ class SizeLimits:
 
     def _is_short(self, draft: SpanDraft) -> bool:
         """Whether it fits even if every character takes the most bytes that one can."""
-        if draft.events or semconv.REPLACED in draft.attributes:
+        attributes, texts = draft.attributes, draft.texts
+        if texts is None or draft.events or semconv.REPLACED in attributes:
             return False
-        attributes = draft.attributes
-        values = attributes.values()
-        lengths = [len(value) for value in values if type(value) is str]
-        lengths += [_size(value) for value in values if type(value) not in _PLAIN]
-        size = _bytes_of_names(tuple(attributes)) + sum(lengths) + _SCALAR_BYTES * len(attributes)
-        most = max(lengths, default=0)
-        short = size <= _USUAL_KEY_BYTES and 4 * size <= self._max_span and 4 * most <= self._max_value
+        names = _bytes_of_names(tuple(attributes))
+        size = names + len(texts.together) + _SCALAR_BYTES * len(attributes)
+        short = names <= _USUAL_KEY_BYTES and 4 * size <= self._shortest
         if short:  # of what is cut, less is there afterwards
             draft.texts_bytes = size
         return short

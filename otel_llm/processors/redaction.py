@@ -23,7 +23,7 @@ from otel_llm.processors.pseudonyms import Substitutes
 from otel_llm.processors.signs import Searched, spells_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from otel_llm.config import Config
     from otel_llm.processors.draft import SpanDraft
@@ -104,7 +104,7 @@ class Redaction:
     def _redact(self, draft: SpanDraft) -> None:
         if self._by_name and _names_secrets(tuple(draft.attributes)):
             _withhold_secret_attributes(draft.attributes, self._substitute)
-        unknown = _texts(draft, self._harmless.known)
+        unknown = self._harmless.unknown_among(_texts(draft))
         together = "\n".join(unknown)
         sought = _sought(self._detectors, together)
         known = self._secrets if self._secrets.are_in(together) else None
@@ -129,15 +129,20 @@ class _Harmless:
     """
 
     def __init__(self) -> None:
-        self.known: set[str] = set()
+        self._known: set[str] = set()
 
-    def add(self, texts: list[str]) -> None:
+    def unknown_among(self, texts: Iterable[str]) -> list[str]:
+        """Those of the texts that may hold something."""
+        known = self._known
+        return [text for text in texts if len(text) > _SHORT or text not in known]
+
+    def add(self, texts: Iterable[str]) -> None:
         """Remember the short ones among `texts`, in which nothing was found."""
         for text in texts:
             if len(text) <= _SHORT:
-                if len(self.known) >= _MOST_HARMLESS:
-                    self.known.clear()
-                self.known.add(text)
+                if len(self._known) >= _MOST_HARMLESS:
+                    self._known.clear()
+                self._known.add(text)
 
 
 class _Texts:
@@ -219,16 +224,14 @@ def _sought(detectors: Sequence[Detector], text: str) -> Sequence[Detector]:
     return [detector for detector in detectors if detector.may_be_in(searched)]
 
 
-def _texts(draft: SpanDraft, known: Container[str]) -> list[str]:
-    """Every text of a draft that is not `known`, for one search over all of them."""
-    found = [] if draft.name in known else [draft.name]
-    for value in draft.attributes.values():
-        kind = type(value)
-        if kind is str:
-            if len(value) > _SHORT or value not in known:
-                found.append(value)
-        elif kind is not int and kind is not float and kind is not bool:
-            found += [text for text in _texts_in(value) if text not in known]
+def _texts(draft: SpanDraft) -> list[str]:
+    """Every text of a draft, for one search over all of them."""
+    found, texts = [draft.name], draft.texts
+    if texts is not None:
+        found += texts.each
+    else:
+        for value in draft.attributes.values():
+            found += _texts_in(value)
     for event in draft.events:
         for value in (event.attributes or {}).values():
             found += _texts_in(value)
