@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.05
 """How often `flush` looks whether another process has delivered our batches."""
 _CLOSING_SECONDS = 0.2
 """Part of the shutdown's time that is kept for closing files."""
-_PATIENT_PART = 1 / 2
+_PATIENT_PART = 2 / 5
 """Part of the shutdown's time that one request may go unanswered, where what waits is on disk."""
 
 
@@ -145,7 +145,7 @@ class Courier:
 
         Returns within `timeout` seconds (default: `exit_timeout`), or what `hurry` has left of them, whatever the
         backends do; what is left stays in the spool for the next start. Then a backend that lets a request wait for
-        half of that time is not waited for any longer. A second call does nothing more than report.
+        two fifths of that time is not waited for any longer. A second call does nothing more than report.
         """
         timeout = self.settings.exit_timeout if timeout is None else timeout
         deadline = min(time.monotonic() + timeout, self._end)
@@ -161,7 +161,11 @@ class Courier:
             deadline = min(deadline, time.monotonic() + _CLOSING_SECONDS)
         for lane in self._lanes:
             lane.stop()
-        ended = [lane for lane in self._lanes if lane.join(deadline - time.monotonic())]
+        ended = [
+            lane
+            for lane in self._lanes
+            if lane.join(0 if lane.waits_for_answer() > patience else deadline - time.monotonic())
+        ]
         self._spool.close()
         for lane in ended:  # one that is still sending is used by its thread
             _close(lane)
