@@ -35,6 +35,7 @@ NO_MODEL: Final = "unknown"
 _LONGEST_LABEL: Final = 200
 _SAID: Final = (semconv.TENANT_ID, semconv.REQUEST_MODEL, semconv.RESPONSE_MODEL)
 _MOST_REMEMBERED: Final = 4096
+_INFINITE: Final = float("inf")
 
 FIRST_CHUNK_BOUNDS: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 """Upper bounds in seconds."""
@@ -160,11 +161,11 @@ def _label(value: object, default: str) -> str:
 
 def _number(value: object) -> float:
     """A count or an amount; 0 for what is none (programs may set any attribute to anything)."""
-    return value if isinstance(value, (int, float)) and 0 <= value < float("inf") else 0
+    return value if isinstance(value, (int, float)) and 0 <= value < _INFINITE else 0
 
 
 def _add_first_chunk(usage: Usage, seconds: object) -> None:
-    if isinstance(seconds, (int, float)) and 0 <= seconds < float("inf"):
+    if isinstance(seconds, (int, float)) and 0 <= seconds < _INFINITE:
         usage.first_chunk_seconds += seconds
         usage.first_chunks[bisect_left(FIRST_CHUNK_BOUNDS, seconds)] += 1
 

@@ -1,8 +1,9 @@
 """The numbers of usual calls, quickly: what follows from the names of their attributes is worked out once.
 
 A usual call did not fail, was billed, and says of its tokens no more than how many there were. Which instruments such
-spans add to follows from the names of their attributes; only the values differ. Whatever is not usual is left to
-`measures`, and a test holds both to the same numbers.
+spans add to follows from the names of their attributes; only the values differ, and there are few of them: the same
+number of tokens goes to three instruments. Whatever is not usual is left to `measures`, and a test holds both to the
+same numbers.
 """
 
 from __future__ import annotations
@@ -22,22 +23,60 @@ if TYPE_CHECKING:
     from otel_llm.processors.draft import SpanDraft
     from otel_llm.processors.label_sets import LabelSet, LabelSets
 
-__all__ = ["Measuring"]
+__all__ = ["Measuring", "Plan", "Usual"]
 
 _MOST_PLANS: Final = 1024
 _LARGEST_AMOUNT: Final = sys.float_info.max
+_COUNTS: Final = frozenset(name for _, name in (*measures.TOTALS, *measures.OPERATION_TOKENS))
+_DURATION: Final = ""
+"""Stands for the attribute that the span's duration is not."""
 
-_Reading: TypeAlias = "tuple[Measure, str, LabelSet, float, bool]"
-"""Instrument, attribute, labels, the largest value that counts, and whether a zero counts."""
+_Reading: TypeAlias = "tuple[Measure, str, LabelSet, bool]"
+"""Instrument, attribute, labels, and whether a zero counts."""
 
 
-class _Plan(NamedTuple):
+class Plan:
     """What spans with the same labels and the same names of attributes add."""
 
-    times: tuple[Measure, ...]
-    """Instruments of the span's duration."""
-    readings: tuple[_Reading, ...]
-    unpriced: bool
+    __slots__ = ("amounts", "bounds", "counts", "readings", "unpriced")
+
+    def __init__(self, names: Collection[str], readings: Sequence[_Reading], *, unpriced: LabelSet | None) -> None:
+        said = [reading for reading in readings if reading[1] == _DURATION or reading[1] in names]
+        read = tuple(dict.fromkeys(name for _, name, _, _ in said if name != _DURATION))
+        self.counts = tuple(name for name in read if name in _COUNTS)
+        """Attributes that are whole numbers."""
+        self.amounts = tuple(name for name in read if name not in _COUNTS)
+        """Attributes that are any number."""
+        values = (_DURATION, *self.counts, *self.amounts)
+        self.bounds = tuple(
+            next((measure.bounds for measure, name, _, _ in said if name == value and measure.bounds), ())
+            for value in values
+        )
+        """For each value those of the histograms that it goes to; empty where it goes to counters only."""
+        self.readings = tuple((measure, values.index(name), labels, zero) for measure, name, labels, zero in said)
+        """Instrument, which of the values, labels, and whether a zero counts."""
+        self.unpriced = unpriced
+        """The labels of calls whose price is not known."""
+
+
+class Usual(NamedTuple):
+    """What one usual call adds."""
+
+    plan: Plan
+    values: list[float]
+    """The duration, then those of the plan's `counts` and `amounts`."""
+
+    def numbers(self) -> list[Measured]:
+        """The same as for any other call."""
+        plan, values = self
+        found: list[Measured] = [
+            (measure, values[which], labels)
+            for measure, which, labels, zero_counts in plan.readings
+            if zero_counts or values[which]
+        ]
+        if plan.unpriced is not None:
+            found.append((measures.UNKNOWN_COST, 1, plan.unpriced))
+        return found
 
 
 class Measuring:
@@ -46,40 +85,43 @@ class Measuring:
     def __init__(self, rules: MeasureRules, sets: LabelSets) -> None:
         self._rules = rules
         self._sets = sets
-        self._plans: dict[tuple[LabelSet, tuple[str, ...]], _Plan | None] = {}
+        self._plans: dict[tuple[LabelSet, tuple[str, ...]], Plan | None] = {}
 
-    def numbers(self, draft: SpanDraft) -> Sequence[Measured]:
+    def of(self, draft: SpanDraft) -> Usual | Sequence[Measured]:
         """Everything that a finished span adds to metrics; nothing for what is no call to a model."""
         facts = draft.attributes
         if facts.get(semconv.OPERATION_NAME) not in semconv.LLM_OPERATIONS:
             return ()
-        quick = None if draft.status.status_code is StatusCode.ERROR else self._usual(draft, facts)
-        return tuple(measured(draft, self._rules, self._sets)) if quick is None else quick
+        usual = None if draft.status.status_code is StatusCode.ERROR else self._usual(draft, facts)
+        return tuple(measured(draft, self._rules, self._sets)) if usual is None else usual
 
-    def _usual(self, draft: SpanDraft, facts: dict[str, Any]) -> list[Measured] | None:
-        """The numbers of a usual call; None for any other."""
+    def numbers(self, draft: SpanDraft) -> Sequence[Measured]:
+        """The same, number by number."""
+        found = self.of(draft)
+        return found.numbers() if isinstance(found, Usual) else found
+
+    def _usual(self, draft: SpanDraft, facts: dict[str, Any]) -> Usual | None:
+        """What a usual call adds; None for any other."""
         if facts.get(semconv.CACHE_HIT) is True or facts.get(semconv.USAGE_ESTIMATED) is True:
             return None
-        labels = self._sets.of(facts)
-        plan = self._plan(labels, tuple(facts))
+        plan = self._plan(self._sets.of(facts), tuple(facts))
         if plan is None:
             return None
-        seconds = draft.seconds
-        numbers: list[Measured] = [(measure, seconds, labels) for measure in plan.times]
-        for measure, name, its_labels, most, zero_counts in plan.readings:
+        values: list[float] = [draft.seconds]
+        for name in plan.counts:
+            value = facts[name]
+            if type(value) is not int or not 0 <= value <= measures.LARGEST_COUNT:
+                return None
+            values.append(value)
+        for name in plan.amounts:
             value = facts[name]
             kind = type(value)
-            if (kind is not int and kind is not float) or not 0 <= value <= most:
+            if (kind is not float and kind is not int) or not 0 <= value <= _LARGEST_AMOUNT:
                 return None
-            if kind is float and most != _LARGEST_AMOUNT:
-                return None
-            if value or zero_counts:
-                numbers.append((measure, value, its_labels))
-        if plan.unpriced:
-            numbers.append((measures.UNKNOWN_COST, 1, labels))
-        return numbers
+            values.append(value)
+        return Usual(plan, values)
 
-    def _plan(self, labels: LabelSet, names: tuple[str, ...]) -> _Plan | None:
+    def _plan(self, labels: LabelSet, names: tuple[str, ...]) -> Plan | None:
         key = labels, names
         try:
             return self._plans[key]
@@ -90,7 +132,7 @@ class Measuring:
             return found
 
 
-def _plan_of(names: frozenset[str], labels: LabelSet, rules: MeasureRules) -> _Plan | None:
+def _plan_of(names: frozenset[str], labels: LabelSet, rules: MeasureRules) -> Plan | None:
     priced = semconv.COST in names or semconv.ATTEMPTS in names
     used = semconv.USAGE_INPUT in names or semconv.USAGE_OUTPUT in names
     if semconv.ERROR_TYPE in names or not names.isdisjoint(measures.MODALITIES):
@@ -99,29 +141,29 @@ def _plan_of(names: frozenset[str], labels: LabelSet, rules: MeasureRules) -> _P
         return None
     inference = labels.as_dict[semconv.OPERATION_NAME] in semconv.INFERENCE_OPERATIONS
     new, old = rules.generation != "old" and inference, rules.generation != "new"
-    times: tuple[Measure, ...] = ()
     readings: list[_Reading] = []
     if semconv.ATTEMPT not in names:
-        times, chunks = measures.times_of(new=new, old=old or not inference)
-        readings += [(chunk, semconv.TIME_TO_FIRST_CHUNK, labels, _LARGEST_AMOUNT, True) for chunk in chunks]
+        durations, chunks = measures.times_of(new=new, old=old or not inference)
+        readings += [(measure, _DURATION, labels, True) for measure in durations]
+        readings += [(measure, semconv.TIME_TO_FIRST_CHUNK, labels, True) for measure in chunks]
     if new:
         readings += _new_tokens(labels)
     if old:
-        readings += [
-            (measures.TOKEN_USAGE, name, labels.plus(semconv.TOKEN_TYPE, kind), measures.LARGEST_COUNT, True)
-            for name, kind in ((semconv.USAGE_INPUT, "input"), (semconv.USAGE_OUTPUT, "output"))
-        ]
-    readings += [(measure, name, labels, _LARGEST_AMOUNT, False) for measure, name in measures.MONEY]
-    return _Plan(times, _of(names, readings), used and not priced)
-
-
-def _of(names: Collection[str], readings: list[_Reading]) -> tuple[_Reading, ...]:
-    return tuple(reading for reading in readings if reading[1] in names)
+        readings += _old_tokens(labels)
+    readings += [(measure, name, labels, False) for measure, name in measures.MONEY]
+    return Plan(names, readings, unpriced=labels if used and not priced else None)
 
 
 def _new_tokens(labels: LabelSet) -> list[_Reading]:
     unknown = labels.plus(semconv.TOKEN_MODALITY, "unknown")
     return [
-        *((measure, name, unknown, measures.LARGEST_COUNT, False) for measure, name in measures.TOTALS),
-        *((measure, name, labels, measures.LARGEST_COUNT, True) for measure, name in measures.OPERATION_TOKENS),
+        *((measure, name, unknown, False) for measure, name in measures.TOTALS),
+        *((measure, name, labels, True) for measure, name in measures.OPERATION_TOKENS),
+    ]
+
+
+def _old_tokens(labels: LabelSet) -> list[_Reading]:
+    return [
+        (measures.TOKEN_USAGE, name, labels.plus(semconv.TOKEN_TYPE, kind), True)
+        for name, kind in ((semconv.USAGE_INPUT, "input"), (semconv.USAGE_OUTPUT, "output"))
     ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace import Status, StatusCode
 
 from otel_llm import semconv
+from otel_llm.processors.call_metrics import CallMetrics, PageSink
 from otel_llm.processors.draft import SpanDraft
 from otel_llm.processors.label_bounds import LabelBounds
 from otel_llm.processors.label_sets import LabelSets
@@ -55,3 +57,30 @@ def test_usual_calls_give_the_same_numbers(calls: list[tuple[dict[str, Any], boo
         status = Status(StatusCode.ERROR, "x") if failed else Status(StatusCode.UNSET)
         draft = SpanDraft(make_span("chat m", attributes=attributes, status=status))
         assert list(measuring.numbers(draft)) == list(measured(draft, rules, sets))
+
+
+def _page(sink: PageSink) -> dict[tuple[str, str], tuple[float, tuple[int, ...]]]:
+    return {
+        (measure.name, str(series.labels)): (pytest.approx(series.total), series.buckets)
+        for measure, all_series in sink.report().items()
+        for series in all_series
+    }
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(CALLS, st.booleans()), min_size=1, max_size=8), RULES, st.integers(0, 8))
+def test_the_page_adds_usual_calls_up_to_the_same_sums(
+    calls: list[tuple[dict[str, Any], bool]], rules: MeasureRules, asked_after: int
+) -> None:
+    """Sums of usual calls are those of their numbers one by one, with the same series, whenever somebody asks."""
+    sets = LabelSets(LabelBounds())
+    quick, plain = PageSink(), PageSink()
+    stage = CallMetrics([quick], rules, LabelBounds())
+    for number, (attributes, failed) in enumerate(calls):
+        status = Status(StatusCode.ERROR, "x") if failed else Status(StatusCode.UNSET)
+        draft = SpanDraft(make_span("chat m", attributes=attributes, status=status))
+        stage(draft)
+        plain.take(list(measured(draft, rules, sets)), draft.context)
+        if number == asked_after:
+            assert _page(quick) == _page(plain)
+    assert _page(quick) == _page(plain)
