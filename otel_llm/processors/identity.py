@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import baggage
 
 from otel_llm import semconv
-from otel_llm.context import Identity, identity_in
+from otel_llm.context import NOBODY, Identity, identity_in
 from otel_llm.processors.lineage import is_own_scope
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class IdentityStamp:
         identity = identity_in(parent_context)
         if self._from_baggage:
             identity = identity.over(_identity_from_baggage(parent_context, self._baggage_tenant_key))
+        if identity is NOBODY and not _is_ours(span):
+            return
         given = span.attributes or {}
         stamps: dict[str, str] = {}
         if semconv.TENANT_ID not in given:

@@ -38,6 +38,7 @@ __all__ = ["Lineage", "is_llm_work", "is_own_scope"]
 
 _Key: TypeAlias = "tuple[int, int]"
 _CAPACITY: Final = 10_000
+_BELOW_OWN_SCOPE: Final = f"{semconv.OWN_SCOPE}."
 _MOST_RESOURCES: Final = 16
 
 _MARKS: Final = frozenset(
@@ -62,7 +63,7 @@ _PLAIN_OBSERVATIONS: Final = frozenset({None, "span", "event"})
 
 def is_own_scope(scope_name: str) -> bool:
     """Whether otel_llm makes the spans of this instrumentation scope."""
-    return scope_name == semconv.OWN_SCOPE or scope_name.startswith(f"{semconv.OWN_SCOPE}.")
+    return scope_name == semconv.OWN_SCOPE or scope_name.startswith(_BELOW_OWN_SCOPE)
 
 
 def is_llm_work(scope_name: str, attributes: Mapping[str, Any]) -> bool:
@@ -118,8 +119,11 @@ class Lineage:
         if context is None or not context.trace_flags.sampled:
             return  # such a span may never reach the end stage
         with self._lock:
-            self._learn(span.resource)
-            parent = self._nearest(span.parent, parent_context)
+            if not self._resources or self._resources[0] is not span.resource:
+                self._learn(span.resource)
+            parent = span.parent
+            if parent is not None:
+                parent = self._nearest(parent, parent_context)
             entry = self._open[_key(context)] = _Open(parent, wanted=not self.llm_only)
             if len(self._open) > _CAPACITY:
                 forgotten, its = self._open.popitem(last=False)
@@ -178,9 +182,9 @@ class Lineage:
     def _has_seen(self, resource: Resource) -> bool:
         return any(resource is seen for seen in self._resources)
 
-    def _nearest(self, parent: SpanContext | None, around: Context | None) -> SpanContext | None:
+    def _nearest(self, parent: SpanContext, around: Context | None) -> SpanContext | None:
         """The nearest ancestor that is sent or may yet be, for a span that begins below `parent` in `around`."""
-        if parent is None or parent.is_remote or _key(parent) in self._open:
+        if parent.is_remote or _key(parent) in self._open:
             return parent
         if _key(parent) in self._gone:
             return self._resolved(parent)

@@ -18,6 +18,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -98,11 +99,18 @@ _PREFIXES: Final = (
 """Families whose scopes are all about LLM work."""
 
 _CAPACITY: Final = 10_000
+_MOST_SCOPES: Final = 512
 
 
 def is_llm_scope(scope_name: str) -> bool:
     """Whether spans of this instrumentation scope describe calls to language models."""
     return scope_name in LITELLM_SCOPES or scope_name in CLIENT_SCOPES or scope_name.startswith(_PREFIXES)
+
+
+@lru_cache(maxsize=_MOST_SCOPES)
+def _may_be_duplicate(scope_name: str) -> bool:
+    """Whether spans of this scope can be somebody else's record of a call of ours."""
+    return scope_name in BUILT_IN_SCOPES or is_llm_scope(scope_name)
 
 
 class OverlapFilter:
@@ -140,9 +148,10 @@ class OverlapFilter:
         """
         if _is_own_call(span):
             self._remember_call(_key(span.get_span_context()))
-        parent = get_current_span(parent_context)
-        if isinstance(parent, ReadableSpan):
-            self._note(parent, parent_context)
+        if span.parent is not None:
+            parent = get_current_span(parent_context)
+            if isinstance(parent, ReadableSpan):
+                self._note(parent, parent_context)
         self._note(span, parent_context)
 
     def _remember_call(self, key: tuple[int, int]) -> None:
@@ -152,8 +161,11 @@ class OverlapFilter:
                 self._calls.popitem(last=False)
 
     def _note(self, span: ReadableSpan, parent_context: Context | None) -> None:
-        scope, context = span.instrumentation_scope, span.get_span_context()
-        if scope is None or context is None or not self._is_duplicate(scope.name, span, parent_context):
+        scope = span.instrumentation_scope
+        if scope is None or not _may_be_duplicate(scope.name):
+            return
+        context = span.get_span_context()
+        if context is None or not self._is_duplicate(scope.name, span, parent_context):
             return
         with self._lock:
             self._parents[_key(context)] = span.parent

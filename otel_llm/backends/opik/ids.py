@@ -28,6 +28,7 @@ __all__ = [
     "Stamp",
     "Uuid7IdGenerator",
     "foreign_millis",
+    "is_own",
     "opik_span_id",
     "opik_trace_id",
     "own_millis",
@@ -95,6 +96,7 @@ class _Entropy:
 _entropy: Final = _Entropy()
 _VERSION_7: Final = 0x7 << 76
 _VARIANT_10: Final = 0b10 << 62
+_VERSION_AND_VARIANT: Final = 0xF << 76 | 0b11 << 62
 _UPPER_RANDOM: Final = (1 << 12) - 1
 _LOWER_RANDOM: Final = (1 << 62) - 1
 
@@ -154,6 +156,13 @@ def own_millis(trace_id: bytes, start_ns: int) -> int | None:
         return None
     millis = int.from_bytes(trace_id[:6], "big")
     return millis if abs(millis - start_ns // 1_000_000) <= PLAUSIBLE_MS else None
+
+
+def is_own(trace_id: int, start_ns: int) -> bool:
+    """Whether `own_millis` finds milliseconds in the trace id, which is given as a number."""
+    if trace_id & _VERSION_AND_VARIANT != _VERSION_7 | _VARIANT_10:
+        return False
+    return abs((trace_id >> 80) - start_ns // 1_000_000) <= PLAUSIBLE_MS
 
 
 def own_trace_id(trace_id: bytes, start_ns: int) -> str | None:

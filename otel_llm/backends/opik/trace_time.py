@@ -52,7 +52,7 @@ class TraceTimeSampler(Sampler):
     ) -> SamplingResult:
         """The delegate's decision; its `trace_state` carries the trace's time where the trace id does not."""
         now_ns = time.time_ns()
-        is_own = ids.own_millis(trace_id.to_bytes(16, "big"), now_ns) is not None
+        is_own = ids.is_own(trace_id, now_ns)
         chosen_by = _evenly(trace_id) if is_own and self._by_ratio else trace_id
         result = self._delegate.should_sample(parent_context, chosen_by, name, kind, attributes, links, trace_state)
         if is_own:

@@ -64,6 +64,22 @@ def test_ids_are_ordered_by_time(one: int, other: int, noise: bytes) -> None:
     assert ids.uuid_millis(first) == one
 
 
+@given(
+    trace_id=_trace_ids,
+    version=st.sampled_from([0x40, 0x70]),
+    variant=st.sampled_from([0x00, 0x80, 0xC0]),
+    off_ms=st.sampled_from([0, 1, ids.PLAUSIBLE_MS, ids.PLAUSIBLE_MS + 1, -ids.PLAUSIBLE_MS, -ids.PLAUSIBLE_MS - 1]),
+)
+def test_a_trace_id_is_ours_or_not_whichever_way_it_is_asked(
+    trace_id: bytes, version: int, variant: int, off_ms: int
+) -> None:
+    """The sampler, which has the id as a number, and the mapping, which has its bytes, decide alike."""
+    time_of_id = (_NOW_NS // 1_000_000 + off_ms).to_bytes(6, "big")
+    middle = bytes((version | trace_id[6] & 0x0F, trace_id[7], variant | trace_id[8] & 0x3F))
+    for made in (trace_id, time_of_id + middle + trace_id[9:]):
+        assert ids.is_own(int.from_bytes(made, "big"), _NOW_NS) == (ids.own_millis(made, _NOW_NS) is not None)
+
+
 def test_generator_makes_uuid7_in_order() -> None:
     """A thousand generated trace ids are valid, distinct, carry the time of now, and their tails differ."""
     generator = ids.Uuid7IdGenerator()
