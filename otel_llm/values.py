@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import decimal
 import enum
 import json
 import math
 import numbers
 import pathlib
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
@@ -389,7 +389,6 @@ _READERS: Final[tuple[tuple[type | tuple[type, ...], _Reader], ...]] = (
     (dt.time, _as(dt.time.isoformat)),
     (dt.timedelta, _as(dt.timedelta.__str__)),
     (uuid.UUID, _as(uuid.UUID.__str__)),
-    (decimal.Decimal, _as(decimal.Decimal.__str__)),
     (pathlib.PurePath, _as(pathlib.PurePath.__str__)),
 )
 """Built-in and standard classes, read by their own methods: a subclass's overrides are never called."""
@@ -405,6 +404,9 @@ _FOREIGN_READERS: Final[tuple[tuple[type | tuple[type, ...], _Reader], ...]] = (
 
 @lru_cache(maxsize=512)
 def _reader_of(kind: type) -> _Reader:
+    decimal = sys.modules.get("decimal")  # there is no value of it in a program that has not loaded it
+    if decimal is not None and issubclass(kind, decimal.Decimal):
+        return _as(decimal.Decimal.__str__)
     for base, reader in _READERS:
         if issubclass(kind, base):
             return reader

@@ -16,7 +16,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from otel_llm import semconv
 from otel_llm.backends.trouble import Refusal, Trouble
 from otel_llm.contracts import CheckStatus, Delivered, Finding
-from otel_llm.wire import IllFormedPayloadError, decode, to_otlp_json
+from otel_llm.otlp_json import to_otlp_json
+from otel_llm.wire import IllFormedPayloadError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from otel_llm.backends.trouble import Refusal, Trouble
 from otel_llm.contracts import CheckStatus, Delivered, Finding
-from otel_llm.wire import IllFormedPayloadError, decode, to_otlp_json
+from otel_llm.otlp_json import to_otlp_json
+from otel_llm.wire import IllFormedPayloadError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from otel_llm.conformance.spans import SpanFacts, spans_of
 from otel_llm.errors import ConfigError
-from otel_llm.wire import IllFormedPayloadError, from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
+from otel_llm.wire import IllFormedPayloadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ from otel_llm.contracts import Batch
 from otel_llm.delivery.attributes import clean_attributes, clean_text, put_attributes
 from otel_llm.delivery.reduced import ReducedSpan, reduce_span
 from otel_llm.delivery.span_bytes import field, span_bytes, varint
-from otel_llm.wire import decode, from_otlp_json, to_otlp_json
+from otel_llm.wire import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import Link, SpanContext, Status
 
-__all__ = ["DEFAULT_MAX_BYTES", "decode", "encode", "from_otlp_json", "halve", "to_otlp_json"]
+__all__ = ["DEFAULT_MAX_BYTES", "decode", "encode", "halve"]
 
 _logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import pytest
 
 from otel_llm import semconv
 from otel_llm.conformance import check, spans_of
-from otel_llm.wire import from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
 from tests.clients.cases import RUNS, Made
 from tests.clients.elsewhere import Elsewhere, attributes_of, span_of
 from tests.clients.jobs import TENANT

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.backends.opik.ids import Uuid7IdGenerator
-from otel_llm.wire import from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
 
 if TYPE_CHECKING:
     from tests.fakes.opik import FakeOpik

@@ -9,7 +9,7 @@ import pytest
 
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.contracts import Batch, Delivered
-from otel_llm.wire import from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
 from tests.collector.running import ROOT, Sidecar, wait_for
 from tests.fakes.opik import FakeOpik, needs_openapi
 

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.contracts import Batch, Delivered
-from otel_llm.wire import from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
 from tests.collector.requests import names_in, numbered, request_of
 from tests.collector.running import ROOT, Sidecar, wait_for
 from tests.fakes.opik import SPANS, FakeOpik, Fault, faults, needs_openapi

@@ -17,7 +17,8 @@ from otel_llm.backends.local import LocalBackend
 from otel_llm.cli import main
 from otel_llm.conformance import check, read
 from otel_llm.delivery.codec import encode
-from otel_llm.wire import decode, to_otlp_json
+from otel_llm.otlp_json import to_otlp_json
+from otel_llm.wire import decode
 
 if TYPE_CHECKING:
     from pathlib import Path

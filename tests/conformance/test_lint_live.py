@@ -24,7 +24,8 @@ from opentelemetry.trace import SpanKind
 from otel_llm.cli.lint.receiver import Receiver
 from otel_llm.cli.lint.report import Report
 from otel_llm.conformance import spans_of
-from otel_llm.wire import decode, to_otlp_json
+from otel_llm.otlp_json import to_otlp_json
+from otel_llm.wire import decode
 from tests.conformance.test_lint import RIGHT, batch
 
 if TYPE_CHECKING:

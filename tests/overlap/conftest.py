@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_llm.conformance import spans_of
+from otel_llm.otlp_json import from_otlp_json
 from otel_llm.testing import FakeProvider, Usage
-from otel_llm.wire import from_otlp_json
 from tests.conformance.collecting import heard
 from tests.overlap.outcomes import MODELS, Case
 

@@ -19,7 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_llm.control.loopback_server import ADDRESS, LoopbackHandler, LoopbackServer
 from otel_llm.errors import ConfigError
-from otel_llm.wire import IllFormedPayloadError, from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
+from otel_llm.wire import IllFormedPayloadError
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -13,7 +13,8 @@ from otel_llm import semconv
 from otel_llm.backends.console import ConsoleBackend, create
 from otel_llm.config import load
 from otel_llm.contracts import CheckStatus, Delivered, Retry
-from otel_llm.delivery.codec import decode, from_otlp_json
+from otel_llm.delivery.codec import decode
+from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.spans import make_batch
 
 CALL = {

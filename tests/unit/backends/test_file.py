@@ -18,7 +18,8 @@ from otel_llm.backends import file as file_module
 from otel_llm.backends.file import FileBackend, create
 from otel_llm.config import load
 from otel_llm.contracts import CheckStatus, Delivered, Outcome, Retry
-from otel_llm.delivery.codec import decode, from_otlp_json
+from otel_llm.delivery.codec import decode
+from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.spans import make_batch
 
 if TYPE_CHECKING:

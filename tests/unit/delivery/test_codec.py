@@ -19,7 +19,8 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_llm import semconv
 from otel_llm.contracts import Batch
-from otel_llm.delivery.codec import decode, encode, from_otlp_json, halve, to_otlp_json
+from otel_llm.delivery.codec import decode, encode, halve
+from otel_llm.otlp_json import from_otlp_json, to_otlp_json
 from otel_llm.wire import IllFormedPayloadError
 from tests.fakes.span_strategies import spans as any_spans
 from tests.fakes.spans import TRACE_ID, all_spans, make_span, plain, values_of

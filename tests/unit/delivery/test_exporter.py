@@ -20,7 +20,7 @@ from otel_llm.delivery import exporter as exporter_module
 from otel_llm.delivery.codec import decode
 from otel_llm.delivery.exporter import DeliveryExporter
 from otel_llm.ledger import Ledger
-from otel_llm.wire import to_otlp_json
+from otel_llm.otlp_json import to_otlp_json
 from tests.fakes.http_server import Reply
 from tests.fakes.otlp_receiver import OtlpReceiver
 from tests.fakes.spans import all_spans, make_span

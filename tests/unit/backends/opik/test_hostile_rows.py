@@ -13,7 +13,7 @@ from otel_llm.backends.opik.usage import ttft_ms_of, usage_names
 from otel_llm.backends.opik.values import parsed
 from otel_llm.contracts import Batch, Delivered
 from otel_llm.indexed import indexed_list
-from otel_llm.wire import from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.opik import FakeOpik, needs_openapi
 
 pytestmark = needs_openapi

@@ -14,7 +14,7 @@ from otel_llm.backends.opik.mapping import Rows, map_request
 from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.packing import Parcel, pack
 from otel_llm.backends.opik.routing import Routing
-from otel_llm.wire import from_otlp_json
+from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.opik import FakeOpik, needs_openapi
 
 _ROOT = Path(__file__).parents[4]
