@@ -81,7 +81,7 @@ NOBODY = Identity()
 
 def identity_in(context: Context | None) -> Identity:
     """The identity that `context` carries (the current one for None); an empty one if it carries none."""
-    found = otel_context.get_value(_IDENTITY_KEY, context)
+    found = (otel_context.get_current() if context is None else context).get(_IDENTITY_KEY)
     return found if isinstance(found, Identity) else NOBODY
 
 
@@ -203,7 +203,7 @@ OUTER_CONTEXT_KEY = otel_context.create_key("otel_llm.outer_context")
 def outside_calls(context: Context | None = None) -> Context:
     """`context` (the current one for None) as it was before the recorded LLM call that it runs inside, if it does."""
     here = otel_context.get_current() if context is None else context
-    outer = otel_context.get_value(OUTER_CONTEXT_KEY, here)
+    outer = here.get(OUTER_CONTEXT_KEY)
     return outer if isinstance(outer, Context) else here
 
 
@@ -222,7 +222,7 @@ def call_context(parent: Context, identity: Identity, owner: object, *, nested: 
 
 def active_call(context: Context | None = None) -> object | None:
     """The recorded LLM call that `context` (the current one for None) runs inside, or None outside of one."""
-    return otel_context.get_value(ACTIVE_CALL_KEY, context)
+    return (otel_context.get_current() if context is None else context).get(ACTIVE_CALL_KEY)
 
 
 HEARD_SPAN_KEY = otel_context.create_key("otel_llm.heard_span")

@@ -212,7 +212,12 @@ class SpanPipeline(SpanProcessor):
             self._drop("shutdown")
             return
         for stage, reason in self._early:
-            if guarded(reason, stage, span, default=True) is False:
+            try:
+                kept = stage(span)
+            except Exception as error:  # noqa: BLE001  (a stage's fault costs the stage, not the span)
+                note_fault(reason, error)
+                continue
+            if kept is False:
                 self._drop(reason)
                 return
         ended = _Ended(span, "" if sampled else NOT_SAMPLED, fill)

@@ -79,7 +79,11 @@ def run_around(
 ) -> Any:
     """Call `original`, within what `begin(args, kwargs)` starts (None: nothing of ours)."""
     before = otel_context.get_current()
-    work = guarded("starting a call", begin, args, kwargs)
+    try:
+        work = begin(args, kwargs)
+    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
+        note_fault("starting a call", error)
+        work = None
     if work is None:
         _undo(before)
         return original(*args, **kwargs)
@@ -96,7 +100,11 @@ async def arun_around(
 ) -> Any:
     """The same for a coroutine function."""
     before = otel_context.get_current()
-    work = guarded("starting a call", begin, args, kwargs)
+    try:
+        work = begin(args, kwargs)
+    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
+        note_fault("starting a call", error)
+        work = None
     if work is None:
         _undo(before)
         return await original(*args, **kwargs)
@@ -146,7 +154,10 @@ def read_around(read: Callable[[Any], Any], stream: Any, work: ReadAround) -> An
         work.reading = False
         if token is not None:
             _detach(token)
-    guarded("taking a chunk", work.chunk, chunk)
+    try:
+        work.chunk(chunk)
+    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
+        note_fault("taking a chunk", error)
     return chunk
 
 
@@ -166,7 +177,10 @@ async def aread_around(read: Callable[[Any], Awaitable[Any]], stream: Any, work:
         work.reading = False
         if token is not None:
             _detach(token)
-    guarded("taking a chunk", work.chunk, chunk)
+    try:
+        work.chunk(chunk)
+    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
+        note_fault("taking a chunk", error)
     return chunk
 
 
@@ -193,11 +207,14 @@ def _detach(token: object) -> None:
 def _finished(work: Around, result: Any, before: Context) -> Any:
     if work.asked:
         guarded("hiding the usage chunk", hide_usage, result)
-    finished = guarded("recording an answer", work.finish, result, default=_FAILED)
-    if finished is _FAILED:
+    try:
+        finished = work.finish(result)
+    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
+        note_fault("recording an answer", error)
         guarded("ending a call", work.abandon)
+        finished = None
     _back_to(before)
-    return result if finished is None or finished is _FAILED else finished
+    return result if finished is None else finished
 
 
 def _failed(work: Around, error: BaseException, before: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -90,8 +91,11 @@ def vendor_model(model: str, provider: str | None) -> str:
 
 def locate(api_base: object) -> tuple[str | None, int | None]:
     """Host and port of an API base; the scheme's own port where the URL names none."""
-    if not isinstance(api_base, str) or "://" not in api_base:
-        return None, None
+    return _located(str(api_base)) if isinstance(api_base, str) and "://" in api_base else (None, None)
+
+
+@lru_cache(maxsize=256)
+def _located(api_base: str) -> tuple[str | None, int | None]:
     try:
         parts = urlsplit(api_base)
         port = parts.port

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from otel_llm.instrumentation.litellm.forms import Form
 
-__all__ = ["KeptAnswer", "is_model", "kept", "kept_answer", "kept_arguments", "weight"]
+__all__ = ["ATOMS", "KeptAnswer", "is_model", "kept", "kept_answer", "kept_arguments", "weight"]
 
-_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+"""What cannot change and holds nothing that can."""
 
 _DEPTHS: Final = {
     "messages": 4,
@@ -78,7 +79,7 @@ def kept_arguments(form: Form, arguments: Mapping[str, Any], *, content: bool) -
     texts = content or arguments.get("stream") is True or form.family == "speech"
     made: dict[str, Any] = {}
     for name, value in arguments.items():
-        if type(value) in _ATOMS:
+        if type(value) in ATOMS:
             made[name] = value
         elif name in _CONTENT and (not texts or form.family == "embedding"):
             continue
@@ -97,7 +98,7 @@ def kept_answer(form: Form, answer: object) -> KeptAnswer:
         own, extra, hidden = _state_of(answer)
         for name in names:
             value = own[name] if name in own else extra.get(name)
-            made[name] = value if type(value) in _ATOMS else kept(value, _ANSWER_DEPTH)
+            made[name] = value if type(value) in ATOMS else kept(value, _ANSWER_DEPTH)
     else:
         hidden = hidden_of(answer)
         for name in names:
@@ -106,7 +107,7 @@ def kept_answer(form: Form, answer: object) -> KeptAnswer:
     for name in _HIDDEN:
         if name in hidden:
             value = hidden[name]
-            found[name] = value if type(value) in _ATOMS else kept(value, 2)
+            found[name] = value if type(value) in ATOMS else kept(value, 2)
     return made
 
 
@@ -128,11 +129,11 @@ def weight(values: Mapping[str, Any]) -> int:
 def kept(value: Any, depth: int) -> Any:
     """A list, dict or model as it is now, as many levels of it as can have changed until it is read."""
     kind = type(value)
-    if kind in _ATOMS or depth == 0:
+    if kind in ATOMS or depth == 0:
         return value
     below = depth - 1
     if kind is list or kind is tuple:
-        return [entry if type(entry) in _ATOMS else kept(entry, below) for entry in list(value)]
+        return [entry if type(entry) in ATOMS else kept(entry, below) for entry in list(value)]
     # `copy` and `list` copy in one go, so that another thread cannot change it in the middle.
     if kind is dict:
         made = value.copy()
@@ -143,9 +144,9 @@ def kept(value: Any, depth: int) -> Any:
             made.update(extra)
     else:
         return value
-    if not _ATOMS.issuperset(map(type, made.values())):
+    if not ATOMS.issuperset(map(type, made.values())):
         for key, entry in made.items():
-            if type(entry) not in _ATOMS:
+            if type(entry) not in ATOMS:
                 made[key] = kept(entry, below)
     return made
 

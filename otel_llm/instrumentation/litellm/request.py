@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_llm import semconv
-from otel_llm.context import Identity
+from otel_llm.context import NOBODY, Identity
 from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
-from otel_llm.instrumentation.litellm.keeping import kept_arguments
+from otel_llm.instrumentation.litellm.keeping import ATOMS, kept_arguments
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
 from otel_llm.instrumentation.recorder import Call
 from otel_llm.instrumentation.shaped import content_json
@@ -33,7 +33,9 @@ class Request:
     def __init__(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.form = form
         said = {**dict(zip(form.parameters, args, strict=False)), **kwargs}
-        self.arguments: dict[str, Any] = {name: value for name, value in said.items() if readable(value)}
+        self.arguments: dict[str, Any] = {
+            name: value for name, value in said.items() if type(value) in ATOMS or readable(value)
+        }
         named = self.arguments.get("model")
         self.requested = named if isinstance(named, str) and named else None
         self.model: str | None
@@ -61,7 +63,7 @@ class Request:
 
     def _target(self) -> object:
         for name in ("metadata", "litellm_metadata"):
-            group = path(self.arguments, name, "model_group")
+            group = get(self.arguments.get(name), "model_group")
             if isinstance(group, str):
                 return group
         return self.model, self.provider
@@ -99,8 +101,9 @@ class Request:
 def identity_of(arguments: Mapping[str, Any], *, tenant_key: str = _TENANT_KEY) -> Identity:
     """Tenant, user and session that a call names itself: `metadata={"tenant_id": ...}` and `user=`."""
     metadata = arguments.get("metadata")
-    if not isinstance(metadata, Mapping):
-        metadata = {}
+    if metadata is None or not isinstance(metadata, Mapping):
+        user = _name(arguments.get("user"))
+        return NOBODY if user is None else Identity(user=user)
     return Identity(
         tenant=_name(metadata.get(tenant_key)),
         user=_name(metadata.get("user_id")) or _name(arguments.get("user")),
@@ -279,7 +282,7 @@ def _one(value: str | None) -> list[str] | None:
 
 
 def _name(value: object) -> str | None:
-    if not readable(value):
+    if value is None or not readable(value):
         return None
     if isinstance(value, str):
         return value or None
