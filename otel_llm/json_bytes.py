@@ -55,6 +55,8 @@ def write_strictly(value: Any) -> bytes | None:
 
 def write(value: Any) -> bytes:
     """The same whatever the text: half characters are escaped."""
-    written = write_strictly(value)
-    # Text that UTF-8 cannot hold stands inside a string only, where Python's escape is JSON's.
-    return _write_slowly(value, "backslashreplace") if written is None else written
+    try:
+        return _write(value)
+    except _REFUSED:
+        # Text that UTF-8 cannot hold stands inside a string only, where Python's escape is JSON's.
+        return _write_slowly(value, "backslashreplace")

@@ -53,24 +53,27 @@ def _usual(text: str) -> list[dict[str, Any]] | None:
     except json_bytes.UNREADABLE:
         return None
     messages: list[dict[str, Any]] = []
-    for item in read:
-        parts = item.get("parts") if type(item) is dict else None
-        if type(parts) is not list or len(parts) != 1 or type(parts[0]) is not dict:
-            return None
-        part, role, said = parts[0], item.get("role"), len(item)
-        if (
-            len(part) != 2
-            or part.get("type") != "text"
-            or not (type(part.get("content")) is str and type(role) is str and role)
-        ):
-            return None
-        message = {"role": role, "content": part["content"]}
-        if said > 2:
-            reason = item.get("finish_reason")
-            if said > 3 or type(reason) is not str:
+    try:
+        for item in read:
+            role, (part,) = item["role"], item["parts"]
+            content, said = part["content"], len(item)
+            if (
+                len(part) != 2
+                or part["type"] != "text"
+                or type(content) is not str
+                or type(role) is not str
+                or not role
+            ):
                 return None
-            message["finish_reason"] = reason
-        messages.append(message)
+            message = {"role": role, "content": content}
+            if said > 2:
+                reason = item["finish_reason"]
+                if said > 3 or type(reason) is not str:
+                    return None
+                message["finish_reason"] = reason
+            messages.append(message)
+    except (KeyError, TypeError, ValueError):  # of what is built otherwise
+        return None
     return messages
 
 

@@ -106,11 +106,12 @@ def usage_of(attributes: Attributes, names: UsageNames, provider: str | None) ->
     if not names.counts:
         return None
     given, completion = _count(attributes, names.prompt), _count(attributes, names.completion)
-    read, written = _count(attributes, names.read), _count(attributes, names.written)
+    read = _count(attributes, names.read) if names.read else None
+    written = _count(attributes, names.written) if names.written else None
     prompt = given
     if given is not None and provider in EXCLUDES_CACHED:
         prompt = _uncached(given, read, written)
-    total = _count(attributes, names.total)
+    total = _count(attributes, names.total) if names.total else None
     if total is None and (given is not None or completion is not None):
         total = (given or 0) + (completion or 0)
     usage: dict[str, int] = {}
