@@ -27,7 +27,6 @@ _KINDS: Final = {
     SpanKind.PRODUCER: b"\x30\x04",
     SpanKind.CONSUMER: b"\x30\x05",
 }
-_SMALL: Final = [bytes((length,)) for length in range(128)]
 _TIMES: Final = Struct("<BQBQ").pack  # start (field 7) and end (field 8), both fixed64
 _DOUBLE: Final = Struct("<d").pack
 _FLAGS_LOCAL: Final = b"\x85\x01\x00\x01\x00\x00"
@@ -42,6 +41,8 @@ _MOST_KNOWN: Final = 4096
 _texts: dict[tuple[str, Any], bytes] = {}
 """Attribute name and short text (or list of one such text) -> the whole attribute."""
 _heads: dict[str, _Head] = {}
+_varints: dict[int, bytes] = {}
+"""Those of one and two bytes that were needed: lengths and counts come again."""
 _names: dict[str, bytes] = {}
 
 
@@ -102,16 +103,21 @@ def field(tag: bytes, payload: bytes) -> bytes:
 
 def varint(value: int) -> bytes:
     """A non-negative integer as protobuf writes it."""
-    if value < 0x80:
-        return _SMALL[value]
-    if value < 0x4000:
-        return bytes((value & 0x7F | 0x80, value >> 7))
+    known = _varints.get(value)
+    return _note_varint(value) if known is None else known
+
+
+def _note_varint(value: int) -> bytes:
     written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)
+    left = value
+    while left > 0x7F:
+        written.append(left & 0x7F | 0x80)
+        left >>= 7
+    written.append(left)
+    made = bytes(written)
+    if value < 0x4000:
+        _varints[value] = made
+    return made
 
 
 def _put_attributes(parts: list[bytes], attributes: dict[str, Any]) -> None:
@@ -124,21 +130,17 @@ def _put_attributes(parts: list[bytes], attributes: dict[str, Any]) -> None:
                 put(known if known is not None else _note_text(key, value))
                 continue
             raw = value.encode()
-            size = len(raw)
-            length = varint(size)
-            size += len(length) + 1
-            name = (_heads.get(key) or _note_head(key)).name
-            before = b"%b\x12%b\x0a%b" % (name, varint(size), length)
-            put(b"\x4a%b%b%b" % (varint(len(before) + len(raw)), before, raw))
+            name, length = (_heads.get(key) or _note_head(key)).name, varint(len(raw))
+            size = len(raw) + len(length) + 1
+            length_of_value = varint(size)
+            length_of_all = varint(len(name) + len(length_of_value) + size + 1)
+            parts += (b"\x4a", length_of_all, name, b"\x12", length_of_value, b"\x0a", length, raw)
             continue
         head = _heads.get(key) or _note_head(key)
         if kind is int and 0 <= value < 0x4000:
-            if value < 0x80:
-                put(head.int_of_1 + _SMALL[value])
-            else:
-                put(head.int_of_2 + bytes((value & 0x7F | 0x80, value >> 7)))
+            parts += (head.int_of_1 if value < 0x80 else head.int_of_2, varint(value))
         elif kind is float and value - value == 0.0:
-            put(head.double + _DOUBLE(value))
+            parts += (head.double, _DOUBLE(value))
         elif kind is bool:
             put(head.true if value else head.false)
         elif (kind is tuple or kind is list) and len(value) == 1 and type(value[0]) is str and len(value[0]) <= _SHORT:
