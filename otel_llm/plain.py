@@ -55,13 +55,21 @@ class Room:
         if kind is dict:
             if not self._takes(len(value)):
                 return False
-            for key, entry in value.items():
-                if type(key) is not str or not self.holds(key, 0) or not self.holds(entry, depth - 1):
-                    return False
-            return True
+            return self._holds_members(value, depth - 1)
         if kind is list or kind is tuple:
             return self._takes(len(value)) and all(self.holds(entry, depth - 1) for entry in value)
         return False
+
+    def _holds_members(self, value: dict[Any, Any], depth: int) -> bool:
+        for key, entry in value.items():
+            if type(key) is not str:
+                return False
+            self.bytes_left -= len(key) if key.isascii() else 4 * len(key)
+            if type(entry) is str:
+                self.bytes_left -= len(entry) if entry.isascii() else 4 * len(entry)
+            elif not self.holds(entry, depth):
+                return False
+        return self.bytes_left >= 0
 
     def _takes(self, items: int) -> bool:
         self.items_left -= items

@@ -73,18 +73,17 @@ def cost_of(billed: Billed, rates: Rates) -> Decimal | None:
 
 
 def _input(billed: Billed, rates: Rates) -> Decimal | None:
+    if not (billed.cache_read or billed.cache_write or billed.audio_input or billed.image_input):
+        return _bill(billed.input, rates, INPUT, INPUT)
     read = min(billed.cache_read, billed.input)
     written = min(billed.cache_write, billed.input - read)
     written_1h = min(billed.cache_write_1h, written)
     fresh = billed.input - read - written
     audio = min(billed.audio_input, fresh)
     image = min(billed.image_input, fresh - audio)
-    ordinary = _bill(fresh - audio - image, rates, INPUT, INPUT)
-    if not (read or written or audio or image):
-        return ordinary
     return _sum(
         (
-            ordinary,
+            _bill(fresh - audio - image, rates, INPUT, INPUT),
             _bill(read, rates, "cache_read_input_token_cost", INPUT),
             _bill(written - written_1h, rates, "cache_creation_input_token_cost", INPUT),
             _hour_writes(written_1h, rates),
@@ -100,15 +99,14 @@ def _hour_writes(count: int, rates: Rates) -> Decimal | None:
 
 
 def _output(billed: Billed, rates: Rates) -> Decimal | None:
+    if not (billed.audio_output or billed.image_output or billed.reasoning):
+        return _bill(billed.output, rates, OUTPUT, OUTPUT)
     audio = min(billed.audio_output, billed.output)
     image = min(billed.image_output, billed.output - audio)
     reasoning = min(billed.reasoning, billed.output - audio - image)
-    ordinary = _bill(billed.output - audio - image - reasoning, rates, OUTPUT, OUTPUT)
-    if not (audio or image or reasoning):
-        return ordinary
     return _sum(
         (
-            ordinary,
+            _bill(billed.output - audio - image - reasoning, rates, OUTPUT, OUTPUT),
             _bill(reasoning, rates, "output_cost_per_reasoning_token", OUTPUT),
             _bill(audio, rates, "output_cost_per_audio_token", OUTPUT),
             _bill(image, rates, "output_cost_per_image_token", OUTPUT),

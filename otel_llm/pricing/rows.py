@@ -90,7 +90,12 @@ def row_for(
         return table.get(behind)
     for name in [*served, *asked] if provider in AZURE else [*asked, *served]:
         row = table.get(name)
-        if isinstance(row, Mapping) and _is_of(provider, row.get("litellm_provider"), name) and _has_prices(row):
+        if (
+            row is not None
+            and isinstance(row, Mapping)
+            and _is_of(provider, row.get("litellm_provider"), name)
+            and _has_prices(row)
+        ):
             return row
     return None
 

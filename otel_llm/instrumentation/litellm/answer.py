@@ -9,7 +9,7 @@ from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, vendor_model
 from otel_llm.instrumentation.litellm.pricing import fill_cost
-from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, path, text
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, path, text
 from otel_llm.instrumentation.litellm.request import set_content
 from otel_llm.instrumentation.litellm.usage import Usage, fill_saved, fill_usage, read_usage, rerank_usage
 
@@ -26,12 +26,13 @@ _WRAPPED: Final = "resp_" + base64.b64encode(b"litellm:").decode().rstrip("=")[:
 def fill_answer(recording: Recording, request: Request, answer: object, *, content: bool) -> None:
     """Put everything but billing on the span: ids, models, finish reasons and (where `content`) messages."""
     hidden = hidden_of(answer)
+    said = members_of(answer)
     recording.set(
         {
-            semconv.RESPONSE_ID: _vendor_id(text(get(answer, "id"))),
+            semconv.RESPONSE_ID: _vendor_id(text(said("id"))),
             semconv.RESPONSE_MODEL: _served_model(request, answer),
-            semconv.OPENAI_RESPONSE_SERVICE_TIER: text(get(answer, "service_tier")),
-            semconv.OPENAI_SYSTEM_FINGERPRINT: text(get(answer, "system_fingerprint")),
+            semconv.OPENAI_RESPONSE_SERVICE_TIER: text(said("service_tier")),
+            semconv.OPENAI_SYSTEM_FINGERPRINT: text(said("system_fingerprint")),
             semconv.FINISH_REASONS: _finish_reasons(request, answer) or None,
             semconv.CACHE_HIT: request.from_cache or (request.bought is None and hidden.get("cache_hit") is True),
         }

@@ -116,8 +116,8 @@ def service_tier_of(request: Request, answer: object) -> str | None:
     """The price table's name of the tier that served (else, where nobody says, was asked for); None: ordinary."""
     tier = (
         text(get(answer, "service_tier"))
-        or text(path(answer, "usage", "service_tier"))
-        or text(path(hidden_of(answer), "provider_specific_fields", "traffic_type"))
+        or text(get(get(answer, "usage"), "service_tier"))
+        or text(get(hidden_of(answer).get("provider_specific_fields"), "traffic_type"))
         or text(request.arguments.get("service_tier"))
     )
     return None if tier is None else TIER_NAMES.get(tier.lower())

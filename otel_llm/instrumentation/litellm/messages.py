@@ -14,7 +14,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from otel_llm.instrumentation.litellm.reading import get, items, path, readable, text
+from otel_llm.instrumentation.litellm.reading import get, items, members_of, path, readable, text
 from otel_llm.store.media import offer
 
 __all__ = [
@@ -69,15 +69,16 @@ def chat_output(choices: object) -> list[Message]:
     """The choices of a chat or text completion as output messages, one per choice."""
     made = []
     for choice in items(choices):
-        message = get(choice, "message")
+        said = members_of(choice)
+        message = said("message")
         if message is None:
-            parts = [_text_part(get(choice, "text") or "")]
+            parts = [_text_part(said("text") or "")]
             role = "assistant"
         else:
             parts = _assistant_parts(message)
             role = text(get(message, "role")) or "assistant"
         entry = _message(role, parts)
-        reason = finish_reason(get(choice, "finish_reason"))
+        reason = finish_reason(said("finish_reason"))
         if reason:
             entry["finish_reason"] = reason
         made.append(entry)
@@ -85,38 +86,40 @@ def chat_output(choices: object) -> list[Message]:
 
 
 def _chat_message(message: object) -> Message:
-    role = text(get(message, "role")) or "user"
+    said = members_of(message)
+    role = text(said("role")) or "user"
     if role in {"tool", "function"}:
-        parts = [_tool_response_part(get(message, "tool_call_id"), get(message, "content"))]
+        parts = [_tool_response_part(said("tool_call_id"), said("content"))]
         role = "tool"
     elif role == "assistant":
         parts = _assistant_parts(message)
     else:
-        parts = _content_parts(get(message, "content"))
+        parts = _content_parts(said("content"))
     made = _message(role, parts)
-    name = text(get(message, "name"))
+    name = text(said("name"))
     if name:
         made["name"] = name
     return made
 
 
 def _assistant_parts(message: object) -> list[Part]:
-    parts: list[Part] = []
-    reasoning = text(get(message, "reasoning_content"))
-    if reasoning:
-        parts.append({"type": "reasoning", "content": reasoning})
-    parts.extend(_content_parts(get(message, "content")))
-    refusal = text(get(message, "refusal"))
+    said = members_of(message)
+    reasoning = text(said("reasoning_content"))
+    parts: list[Part] = [{"type": "reasoning", "content": reasoning}] if reasoning else []
+    parts += _content_parts(said("content"))
+    refusal = text(said("refusal"))
     if refusal:
         parts.append(_text_part(refusal))
-    parts.extend(_tool_call_part(call) for call in items(get(message, "tool_calls")))
-    function_call = get(message, "function_call")
+    for call in items(said("tool_calls")):
+        parts.append(_tool_call_part(call))
+    function_call = said("function_call")
     if function_call is not None:
         parts.append(_tool_call_part({"function": function_call}))
-    audio = get(message, "audio")
+    audio = said("audio")
     if audio is not None:
         parts.append(_blob("audio", None, get(audio, "data")))
-    parts.extend(_media("image", path(image, "image_url", "url")) for image in items(get(message, "images")))
+    for image in items(said("images")):
+        parts.append(_media("image", path(image, "image_url", "url")))
     return parts
 
 

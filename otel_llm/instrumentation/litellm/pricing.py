@@ -215,7 +215,9 @@ def _has_own_prices(request: Request) -> bool:
     if getattr(library, "cost_discount_config", None) or getattr(library, "cost_margin_config", None):
         return True
     arguments = request.arguments
-    for source in (arguments, path(arguments, "metadata", "model_info"), arguments.get("model_info")):
+    for source in (arguments, get(arguments.get("metadata"), "model_info"), arguments.get("model_info")):
+        if source is None:
+            continue
         said = members_of(source)
         if number(said("input_cost_per_token")) is not None or number(said("input_cost_per_second")) is not None:
             return True

@@ -39,7 +39,7 @@ def get(source: object, name: str) -> Any:
 
 def members_of(source: object) -> Callable[[str], Any]:
     """`get` of one source: for who asks it for many names."""
-    if type(source) is dict:
+    if isinstance(source, dict):
         return source.get
     return _nothing if source is None else partial(get, source)
 

@@ -160,8 +160,11 @@ def set_content(recording: Recording, content: Mapping[str, object]) -> None:
 
 def _content(request: Request) -> dict[str, object]:
     arguments = request.arguments
-    tools = messages.tool_definitions(arguments.get("tools")) + messages.tool_definitions(arguments.get("functions"))
-    made: dict[str, object] = {semconv.TOOL_DEFINITIONS: tools}
+    made: dict[str, object] = {}
+    if "tools" in arguments or "functions" in arguments:
+        made[semconv.TOOL_DEFINITIONS] = messages.tool_definitions(arguments.get("tools")) + messages.tool_definitions(
+            arguments.get("functions")
+        )
     family = request.form.family
     if family == "completion":
         made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
@@ -210,6 +213,8 @@ def _if_true(value: object) -> bool | None:
 def _output_type(arguments: Mapping[str, Any]) -> str | None:
     """The conventions' output type that was asked for: `json`, `text`, `speech`, or None where nothing was."""
     asked = arguments.get("response_format")
+    if asked is None and "text" not in arguments and "modalities" not in arguments:
+        return None
     if isinstance(asked, type):
         return "json"
     kind = text(get(asked, "type")) or text(path(arguments, "text", "format", "type"))
@@ -222,7 +227,7 @@ def _output_type(arguments: Mapping[str, Any]) -> str | None:
 
 def _fill_metadata(recording: Recording, metadata: object, only: Container[object] | None) -> None:
     """Tags and scalar entries of `metadata`, of those in `only`; nested values belong to litellm and stay out."""
-    if not isinstance(metadata, Mapping):
+    if metadata is None or not isinstance(metadata, Mapping):
         return
     tags = [tag for tag in items(metadata.get("tags")) if isinstance(tag, str)]
     if tags:
