@@ -12,7 +12,6 @@ Sources of formats: the providers' documentation of their keys; RFC 7519 (JWT); 
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.processors.shrink import CUT
@@ -52,11 +51,17 @@ class Pattern:
         """What a text has that holds something written so."""
         self._expression = expression
         self._flags = flags
+        self._regex: re.Pattern[str] | None = None
 
-    @cached_property
+    @property
     def regex(self) -> re.Pattern[str]:
-        """Compiled late: most programs never see a text with most of the signs, and compiling takes half a ms."""
-        return re.compile(self._expression, self._flags)
+        """Compiled late: most programs never see a text with most of the signs, and compiling takes half a ms.
+
+        Not a `cached_property`: until Python 3.12 that holds a lock, which a child forked meanwhile would wait for.
+        """
+        if self._regex is None:
+            self._regex = re.compile(self._expression, self._flags)
+        return self._regex
 
 
 class Detector:
