@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -50,7 +50,7 @@ class SpanDraft:
         # `copy` of the SDK's own mapping is one C call; `dict()` would call Python once per key.
         self.attributes: dict[str, Any] = span.attributes.copy()  # type: ignore[union-attr]
         self.context: SpanContext = context
-        self.events: Sequence[Event] = span.events
+        self.events: Sequence[Event] = _events_of(span)
         self.kind = span.kind
         self.left_out = ""
         """Why no backend is meant to get the span; empty for one that is kept. Its facts count all the same."""
@@ -106,6 +106,24 @@ class SpanDraft:
         return _FinishedSpan(self)
 
 
+_EVENTS: Final[Any] = ReadableSpan.events
+_LINKS: Final[Any] = ReadableSpan.links
+
+
+def _events_of(span: ReadableSpan) -> Sequence[Event]:
+    """A span's events; few have any, and the SDK copies its list of none under a lock, in Python."""
+    if type(span).events is _EVENTS and not span._events:  # noqa: SLF001  (the SDK's own way to keep them)
+        return ()
+    return span.events
+
+
+def _links_of(span: ReadableSpan) -> Sequence[Link]:
+    """The same of its links."""
+    if type(span).links is _LINKS and not span._links:  # noqa: SLF001  (the SDK's own way to keep them)
+        return ()
+    return span.links
+
+
 class _FinishedSpan(ReadableSpan):
     """A span made of a draft. The SDK derives the dropped counts from its private containers; here they are kept."""
 
@@ -118,7 +136,7 @@ class _FinishedSpan(ReadableSpan):
             resource=original.resource,
             attributes=draft.attributes,
             events=draft.events,
-            links=original.links,
+            links=_links_of(original),
             kind=draft.kind,
             status=draft.status,
             start_time=original.start_time,

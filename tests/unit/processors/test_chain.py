@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -110,6 +111,25 @@ def test_copy_keeps_everything_else() -> None:
     assert ours.to_json() == own.to_json()
     assert ours.instrumentation_scope is own.instrumentation_scope
     assert (ours.dropped_attributes, ours.dropped_events, ours.dropped_links) == (2, 0, 0)
+
+
+def test_events_and_links_that_a_span_keeps_in_its_own_way_are_copied_too() -> None:
+    """A program's own kind of span answers both as it likes; what the SDK would have kept of them says nothing."""
+
+    class OwnSpan(ReadableSpan):
+        @property
+        def events(self) -> tuple[Event, ...]:
+            return (Event("mine"),)
+
+        @property
+        def links(self) -> tuple[trace.Link, ...]:
+            return (trace.Link(trace.SpanContext(5, 6, is_remote=False)),)
+
+    usual = make_span("s", attributes={"k": 1})
+    own = OwnSpan("s", context=usual.context, attributes=BoundedAttributes(attributes={"k": 1}))
+    copied = SpanDraft(own).to_span()
+    assert [event.name for event in copied.events] == ["mine"]
+    assert [link.context.span_id for link in copied.links] == [6]
 
 
 def test_none_drops_the_span_and_counts_the_reason() -> None:
