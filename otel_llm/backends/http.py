@@ -11,7 +11,6 @@ import math
 import os
 import time
 import weakref
-from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -77,15 +76,17 @@ class HttpClient:
         self._open: Wire | None = None
         _clients.add(self)
 
-    @cached_property
-    def _proxy(self) -> str | None:
-        """The proxy with its login."""
-        return _proxy_for(self._url)
+    def prepare(self) -> None:
+        """Load all that requests need, so that the thread which sends them loads nothing."""
+        from otel_llm.backends import http_wire  # noqa: PLC0415  (see above)
 
-    @cached_property
+        http_wire.prepare(self._url, self._tls)
+
+    @property
     def proxy(self) -> str | None:
         """The proxy that the environment names for this server, without its login; None where there is none."""
-        return None if self._proxy is None else _without_login(self._proxy)
+        proxy = _proxy_for(self._url)
+        return None if proxy is None else _without_login(proxy)
 
     def request(
         self,
@@ -124,7 +125,7 @@ class HttpClient:
         if self._open is None:
             with loading("HTTP"):
                 from otel_llm.backends.http_wire import Wire  # noqa: PLC0415  (see above)
-            self._open = Wire(self._url, self._tls, self._proxy, self.proxy, self._deadline)
+            self._open = Wire(self._url, self._tls, _proxy_for(self._url), self.proxy, self._deadline)
         return self._open
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import os
@@ -18,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from otel_llm.backends.http import Answer, NoAnswerError
+from otel_llm.backends.loopback import is_loopback
 
 if TYPE_CHECKING:
     import socket
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from otel_llm.backends.http import Deadline, Tls
 
-__all__ = ["Wire", "login"]
+__all__ = ["Wire", "login", "prepare"]
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -209,6 +211,16 @@ def _innermost_words(error: BaseException) -> str:
 # --- proxies and TLS ---------------------------------------------------------------------------------------
 
 
+def prepare(url: str, tls: Tls) -> None:
+    """Load what requests to `url` will need beside this module: what knows of proxies, and a store of CAs."""
+    parts = urlsplit(url)
+    if not is_loopback(parts.hostname or ""):
+        import urllib.request  # noqa: F401, PLC0415
+    if parts.scheme == "https" and tls.check and not _store_is_known(tls):
+        with contextlib.suppress(ImportError):  # then said with the first request
+            import certifi  # noqa: F401, PLC0415
+
+
 def login(url: str, kind: str) -> dict[str, str]:
     """The header that carries the user and password in `url`, if there are any."""
     parts = urlsplit(url)
@@ -238,7 +250,7 @@ def _trust(context: ssl.SSLContext, tls: Tls) -> None:
     if named is not None:
         source, path = named
         _loaded(f"{source} is {path}", context.load_verify_locations, **{_kind_of(path): path})
-    elif not context.cert_store_stats()["x509_ca"] and not _system_store_exists():
+    elif not context.cert_store_stats()["x509_ca"] and not _store_is_known(tls):
         import certifi  # noqa: PLC0415  (comes with requests; needed only where Python has no store of its own)
 
         context.load_verify_locations(certifi.where())
@@ -259,6 +271,9 @@ def _loaded(what: str, load: Any, **options: Any) -> None:
         raise NoAnswerError("tls", f"{what}, which cannot be read ({type(error).__name__})") from None
 
 
-def _system_store_exists() -> bool:
+def _store_is_known(tls: Tls) -> bool:
+    """Whether somebody names CAs that count: a setting, the environment, or the system for its Python."""
+    if tls.ca_file or _ca_from_environment() is not None:
+        return True
     paths = ssl.get_default_verify_paths()
     return bool(paths.cafile or paths.capath)

@@ -105,7 +105,9 @@ class OtlpBackend:
     def prepare(self) -> None:
         """Load protobuf and urllib3, which nobody needs who does not send."""
         with loading("what sends OTLP"):
-            from otel_llm.backends import http_wire, otlp_answers  # noqa: F401, PLC0415
+            from otel_llm.backends import otlp_answers  # noqa: F401, PLC0415
+
+            self._client.prepare()
 
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
         """Post the batch; see the module for what each answer means."""

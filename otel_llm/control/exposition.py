@@ -58,6 +58,12 @@ class Family:
         return made
 
 
+def prepare() -> None:
+    """Load the client library here, and not in the thread that will serve a page."""
+    import prometheus_client.core  # noqa: PLC0415
+    import prometheus_client.exposition  # noqa: F401, PLC0415
+
+
 def render(families: Iterable[Family]) -> str:
     """All families as one page; those without samples are left out."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415  (likewise)

@@ -140,8 +140,10 @@ class _Running:
         self.watch = HealthWatch(_look)
         pipeline.counting.tally.on_span = self.watch.span_ended
         if pipeline.config.health_port is not None:
+            from otel_llm.control import exposition  # noqa: PLC0415  (only who serves pages needs it)
             from otel_llm.control.health_server import HealthServer  # noqa: PLC0415  (loads http.server)
 
+            guarded("loading what serves /metrics", exposition.prepare)
             self.server = HealthServer(pipeline.config.health_port)
 
     def end_health(self, pipeline: Pipeline) -> None:

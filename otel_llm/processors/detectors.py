@@ -11,6 +11,7 @@ Sources of formats: the providers' documentation of their keys; RFC 7519 (JWT); 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -339,8 +340,6 @@ _IBAN: Final = Detector(
 
 def _address(match: re.Match[str]) -> Found | None:
     """An IP address that exists and is not this machine's own."""
-    import ipaddress  # noqa: PLC0415  (only programs that look for addresses pay for it)
-
     text = match.group()
     if ":" in text and (text.count(":") < 2 or len(text) < 4):
         return None

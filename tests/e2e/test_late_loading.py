@@ -110,7 +110,7 @@ def test_a_module_that_flushes_while_it_is_imported(program: Program, receiver: 
 
 
 WATCHED = """
-import sys, threading, time
+import socket, sys, threading, time
 from importlib.abc import MetaPathFinder
 
 import otel_llm
@@ -118,13 +118,15 @@ from opentelemetry import trace
 from otel_llm.control import running
 
 elsewhere = set()
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: resolve("127.0.0.1" if host == "far.example" else host, *rest, **more)
 
 class Watch(MetaPathFinder):
     def find_spec(self, name, *_):
         if threading.current_thread() is not threading.main_thread():
             elsewhere.add(name)
 
-otel_llm.configure(content="on")
+health = otel_llm.configure(content="on").health_url
 sys.meta_path.insert(0, Watch())
 
 with otel_llm.span("work"):
@@ -137,17 +139,32 @@ beside.start()
 beside.join()
 assert otel_llm.flush(30).complete
 otel_llm.status()
-elsewhere -= {"litellm"} - sys.modules.keys()  # where its prices are is looked up, and it is not loaded
+if health is not None:
+    from urllib.request import urlopen  # not earlier: who looks for proxies loads it, too
+
+    assert b"otel_llm" in urlopen(health + "/metrics").read()
+elsewhere &= sys.modules.keys()  # where litellm, httpx and others are is looked up, and they are not loaded
 print(sorted(name for name in elsewhere if name.partition(".")[0] not in ("encodings", "stringprep", "unicodedata")))
 """
 
 
 @needs_openapi
+@pytest.mark.parametrize("host", ["127.0.0.1", "far.example"])
 @pytest.mark.parametrize("backend", ["otlp", "opik", "local"])
-def test_no_thread_of_ours_imports_anything(backend: str, program: Program, receiver: OtlpReceiver) -> None:
-    """Beside the program's own imports it could wait for one of them, and that one for it, for ever (Python 3.11.7)."""
+def test_no_thread_of_ours_imports_anything(backend: str, host: str, program: Program, receiver: OtlpReceiver) -> None:
+    """Beside the program's own imports it could wait for one of them, and that one for it, for ever (Python 3.11.7).
+
+    Neither for a backend on this machine nor for one elsewhere, which is asked for by name and perhaps by a proxy.
+    """
     with FakeOpik() as opik:
-        program.environ |= {"OTEL_LLM_BACKEND": backend, "OTEL_LLM_OPIK_URL": opik.url, "OTEL_LLM_OPIK_PROJECT": "p"}
+        program.environ |= {
+            "OTEL_LLM_BACKEND": backend,
+            "OTEL_LLM_OPIK_URL": opik.url.replace("127.0.0.1", host),
+            "OTEL_LLM_OTLP_ENDPOINT": receiver.url.replace("127.0.0.1", host),
+            "OTEL_LLM_OPIK_PROJECT": "p",
+        }
+        if host == "127.0.0.1":
+            program.environ["OTEL_LLM_HEALTH_PORT"] = "0"
         program.write("app.py", WATCHED)
         done = program.run("app.py")
     assert done.stdout == "[]\n", done

@@ -85,8 +85,9 @@ class OpikBackend:
     def prepare(self) -> None:
         """Load the mapping to rows, protobuf and urllib3, which nobody needs who only checks."""
         with loading("what sends to Opik"):
-            from otel_llm.backends import http_wire  # noqa: F401, PLC0415
             from otel_llm.backends.opik import sender  # noqa: F401, PLC0415
+
+            self._client.prepare()
 
     def check(self) -> Sequence[Finding]:
         """Look at address, server, key, workspace and project without sending any span."""
