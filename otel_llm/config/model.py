@@ -1,6 +1,7 @@
 """The settings of one program, typed and frozen, each knowing where it came from.
 
-Named tuples, because a frozen dataclass takes a program five times as long to start with.
+Plain classes: defining this many frozen dataclasses takes a start ten milliseconds, and a named tuple is a tuple to
+whoever writes down what he finds (a reporter of errors, a JSON encoder), secrets and all.
 """
 
 from __future__ import annotations
@@ -51,18 +52,45 @@ class SettingValue(NamedTuple):
         return str(self.value)
 
 
-class OtlpSettings(NamedTuple):
+class _Group:
+    """Settings by their names, which are those of the class's annotations; shown without their secrets."""
+
+    prefix = ""
+    """What stands before the names of these fields in the table of settings."""
+
+    def __init__(self, **values: Any) -> None:
+        if values.keys() != type(self).__annotations__.keys():
+            raise TypeError(f"{type(self).__name__} takes exactly {', '.join(type(self).__annotations__)}")
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Settings cannot be changed ({name}); call configure() with other ones")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Settings cannot be deleted ({name}); call configure() with other ones")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # some are tables
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={_shown(self.prefix + name, value)}" for name, value in vars(self).items() if name != _SOURCES
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class OtlpSettings(_Group):
     """Where and how spans go by OTLP."""
+
+    prefix = "otlp."
 
     endpoint: str
     protocol: Literal["http/protobuf", "grpc"]
     headers: Mapping[str, str]
     compression: Literal["none", "gzip", "deflate"]
     timeout: float
-
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "otlp.")
 
     @property
     def traces_url(self) -> str:
@@ -71,8 +99,10 @@ class OtlpSettings(NamedTuple):
         return self.endpoint if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
 
 
-class OpikSettings(NamedTuple):
+class OpikSettings(_Group):
     """Which Opik receives spans, and into which project."""
+
+    prefix = "opik."
 
     url: str
     api_key: str | None
@@ -83,13 +113,11 @@ class OpikSettings(NamedTuple):
     """Tenant -> project, for tenants that have their own."""
     join: Literal["auto", "always", "never"]
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "opik.")
 
-
-class SpoolSettings(NamedTuple):
+class SpoolSettings(_Group):
     """How spans wait on disk."""
+
+    prefix = "spool."
 
     mode: Literal["always", "overflow", "off"]
     max_bytes: int
@@ -100,13 +128,11 @@ class SpoolSettings(NamedTuple):
     flush_interval: int
     """Milliseconds."""
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "spool.")
 
-
-class SamplingSettings(NamedTuple):
+class SamplingSettings(_Group):
     """Which spans are kept."""
+
+    prefix = "sampling."
 
     ratio: float
     tenants: Mapping[str, str]
@@ -118,13 +144,11 @@ class SamplingSettings(NamedTuple):
     """USD."""
     content_ratio: float
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "sampling.")
 
-
-class MetricsSettings(NamedTuple):
+class MetricsSettings(_Group):
     """Which metrics there are, and where they go."""
+
+    prefix = "metrics."
 
     generation: Literal["both", "new", "old"]
     export: Literal["program", "otlp"]
@@ -135,10 +159,6 @@ class MetricsSettings(NamedTuple):
     models: int
     estimated_tokens: bool
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "metrics.")
-
     @property
     def metrics_url(self) -> str:
         """The full address for `http/protobuf`: `/v1/metrics` is added where `endpoint` has no path."""
@@ -146,20 +166,20 @@ class MetricsSettings(NamedTuple):
         return self.endpoint if parts.path.strip("/") else parts._replace(path="/v1/metrics").geturl()
 
 
-class MediaSettings(NamedTuple):
+class MediaSettings(_Group):
     """Whether and where media of messages are kept as files."""
+
+    prefix = "media."
 
     keep: bool
     path: Path
     max_bytes: int
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "media.")
 
-
-class ClientSettings(NamedTuple):
+class ClientSettings(_Group):
     """What `LLMClient` calls, and what it allows."""
+
+    prefix = "client."
 
     models: Mapping[str, str]
     """Name -> litellm's model."""
@@ -186,12 +206,8 @@ class ClientSettings(NamedTuple):
     """Tenant -> USD a day, written as a number."""
     on_budget: Literal["warn", "refuse"]
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "client.")
 
-
-class Config(NamedTuple):
+class Config(_Group):
     """All settings; units and meanings stand in `settings.py` and docs/settings.md. Made by `load` only."""
 
     enabled: bool
@@ -241,10 +257,6 @@ class Config(NamedTuple):
     sources: Mapping[str, str]
     """Setting name -> where its value came from."""
 
-    def __repr__(self) -> str:
-        """The fields without their secrets."""
-        return _without_secrets(self, "")
-
     @property
     def captures_content(self) -> bool:
         """Whether prompts and answers are read at all, for any tenant or operation, if only for their lengths."""
@@ -252,7 +264,7 @@ class Config(NamedTuple):
 
     def has_values_of(self, other: Config) -> bool:
         """Whether every setting has the same value as in `other`, wherever the two came from."""
-        return self._replace(sources=other.sources) == other
+        return {**vars(self), _SOURCES: None} == {**vars(other), _SOURCES: None}
 
     def get(self, name: str) -> Any:
         """The value of the setting with this dotted name; raises `UnknownSettingError` for another."""
@@ -279,16 +291,6 @@ def _known(name: str) -> Setting:
     if setting is None:
         raise UnknownSettingError(f"{name}: there is no such setting{nearest(name, _BY_NAME)}")
     return setting
-
-
-def _without_secrets(group: NamedTuple, prefix: str) -> str:
-    """A group of settings in words; `prefix` stands before the names of its fields in the table of settings."""
-    shown = (
-        f"{name}={_shown(prefix + name, value)}"
-        for name, value in zip(group._fields, group, strict=True)
-        if name != _SOURCES
-    )
-    return f"{type(group).__name__}({', '.join(shown)})"
 
 
 def _shown(name: str, value: object) -> str:

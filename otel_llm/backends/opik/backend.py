@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.backends.http import Tls
 from otel_llm.backends.opik.address import Address, opik_url, resolve_address
@@ -28,22 +28,32 @@ _DEFAULT_WORKSPACE: Final = "default"
 _CHECK_TIMEOUT_SECONDS: Final = 5.0
 
 
-class OpikOptions(NamedTuple):
-    """Settings of the backend; what is left out has Opik's usual meaning."""
+class OpikOptions:
+    """Settings of the backend; what is left out has Opik's usual meaning. Shown without the key."""
 
-    url: str | None = None
-    """Address of the server; None means the one inside the key, else Opik Cloud."""
-    api_key: str | None = None
-    workspace: str | None = None
-    project: str | None = None
-    """Project name, or a template with `{service}`, `{tenant}`, `{environment}`; None: the service's name."""
-    service: str | None = None
-    tenants: Mapping[str, str] = MappingProxyType({})
-    check_tls: bool = True
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        api_key: str | None = None,
+        workspace: str | None = None,
+        project: str | None = None,
+        service: str | None = None,
+        tenants: Mapping[str, str] = MappingProxyType({}),
+        check_tls: bool = True,
+    ) -> None:
+        self.url = url
+        """Address of the server; None means the one inside the key, else Opik Cloud."""
+        self.api_key = api_key
+        self.workspace = workspace
+        self.project = project
+        """Project name, or a template with `{service}`, `{tenant}`, `{environment}`; None: the service's name."""
+        self.service = service
+        self.tenants = tenants
+        self.check_tls = check_tls
 
     def __repr__(self) -> str:
-        """The fields but the key."""
-        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name != "api_key")
+        shown = (f"{name}={value!r}" for name, value in vars(self).items() if name != "api_key")
         return f"OpikOptions({', '.join(shown)})"
 
 

@@ -76,6 +76,17 @@ def test_the_same_settings_from_another_source_are_the_same() -> None:
     assert not said.has_values_of(load({"service_name": "shop"}, environ={}))
 
 
+def test_nobody_reads_secrets_out_of_settings_as_if_they_were_data() -> None:
+    """Reporters of errors and JSON encoders write out lists and tuples; settings are neither, nor is one of them."""
+    config = load({"opik_api_key": "secret-key"}, environ={})
+    for group in (config, config.opik):
+        with pytest.raises(TypeError):
+            iter(group)  # type: ignore[call-overload]
+        with pytest.raises(TypeError):
+            json.dumps(group)
+        assert "secret-key" not in repr(group)
+
+
 def test_settings_cannot_be_changed() -> None:
     """Neither a setting nor a table of headers, tenants or sources can be assigned to."""
     config = load(environ={"OTEL_LLM_OTLP_HEADERS": "a=b"})
