@@ -130,14 +130,17 @@ class Entry:
     def _logical(self, request: Request, door: str | None, kwargs: dict[str, Any]) -> _Running:
         call = LogicalCall(self._recorder, request, routed=False, tenant_key=self._tenant_key)
         call.door = door
-        asked = guarded("asking for usage", ask_for_usage, request, kwargs) if self._stream_usage else None
+        asked = guarded("asking for usage", ask_for_usage, request, kwargs) if self._asks(request) else None
         return _Running(call, call, asked or kwargs, asked=asked is not None)
 
     def _attempt(self, call: LogicalCall, request: Request, door: str | None, kwargs: dict[str, Any]) -> _Running:
         attempt = call.begin_attempt(request)
         attempt.door = door
-        asked = guarded("asking for usage", ask_for_usage, request, kwargs) if self._stream_usage else None
+        asked = guarded("asking for usage", ask_for_usage, request, kwargs) if self._asks(request) else None
         return _Running(attempt, call, asked or kwargs, asked=asked is not None)
+
+    def _asks(self, request: Request) -> bool:
+        return self._stream_usage and request.stream
 
     def _retried(self, kwargs: dict[str, Any]) -> dict[str, Any] | None:
         active = _active_call()
