@@ -1,7 +1,7 @@
 """`python -m benchmarks`: environments, servers, scenes, tables.
 
 python -m benchmarks --out DIR                    everything, seven rounds: hours, see --estimate
-python -m benchmarks --out DIR --short            every scene, peer and budget, three rounds: forty minutes
+python -m benchmarks --out DIR --short            every scene, peer and budget, three rounds: fifty minutes
 python -m benchmarks --out DIR --quick            everything once, as small as it can be: does it work?
 python -m benchmarks --out DIR --only raw calls/otel_llm calls/openinference
 python -m benchmarks --out DIR --report --docs    measure nothing; write the tables into docs/performance.md
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"scenes, or peers (of raw spans: ways) of: {', '.join(SCENES)}",
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--short", action="store_true", help="every scene, peer and budget in forty minutes")
+    size.add_argument("--short", action="store_true", help="every scene, peer and budget in fifty minutes")
     size.add_argument("--quick", action="store_true", help="everything once and small: a test of the benchmark itself")
     add("--rounds", type=int, help=f"default {SIZES['full'].rounds}, short {SIZES['short'].rounds}")
     add("--again", action="store_true", help="measure anew what is in the directory already")
