@@ -85,8 +85,7 @@ class HttpClient:
     @property
     def proxy(self) -> str | None:
         """The proxy that the environment names for this server, without its login; None where there is none."""
-        proxy = _proxy_for(self._url)
-        return None if proxy is None else _without_login(proxy)
+        return _without_login(_proxy_for(self._url))
 
     def request(
         self,
@@ -125,7 +124,8 @@ class HttpClient:
         if self._open is None:
             with loading("HTTP"):
                 from otel_llm.backends.http_wire import Wire  # noqa: PLC0415  (see above)
-            self._open = Wire(self._url, self._tls, _proxy_for(self._url), self.proxy, self._deadline)
+            proxy = _proxy_for(self._url)
+            self._open = Wire(self._url, self._tls, proxy, _without_login(proxy), self._deadline)
         return self._open
 
 
@@ -204,6 +204,8 @@ def _login(url: str) -> dict[str, str]:
     return login(url, "basic_auth")
 
 
-def _without_login(proxy: str) -> str:
+def _without_login(proxy: str | None) -> str | None:
+    if proxy is None:
+        return None
     parts = urlsplit(proxy)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -216,7 +216,7 @@ def prepare(url: str, tls: Tls) -> None:
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
         import urllib.request  # noqa: F401, PLC0415
-    if parts.scheme == "https" and tls.check and not _store_is_known(tls):
+    if parts.scheme == "https" and tls.check and _named_store(tls) is None and not _system_store_exists():
         with contextlib.suppress(ImportError):  # then said with the first request
             import certifi  # noqa: F401, PLC0415
 
@@ -246,17 +246,20 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
 
 def _trust(context: ssl.SSLContext, tls: Tls) -> None:
     """Load the certificate authorities that count."""
-    named = ("the configured CA file", tls.ca_file) if tls.ca_file else _ca_from_environment()
+    named = _named_store(tls)
     if named is not None:
         source, path = named
         _loaded(f"{source} is {path}", context.load_verify_locations, **{_kind_of(path): path})
-    elif not context.cert_store_stats()["x509_ca"] and not _store_is_known(tls):
+    elif not context.cert_store_stats()["x509_ca"] and not _system_store_exists():
         import certifi  # noqa: PLC0415  (comes with requests; needed only where Python has no store of its own)
 
         context.load_verify_locations(certifi.where())
 
 
-def _ca_from_environment() -> tuple[str, str] | None:
+def _named_store(tls: Tls) -> tuple[str, str] | None:
+    """Who names CAs that count, and where they are; None where nobody does."""
+    if tls.ca_file:
+        return "the configured CA file", tls.ca_file
     return next(((name, os.environ[name]) for name in _CA_VARIABLES if os.environ.get(name)), None)
 
 
@@ -271,9 +274,6 @@ def _loaded(what: str, load: Any, **options: Any) -> None:
         raise NoAnswerError("tls", f"{what}, which cannot be read ({type(error).__name__})") from None
 
 
-def _store_is_known(tls: Tls) -> bool:
-    """Whether somebody names CAs that count: a setting, the environment, or the system for its Python."""
-    if tls.ca_file or _ca_from_environment() is not None:
-        return True
+def _system_store_exists() -> bool:
     paths = ssl.get_default_verify_paths()
     return bool(paths.cafile or paths.capath)

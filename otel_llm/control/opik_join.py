@@ -211,7 +211,7 @@ class OpikJoin:
 
     def _time_of(self, context: SpanContext, start_ns: int) -> None:
         """Settle on the time of a trace whose ids carry none, when its first span here begins."""
-        if ids.own_millis(_raw(context)[0], start_ns) is None and ids.read_stamp(_state(context)) is None:
+        if not ids.is_own(context.trace_id, start_ns) and ids.read_stamp(_state(context)) is None:
             with self._lock:
                 self._millis.setdefault(context.trace_id, ids.foreign_millis("", start_ns))
                 _shrink(self._millis)
