@@ -53,20 +53,30 @@ func checkHere(file string) int {
 }
 
 func read(file string) error {
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: lockTimeout})
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout})
 	if err != nil {
 		return err
 	}
+	defer db.Close()
+	again, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer again.Close()
 	return db.View(func(tx *bbolt.Tx) error {
+		size, root := db.Info().PageSize, tx.Cursor().Bucket()
+		all := &pages{file: again, size: size, end: uint64(tx.Size() / int64(size)), met: map[uint64]bool{}}
+		if _, _, err := all.tree(uint64(root.Root())); err != nil {
+			return err
+		}
 		for fault := range tx.Check() {
 			return fault
 		}
-		return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
-			return bucket.ForEach(func(key, value []byte) error {
-				_ = bytes.Clone(key)
-				_ = bytes.Clone(value) // touches every page of it
-				return nil
-			})
+		return tx.ForEach(func(name []byte, bucket *bbolt.Bucket) error {
+			if bucket == nil {
+				return fmt.Errorf("%q is not a bucket", name)
+			}
+			return nil
 		})
 	})
 }
