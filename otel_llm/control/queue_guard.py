@@ -136,6 +136,11 @@ class GuardedBatching(SpanProcessor):
             self._processed[reason] += 1
         self._counts.dropped(1, reason)
 
+    def pass_on(self) -> None:
+        """Export what is queued now, on this thread; nothing where a batch is being exported or none waits."""
+        if self._queued and not self._ended and not self._exporter.moving.locked():
+            self._inner.force_flush()
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at the start of a span."""
 

@@ -98,6 +98,10 @@ class Gate(Protocol):
         """Count a span that ended and will not come, without a wait for a network or disk."""
         ...
 
+    def pass_on(self) -> None:
+        """Hand on what is queued, on this thread, where no other one is about it."""
+        ...
+
 
 class SpanPipeline(SpanProcessor):
     """Runs stages over every span and hands what is left to `inner`.
@@ -137,7 +141,13 @@ class SpanPipeline(SpanProcessor):
         self._ledgers = tuple(ledgers)
         self._gates = tuple(gates)
         self._hand_over = (
-            HandOver(self._work_on, lost=self._lose, has_room=self._has_room, delay=hand_over_delay)
+            HandOver(
+                self._work_on,
+                lost=self._lose,
+                has_room=self._has_room,
+                pass_on=self._pass_queued_on,
+                delay=hand_over_delay,
+            )
             if hand_over_delay is not None
             else None
         )
@@ -250,6 +260,10 @@ class SpanPipeline(SpanProcessor):
             if not gate.has_room:
                 return False
         return True
+
+    def _pass_queued_on(self) -> None:
+        for gate in self._gates:
+            guarded("queue of spans", gate.pass_on)
 
     def _lose(self, ended: _Ended, reason: str) -> None:
         """Count a span that no stage has seen where it would have been delivered, had it been kept."""

@@ -39,6 +39,9 @@ _DELAY_SECONDS: Final = 0.15
 """How long the first of some items waits for more: the work on one costs a third less where many are done in a row."""
 _SOON: Final = 64
 """Items that are not left to wait for more."""
+_QUICK_SECONDS: Final = 0.01
+_FEW: Final = 8
+"""As many within `_QUICK_SECONDS` are worked on and passed on at once: where few come, little is saved by waiting."""
 _MOST_ITEMS: Final = 16_384
 _MOST_BYTES: Final = 128 * 1024 * 1024
 _RELIEF_SECONDS: Final = 0.02
@@ -58,6 +61,10 @@ def _uncounted(item: Any, reason: str) -> None:
     """Nobody wants to know."""
 
 
+def _nowhere() -> None:
+    """What has been worked on goes no further."""
+
+
 class HandOver:
     """A queue with a worker. Safe to use from any thread; a forked child begins with an empty one.
 
@@ -65,6 +72,8 @@ class HandOver:
     `has_room` says whether there is a place for what is worked on; where there is none, nobody but the worker and
     `settle` wait for one. From a quarter of `most_items` or `most_bytes` on, whoever puts something helps; what goes
     beyond them is handed to `lost`, with the reason, in place of `work`.
+
+    Where few come, they wait for a hundredth of a second instead of `delay`; after them the worker calls `pass_on()`.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class HandOver:
         *,
         lost: Callable[[Any, str], None] = _uncounted,
         has_room: Callable[[], bool] = _always,
+        pass_on: Callable[[], None] = _nowhere,
         delay: float = _DELAY_SECONDS,
         most_items: int = _MOST_ITEMS,
         most_bytes: int = _MOST_BYTES,
@@ -80,6 +90,7 @@ class HandOver:
         self._work = work
         self._lost = lost
         self._has_room = has_room
+        self._pass_on = pass_on
         self._delay = delay
         self._most_items = most_items
         self._most_bytes = most_bytes
@@ -227,9 +238,7 @@ class HandOver:
         while not self._stopped:
             self._something.wait()
             self._something.clear()
-            if len(self._items) < _SOON:
-                self._enough.wait(self._delay)
-            self._enough.clear()
+            few = self._gather()
             rest_in_copy(process)
             while self._items and not self._stopped:
                 with self._working:
@@ -237,3 +246,14 @@ class HandOver:
                 # The program's threads come first; whoever waits for the lock gets it only from one who sleeps.
                 time.sleep(0 if taken and not self._claims else _MOMENT_SECONDS)
                 rest_in_copy(process)
+            if few and not self._stopped:
+                self._pass_on()
+                rest_in_copy(process)
+
+    def _gather(self) -> bool:
+        """Wait for more, where it is worth it; whether there are few."""
+        quick = min(_QUICK_SECONDS, self._delay)
+        if len(self._items) < _SOON and not self._enough.wait(quick) and len(self._items) > _FEW:
+            self._enough.wait(self._delay - quick)
+        self._enough.clear()
+        return len(self._items) <= _FEW

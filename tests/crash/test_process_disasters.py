@@ -627,6 +627,25 @@ def test_kill_nine_between_batches(tmp_path: Path, receiver: OtlpReceiver, verdi
     verdict(1, injected, created=created, delivered=created - lost, duplicates=twice, lost=lost, varies=True)
 
 
+def test_kill_nine_of_a_quiet_program(tmp_path: Path, receiver: OtlpReceiver) -> None:
+    """Where few spans come, none waits for others: each is on disk at once, however long `batch_delay` is."""
+    source = """
+        otel_llm.configure(batch_delay=600_000)
+        for number in range(10):
+            span(f"work {number}")
+            time.sleep(0.05)
+        time.sleep(MOMENT)
+        os.kill(os.getpid(), 9)
+    """
+    receiver.always(Reply(503))
+    program = started(tmp_path, source.replace("MOMENT", str(MOMENT)), receiver.url)
+    program.communicate(timeout=60)
+    assert program.returncode == -9
+    receiver._answer, receiver._default = receiver._receive, Reply()
+    shipped(tmp_path, receiver.url)
+    assert {span.name for span in receiver.spans} == {f"work {number}" for number in range(10)}
+
+
 def test_a_killed_process_is_replaced(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> None:
     """Two programs share a spool; the one that delivers is killed in an outage: the other delivers for both."""
     receiver.always(Reply(503))

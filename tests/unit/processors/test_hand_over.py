@@ -235,6 +235,22 @@ def test_without_a_thread_whoever_puts_does_the_work(monkeypatch: pytest.MonkeyP
     assert work.done == [0, 1, 2]
 
 
+def test_few_do_not_wait_for_others() -> None:
+    """What comes alone is worked on and passed on at once; where many come, they wait for each other."""
+    work = Work()
+    passed: list[int] = []
+    hand_over = HandOver(work, pass_on=lambda: passed.append(len(work.done)), delay=60)
+    hand_over.put("alone")
+    assert eventually(lambda: passed == [1])
+    hand_over._items.extend((number, 0) for number in range(30))  # at once, however slow this thread is
+    hand_over.put(30)
+    assert not eventually(lambda: len(work.done) > 1, 0.3)
+    for number in range(31, 64):
+        hand_over.put(number)
+    assert eventually(lambda: work.done == ["alone", *range(64)])
+    assert passed == [1], "of many, the queue's own clock is enough"
+
+
 def test_after_the_stop_work_goes_on_at_once() -> None:
     """What ends after the end is worked on by who ends it, and the worker is gone."""
     work = Work()
