@@ -3,12 +3,12 @@ package opikexporter
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/consumer"
@@ -27,23 +27,11 @@ func assertAs(err error, target any) bool { return errors.As(err, target) }
 
 // rowReceiver reads span rows back as spans, so that the Collector's contract checker can count them.
 type rowReceiver struct {
-	t       *testing.T
-	address string
-	next    consumer.Traces
-	server  *http.Server
+	component.StartFunc
+	component.ShutdownFunc
+	t    *testing.T
+	next consumer.Traces
 }
-
-func (r *rowReceiver) Start(context.Context, component.Host) error {
-	listener, err := net.Listen("tcp", r.address)
-	if err != nil {
-		return err
-	}
-	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: time.Second}
-	go func() { _ = r.server.Serve(listener) }()
-	return nil
-}
-
-func (r *rowReceiver) Shutdown(ctx context.Context) error { return r.server.Shutdown(ctx) }
 
 func (r *rowReceiver) serve(answer http.ResponseWriter, request *http.Request) {
 	got := readCall(r.t, request)
@@ -70,20 +58,23 @@ func (r *rowReceiver) serve(answer http.ResponseWriter, request *http.Request) {
 
 // The exporter keeps the Collector's contract: permanent errors are not retried, all others are until they succeed.
 func TestConsumeContract(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := free.Addr().String()
-	require.NoError(t, free.Close())
+	var newest atomic.Pointer[rowReceiver] // one for each scenario, all behind one server, so that its port is ours all along
+	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		newest.Load().serve(answer, request)
+	}))
+	t.Cleanup(server.Close)
 
 	cfg := createDefaultConfig().(*Config)
-	cfg.ClientConfig.Endpoint = "http://" + address
+	cfg.ClientConfig.Endpoint = server.URL
 	cfg.QueueConfig = configoptional.None[exporterhelper.QueueBatchConfig]()
 	cfg.RetryConfig.InitialInterval = time.Millisecond
 	cfg.RetryConfig.MaxInterval = 10 * time.Millisecond
 
 	receivers := receiver.NewFactory(component.MustNewType("rows"), func() component.Config { return &struct{}{} },
 		receiver.WithTraces(func(_ context.Context, _ receiver.Settings, _ component.Config, next consumer.Traces) (receiver.Traces, error) {
-			return &rowReceiver{t: t, address: address, next: next}, nil
+			made := &rowReceiver{t: t, next: next}
+			newest.Store(made)
+			return made, nil
 		}, component.StabilityLevelDevelopment))
 
 	exportertest.CheckConsumeContract(exportertest.CheckConsumeContractParams{

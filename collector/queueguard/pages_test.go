@@ -111,6 +111,7 @@ func (s *shape) sound(t *testing.T, name string) {
 func TestSoundFilesOfAnyShapePass(t *testing.T) {
 	for seed := range uint64(shapes) {
 		each := newShape(t, seed)
+		each.sound(t, "new")
 		for round := range rounds {
 			require.NoError(t, each.db.Update(each.transact))
 			if round%10 == 9 {
