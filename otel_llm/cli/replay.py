@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.cli.ship import add_delivery_arguments, find_spools
 from otel_llm.cli.tables import write_line
-from otel_llm.cli.usage import parse_moment
 from otel_llm.errors import ConfigError
+from otel_llm.store.moments import parse_moment
 
 if TYPE_CHECKING:
     from otel_llm.config import Config

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import re
 import sys
 import threading
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +16,20 @@ from otel_llm.cli.tables import write_csv, write_line
 from otel_llm.cli.usage_text import write_usage_table
 from otel_llm.errors import ConfigError
 from otel_llm.store.groupings import GROUPINGS
+from otel_llm.store.moments import MOMENT_EXAMPLES, parse_moment
 from otel_llm.store.money import decimal_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from otel_llm.store.queries import UsageReport, UsageRow
 
-__all__ = ["HELP", "configure", "parse_moment", "run"]
+__all__ = ["HELP", "configure", "run"]
 
 HELP = "show tokens, cost, calls, errors, cache hits and latency from the local store"
 
 _SLOW_SECONDS = 1.0
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_MOMENT_EXAMPLES = "24h, 7d, 2026-11-01 or 2026-11-01T08:30:00+01:00"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--since",
         type=_moment_argument,
         metavar="WHEN",
-        help=f"only calls begun at or after this: {_MOMENT_EXAMPLES}; without a zone it is UTC",
+        help=f"only calls begun at or after this: {MOMENT_EXAMPLES}; without a zone it is UTC",
     )
     parser.add_argument("--until", type=_moment_argument, metavar="WHEN", help="only calls begun before this")
     parser.add_argument("--tenant", metavar="NAME", help="only this tenant")
@@ -173,22 +171,6 @@ def _moment_argument(text: str) -> datetime:
         return parse_moment(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def parse_moment(text: str, *, now: datetime | None = None) -> datetime:
-    """The UTC moment that a person means: `24h`, `7d` (back from `now`), a date (its midnight), an ISO moment.
-
-    What names no zone is UTC, as the days of the usage table are. Raises ValueError with examples.
-    """
-    back = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
-    try:
-        if back:
-            return (now or datetime.now(timezone.utc)) - timedelta(**{_UNITS[back[2]]: int(back[1])})
-        # Python 3.10's fromisoformat does not know the Z.
-        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
-    except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is not a moment; write for example {_MOMENT_EXAMPLES}") from None
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
 
 
 # --- patience -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from otel_llm.cli.tables import Column, write_line, write_table
+from otel_llm.store.human import NOTHING, human_count, human_duration, human_usd
 from otel_llm.store.money import decimal_text
 
 if TYPE_CHECKING:
@@ -13,41 +14,7 @@ if TYPE_CHECKING:
 
     from otel_llm.store.usage import UsageReport, UsageRow
 
-__all__ = ["human_count", "human_duration", "human_usd", "write_usage_table"]
-
-_NOTHING = "-"
-
-
-def human_count(count: int) -> str:
-    """`950`, `12.3k`, `4.56M`: three digits of a count."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            decimals = max(0, 3 - len(str(count // size)))
-            return f"{count / size:,.{decimals}f}{unit}"
-    return str(count)
-
-
-def human_usd(amount: Decimal | None) -> str:
-    """`$12.34`, `$0.0123`: cents for dollars, three significant digits below one; `-` for unknown."""
-    if amount is None:
-        return _NOTHING
-    if amount >= 1 or amount == 0:
-        return f"${amount:,.2f}"
-    digits = max(2, 2 - amount.adjusted())
-    return f"${amount:.{digits}f}"
-
-
-def human_duration(milliseconds: float | None) -> str:
-    """`850 ms`, `1.25 s`, `2 min 5 s`; `-` for none."""
-    if milliseconds is None:
-        return _NOTHING
-    if milliseconds < 10:
-        return f"{milliseconds:.2g} ms"
-    if milliseconds < 1000:
-        return f"{milliseconds:.0f} ms"
-    if milliseconds < 60_000:
-        return f"{milliseconds / 1000:.3g} s"
-    return f"{milliseconds // 60_000:.0f} min {milliseconds % 60_000 / 1000:.0f} s"
+__all__ = ["write_usage_table"]
 
 
 class _Measure(NamedTuple):
@@ -94,7 +61,7 @@ def write_usage_table(out: TextIO, report: UsageReport, *, human: bool) -> None:
 
 
 def _labels(row: UsageRow) -> list[str]:
-    return [_NOTHING if label is None else label for label in row.labels.values()]
+    return [NOTHING if label is None else label for label in row.labels.values()]
 
 
 def _cells(row: UsageRow, measures: list[_Measure], *, human: bool) -> list[str]:
@@ -109,5 +76,5 @@ def _human(row: UsageRow, measure: _Measure) -> str:
 
 def _plain(value: float | Decimal | None) -> str:
     if value is None:
-        return _NOTHING
+        return NOTHING
     return decimal_text(value) if isinstance(value, Decimal) else str(value)

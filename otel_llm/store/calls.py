@@ -15,10 +15,11 @@ from otel_llm.store.filters import Filter
 from otel_llm.store.money import usd
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
     from pathlib import Path
 
-__all__ = ["CallRow", "calls", "errors", "spans"]
+__all__ = ["CALL_COLUMNS", "WHOLE_SPANS", "CallRow", "call_row", "calls", "errors", "spans", "whole_span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class CallRow:
         return None if self.cost_nano_usd is None else usd(self.cost_nano_usd)
 
 
+WHOLE_SPANS = (
+    "SELECT spans.*, body.attributes, body.events, body.links, resources.attributes AS resource"
+    " FROM spans LEFT JOIN span_bodies AS body USING (id) LEFT JOIN resources USING (resource_id)"
+)
 _ADDED_OVER_ATTEMPTS = (
     "input_tokens",
     "output_tokens",
@@ -113,31 +118,32 @@ def spans(store_path: Path, *, trace_id: str | None = None, limit: int = 1000) -
     size limit has taken them. Raises StoreError if the store cannot be read.
     """
     condition = "1" if trace_id is None else "trace_id = :trace_id"
-    sql = (
-        "SELECT spans.*, body.attributes, body.events, body.links, resources.attributes AS resource"  # noqa: S608
-        " FROM spans LEFT JOIN span_bodies AS body USING (id) LEFT JOIN resources USING (resource_id)"
-        f" WHERE {condition} ORDER BY start_ns DESC, id DESC LIMIT :limit"
-    )
+    sql = f"{WHOLE_SPANS} WHERE {condition} ORDER BY start_ns DESC, id DESC LIMIT :limit"
     found = _ask(store_path, sql, {"trace_id": trace_id, "limit": limit})
-    return [_whole_span(line) for line in reversed(found)]
+    return [whole_span(line) for line in reversed(found)]
 
 
 def _calls(store_path: Path, limit: int, chosen: Filter, condition: str) -> list[CallRow]:
-    sums = ", ".join(_own_or_of_attempts(column) for column in _ADDED_OVER_ATTEMPTS)
-    # Built from the names above only; what a user gave is bound.
+    # Built from our own names only; what a user gave is bound.
     sql = (
-        f"SELECT {', '.join(_AS_STORED.split())}, {sums} FROM spans AS call"  # noqa: S608
+        f"SELECT {CALL_COLUMNS} FROM spans AS call"  # noqa: S608
         f" WHERE is_call = 1 AND is_llm = 1 AND {condition} AND {chosen.sql} ORDER BY start_ns DESC LIMIT :limit"
     )
-    return [_call(line) for line in _ask(store_path, sql, {**chosen.values, "limit": limit})]
+    return [call_row(dict(line)) for line in _ask(store_path, sql, {**chosen.values, "limit": limit})]
 
 
 def _own_or_of_attempts(column: str) -> str:
     return (
-        f"coalesce({column}, (SELECT sum(attempt.{column}) FROM spans AS attempt"  # noqa: S608
+        f"coalesce(call.{column}, (SELECT sum(attempt.{column}) FROM spans AS attempt"  # noqa: S608
         " WHERE attempt.trace_id = call.trace_id AND attempt.parent_span_id = call.span_id"
         f" AND attempt.attempt IS NOT NULL)) AS {column}"
     )
+
+
+CALL_COLUMNS = ", ".join(
+    [*(f"call.{column}" for column in _AS_STORED.split()), *map(_own_or_of_attempts, _ADDED_OVER_ATTEMPTS)]
+)
+"""What `call_row` reads, of a table `spans AS call`."""
 
 
 def _ask(store_path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
@@ -148,7 +154,8 @@ def _ask(store_path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row
             raise StoreError(diagnose(error, store_path).why) from error
 
 
-def _call(line: sqlite3.Row) -> CallRow:
+def call_row(line: Mapping[str, Any]) -> CallRow:
+    """The call whose `CALL_COLUMNS` these are."""
     values = dict(line)
     start_ns, duration_ns = values.pop("start_ns"), values.pop("duration_ns")
     for flag in ("cache_hit", "stream", "is_error"):
@@ -159,7 +166,8 @@ def _call(line: sqlite3.Row) -> CallRow:
     )
 
 
-def _whole_span(line: sqlite3.Row) -> dict[str, Any]:
+def whole_span(line: sqlite3.Row) -> dict[str, Any]:
+    """The span in a line of `WHOLE_SPANS`, its JSON read."""
     span = dict(line)
     for column, empty in (("attributes", None), ("events", []), ("links", []), ("resource", {})):
         span[column] = empty if span[column] is None else json.loads(span[column])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from otel_llm.store.private_file import make_private
 from otel_llm.store.schema import SCHEMA_VERSION, migrate, schema_version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Trouble", "diagnose", "open_reader", "open_writer"]
+__all__ = ["Trouble", "diagnose", "open_reader", "open_writer", "snapshot"]
 
 _READER_BUSY_SECONDS = 5.0
+_INSTRUCTIONS_BETWEEN_LOOKS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,28 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.close()
         raise StoreError(_wrong_version(path, found))
     return connection
+
+
+@contextmanager
+def snapshot(path: Path, *, seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    """A read-only connection that sees one moment, whatever is written meanwhile, for at most `seconds`.
+
+    Raises StoreError, with a sentence fit for a person, if the store cannot be read or that time is over.
+    """
+    with closing(open_reader(path)) as connection:
+        if seconds is not None:
+            end = time.monotonic() + seconds
+            connection.set_progress_handler(lambda: time.monotonic() > end, _INSTRUCTIONS_BETWEEN_LOOKS)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        except sqlite3.Error as error:
+            if seconds is not None and "interrupted" in str(error):
+                raise StoreError(
+                    f"Reading the local store {path} took longer than {seconds:g} s and was given up: it is large, or "
+                    "the disk is busy. Ask for a shorter period."
+                ) from error
+            raise StoreError(diagnose(error, path).why) from error
 
 
 def _wrong_version(path: Path, found: int) -> str:

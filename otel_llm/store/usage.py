@@ -10,25 +10,24 @@ Counting rules
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.errors import StoreError
-from otel_llm.store.db import diagnose, open_reader
+from otel_llm.store.db import snapshot
 from otel_llm.store.filters import Filter
 from otel_llm.store.groupings import GROUPINGS
 from otel_llm.store.money import usd
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
     from datetime import datetime
     from decimal import Decimal
     from pathlib import Path
 
-__all__ = ["UsageReport", "UsageRow", "usage"]
+__all__ = ["LLM_SPANS", "SUMS", "UsageReport", "UsageRow", "by_day_then_cost", "nearest_rank", "usage"]
 
 _UNKNOWN_COST = (
     "cost_nano_usd IS NULL AND attempts IS NULL AND"
@@ -36,7 +35,7 @@ _UNKNOWN_COST = (
 )
 """Something was used and its price is not known; a call that failed before anything was used is not meant."""
 
-_NUMBERS: dict[str, str] = {
+SUMS: dict[str, str] = {
     "calls": "sum(is_call)",
     "errors": "sum(is_call * is_error)",
     "input_tokens": "coalesce(sum(input_tokens), 0)",
@@ -48,13 +47,18 @@ _NUMBERS: dict[str, str] = {
     "unknown_cost_calls": f"sum({_UNKNOWN_COST})",
     "saved_nano_usd": "coalesce(sum(saved_nano_usd), 0)",
     "cache_hits": "coalesce(sum(is_call * cache_hit), 0)",
+}
+"""Field of `UsageRow` -> the SQL of its number. Two groups together have the sum of both; NULL is nothing known."""
+
+_NUMBERS: dict[str, str] = {
+    **SUMS,
     "latency_p50_ms": "p50(CASE is_call WHEN 1 THEN duration_ns END) / 1e6",
     "latency_p95_ms": "p95(CASE is_call WHEN 1 THEN duration_ns END) / 1e6",
     "ttft_p50_ms": "p50(CASE is_call WHEN 1 THEN ttft_ms END)",
 }
-"""Field of `UsageRow` -> the SQL of its number."""
+"""Those, and what can only be said about a group as a whole."""
 
-_LLM_SPANS = "spans INDEXED BY spans_usage WHERE is_llm = 1"
+LLM_SPANS = "spans INDEXED BY spans_usage WHERE is_llm = 1"
 """The usage index alone holds all columns that are added up. Reading it, in full if need be, beats fetching the
 rows that another index points to, one by one, which SQLite would choose for a single tenant."""
 
@@ -132,17 +136,13 @@ def usage(
     if unknown:
         raise StoreError(f"Usage cannot be grouped by {unknown[0]!r}; choose from {', '.join(GROUPINGS)}.")
     chosen = Filter(since=since, until=until, tenant=tenant, model=model)
-    with closing(open_reader(store_path)) as connection:
-        try:
-            return _report(connection, tuple(group_by), chosen)
-        except sqlite3.Error as error:
-            raise StoreError(diagnose(error, store_path).why) from error
+    with snapshot(store_path) as connection:
+        return _report(connection, tuple(group_by), chosen)
 
 
 def _report(connection: sqlite3.Connection, group_by: tuple[str, ...], chosen: Filter) -> UsageReport:
     _add_percentiles(connection)
-    connection.execute("BEGIN")  # one snapshot for all queries, whatever is written meanwhile
-    rows = sorted(_rows(connection, group_by, chosen), key=_by_day_then_cost)
+    rows = sorted(_rows(connection, group_by, chosen), key=by_day_then_cost)
     totals = rows[0] if not group_by and rows else next(iter(_rows(connection, (), chosen)), UsageRow({}))
     return UsageReport(group_by, tuple(rows), totals)
 
@@ -152,7 +152,8 @@ def _add_percentiles(connection: sqlite3.Connection) -> None:
         connection.create_aggregate(name, 1, aggregate)  # type: ignore[arg-type]  # typeshed knows only those of int
 
 
-def _by_day_then_cost(row: UsageRow) -> tuple[Any, ...]:
+def by_day_then_cost(row: UsageRow) -> tuple[Any, ...]:
+    """The order of rows: days as they come, others most expensive first."""
     labels = tuple(label or "" for label in row.labels.values())
     return (row.labels.get("day") or "", -(row.cost_nano_usd or 0), -row.calls, labels)
 
@@ -162,7 +163,7 @@ def _rows(connection: sqlite3.Connection, group_by: tuple[str, ...], chosen: Fil
     grouped = f" GROUP BY {', '.join(f'g{position}' for position in range(len(group_by)))}" if group_by else ""
     columns = ", ".join([*labels, *(f"{sql} AS {name}" for name, sql in _NUMBERS.items())])
     # Built from the tables above only; what a user gave is bound.
-    sql = f"SELECT {columns} FROM {_LLM_SPANS} AND {chosen.sql}{grouped}"  # noqa: S608
+    sql = f"SELECT {columns} FROM {LLM_SPANS} AND {chosen.sql}{grouped}"  # noqa: S608
     found = connection.execute(sql, chosen.values)
     return [_row(line, group_by) for line in found if line["calls"] is not None]
 
@@ -170,6 +171,13 @@ def _rows(connection: sqlite3.Connection, group_by: tuple[str, ...], chosen: Fil
 def _row(line: sqlite3.Row, group_by: tuple[str, ...]) -> UsageRow:
     labels = dict(zip(group_by, tuple(line), strict=False))  # the labels are the first columns
     return UsageRow(labels=labels, **{name: line[name] for name in _NUMBERS})
+
+
+def nearest_rank(ordered: Sequence[float], percent: int) -> float | None:
+    """The smallest of `ordered` values that at least `percent` percent of them do not exceed; None without any."""
+    # Whole numbers for the rank: 0.95 * 20 is not quite 19.
+    rank = -(-percent * len(ordered) // 100)
+    return ordered[rank - 1] if ordered else None
 
 
 class _NearestRank:
@@ -189,9 +197,7 @@ class _NearestRank:
             self._values.append(value)
 
     def finalize(self) -> float | None:
-        # Whole numbers for the rank: 0.95 * 20 is not quite 19.
-        rank = -(-self.percent * len(self._values) // 100)
-        return sorted(self._values)[rank - 1] if self._values else None
+        return nearest_rank(sorted(self._values), self.percent)
 
 
 class _P50(_NearestRank):

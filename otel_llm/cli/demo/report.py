@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from otel_llm.cli.tables import Column, write_table
-from otel_llm.cli.usage_text import human_duration, human_usd
+from otel_llm.store.human import human_duration, human_usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

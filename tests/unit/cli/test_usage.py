@@ -19,9 +19,10 @@ import pytest
 from otel_llm import cli, semconv
 from otel_llm.backends.local import LocalBackend
 from otel_llm.cli.tables import Column, safe_text, write_csv, write_table
-from otel_llm.cli.usage import parse_moment, to_json
-from otel_llm.cli.usage_text import human_count, human_duration, human_usd
+from otel_llm.cli.usage import to_json
 from otel_llm.contracts import Delivered
+from otel_llm.store.human import human_count, human_duration, human_usd
+from otel_llm.store.moments import parse_moment
 from tests.unit.store.building import HOUR, NOON, batch_of, call, used
 
 if TYPE_CHECKING:
