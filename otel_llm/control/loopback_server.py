@@ -18,8 +18,6 @@ _logger = logging.getLogger(__name__)
 
 ADDRESS: Final = "127.0.0.1"
 _MOST_CONNECTIONS: Final = 16
-_REQUEST_SECONDS: Final = 10.0
-"""What one request may take, waiting for it included: the time limit of a single read starts again with every byte."""
 _PATIENCE_SECONDS: Final = 0.05
 """How long a new connection waits for one that ends by itself before the oldest has to."""
 
@@ -27,25 +25,27 @@ _PATIENCE_SECONDS: Final = 0.05
 class LoopbackServer(ThreadingHTTPServer):
     """Answers on `127.0.0.1:port`. When all connections are taken, the one that has taken longest makes room."""
 
+    request_seconds = 10.0
+    """What one request may take, waiting for it included: the limit of a single read starts again with every byte."""
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, port: int, handler: type[LoopbackHandler]) -> None:
+    def __init__(self, port: int, handler: type[LoopbackHandler], *, address: str = ADDRESS) -> None:
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._ends: dict[socket.socket, float] = {}
         """Open connections, and when they are to be closed (monotonic seconds)."""
-        super().__init__((ADDRESS, port), handler)
+        super().__init__((address, port), handler)
 
     def server_bind(self) -> None:
         """Bind without looking up the machine's name, as the base class would: that may ask a name server."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = ADDRESS, self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def begin_request(self, connection: socket.socket) -> None:
         """A request is to be read on this connection now."""
-        self._ends[connection] = time.monotonic() + _REQUEST_SECONDS
+        self._ends[connection] = time.monotonic() + self.request_seconds
 
     def service_actions(self) -> None:
         """Close what has taken too long; called by `serve_forever` again and again."""

@@ -194,7 +194,8 @@ def _edge(connection: sqlite3.Connection, chosen: Filter, order: str) -> int:
 
 def _bounds(start: int, end: int) -> range:
     """Where buckets begin and end: at whole multiples of their width."""
-    width = next((it for it in _WIDTHS if (end - start) / it <= _MOST_BUCKETS), (end - start) // _MOST_BUCKETS + 1)
+    years = ((end - start) // (_MOST_BUCKETS * _SECOND) + 1) * _SECOND
+    width = next((it for it in _WIDTHS if (end - start) / it <= _MOST_BUCKETS), years)
     low = start // width * width
     return range(low, -(-end // width) * width + width, width)
 

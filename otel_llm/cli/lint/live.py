@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import signal
 import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from otel_llm.cli.lint.receiver import Receiver
 from otel_llm.cli.lint.report import Report
+from otel_llm.cli.signals import sigterm_like_ctrl_c
 from otel_llm.cli.tables import write_line
 from otel_llm.conformance import spans_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from otel_llm.cli.lint.report import Group
 
 __all__ = ["listen"]
@@ -40,7 +37,7 @@ def listen(port: int, seconds: float | None, *, as_json: bool) -> Report:
             f"OTEL_EXPORTER_OTLP_ENDPOINT={receiver.url} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
         )
         sys.stderr.flush()
-        with contextlib.suppress(KeyboardInterrupt), _sigterm_like_ctrl_c():
+        with contextlib.suppress(KeyboardInterrupt), sigterm_like_ctrl_c():
             _take(receiver, report, None if seconds is None else time.monotonic() + seconds, as_json=as_json)
     _take(receiver, report, 0.0, as_json=as_json)  # what was answered for is reported
     if as_json:
@@ -73,20 +70,3 @@ def _show(group: Group, *, as_json: bool) -> None:
     else:
         group.write(sys.stdout)
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """End in order when told to by the system; only a main thread may say so."""
-
-    def stop(_: int, __: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

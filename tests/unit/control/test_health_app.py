@@ -248,7 +248,7 @@ def test_idle_connections_do_not_pile_up(provider: TracerProvider) -> None:
 
 def test_a_request_that_drips_is_cut_off(provider: TracerProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends a byte now and then, each in time, does not hold its connection for ever."""
-    monkeypatch.setattr(loopback_server, "_REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(loopback_server.LoopbackServer, "request_seconds", 0.3)
     url = urlsplit(str(otel_llm.configure(tracer_provider=provider, backend="none", health_port=0).health_url))
     with socket.create_connection(("127.0.0.1", int(url.port or 0)), timeout=10) as slow:
 
