@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Trouble", "diagnose", "open_reader", "open_writer", "snapshot"]
 
 _READER_BUSY_SECONDS = 5.0
-_INSTRUCTIONS_BETWEEN_LOOKS = 100_000
+_INSTRUCTIONS_BETWEEN_LOOKS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ SUMS: dict[str, str] = {
     "cache_write_tokens": "coalesce(sum(cache_write_tokens), 0)",
     "reasoning_tokens": "coalesce(sum(reasoning_tokens), 0)",
     "cost_nano_usd": "sum(cost_nano_usd)",
-    "unknown_cost_calls": f"sum({_UNKNOWN_COST})",
+    "unknown_cost_calls": f"coalesce(sum({_UNKNOWN_COST}), 0)",
     "saved_nano_usd": "coalesce(sum(saved_nano_usd), 0)",
     "cache_hits": "coalesce(sum(is_call * cache_hit), 0)",
 }

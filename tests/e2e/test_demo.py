@@ -180,6 +180,7 @@ def test_the_table_is_plain_and_complete_when_piped(tmp_path: Path) -> None:
     made, recorded = re.search(r"(\d+) calls were made and (\d+) recorded", done.stdout).groups()  # type: ignore[union-attr]
     assert int(made) == int(recorded) == len(rows)
     assert "otel-llm usage" in done.stdout
+    assert "otel-llm dashboard" in done.stdout
     assert "Backend file: " in done.stdout
     assert spans.stat().st_size > 0
 

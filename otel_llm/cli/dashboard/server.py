@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from otel_llm.store.dashboard.pages import Pages
 
 __all__ = ["DashboardServer"]
+
+_logger = logging.getLogger(__name__)
 
 _METHODS: Final = "GET, HEAD"
 _AT_A_TIME: Final = 2
@@ -105,11 +108,17 @@ class _Handler(LoopbackHandler):
         try:
             with untraced():
                 return self.server.pages.answer(path, query)
+        except Exception as error:  # noqa: BLE001  (the reader gets a page, and the log no content)
+            kind = type(error).__name__
+            _logger.warning("A page of the dashboard could not be made (%s)", kind)
+            why = f"The page could not be made ({kind}): most likely what is stored is damaged; else it is our fault."
+            return trouble(500, why, tag("span", command("otel-llm doctor --backend local"), " examines the store."))
         finally:
             self.server.questions.release()
 
     def _send(self, page: Page, *more: tuple[str, str]) -> None:
         self.close_connection = True
+        self.request_version = "HTTP/1.0"  # what is no request is taken for HTTP/0.9, whose answers have no headers
         self.send_response(page.status)
         for name, value in (*page.headers, *more):
             self.send_header(name, value)

@@ -41,6 +41,7 @@ _NO_LITELLM = (
 _NEXT = (
     ("otel-llm usage", "tokens, cost, errors and latency of all that is in the store"),
     ("otel-llm usage --by day,tenant --json", "the same for a program"),
+    ("otel-llm dashboard", "the same in a browser, with each call and its trace"),
     ("otel-llm run python app.py", "record your own program, unchanged"),
 )
 

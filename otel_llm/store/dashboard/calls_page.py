@@ -11,7 +11,7 @@ from otel_llm.store.dashboard.html import Html, tag
 from otel_llm.store.dashboard.overview_page import empty
 from otel_llm.store.dashboard.page import Page, framed
 from otel_llm.store.dashboard.question import ALL, trace_address
-from otel_llm.store.dashboard.shown import count, duration, money
+from otel_llm.store.dashboard.shown import count, duration, money, short
 from otel_llm.store.human import NOTHING
 
 if TYPE_CHECKING:
@@ -116,4 +116,9 @@ def _status(row: CallRow) -> Html:
     if not row.is_error:
         return tag("span", "ok", class_="fine")
     status = f" {row.http_status}" if row.http_status else ""
-    return tag("span", f"{row.error_type or 'error'}{status}", class_="error", title=row.status_message)
+    return tag(
+        "span",
+        f"{row.error_type or 'error'}{status}",
+        class_="error",
+        title=short(row.status_message or "", 500) or None,
+    )

@@ -12,7 +12,7 @@ from otel_llm.store.money import decimal_text, usd
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["count", "duration", "moment", "moment_text", "money", "nano_money", "share"]
+__all__ = ["count", "duration", "moment", "moment_text", "money", "nano_money", "share", "short"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -41,6 +41,11 @@ def duration(milliseconds: float | None) -> Html:
     if milliseconds is None:
         return _nothing()
     return tag("data", human_duration(milliseconds), value=repr(milliseconds), title=f"{milliseconds:,.3f} ms")
+
+
+def short(text: str, most: int = 200) -> str:
+    """The beginning of a text that may be of any length."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def share(part: float | None) -> Html | None:

@@ -8,7 +8,7 @@ from otel_llm.store.dashboard.html import Html, tag
 from otel_llm.store.dashboard.messages import MESSAGE_ATTRIBUTES, Room, conversation, pretty
 from otel_llm.store.dashboard.page import Page, command, framed, trouble
 from otel_llm.store.dashboard.question import address, trace_address
-from otel_llm.store.dashboard.shown import count, duration, moment, nano_money
+from otel_llm.store.dashboard.shown import count, duration, moment, nano_money, short
 from otel_llm.store.human import NOTHING, human_duration
 from otel_llm.store.traces import read_trace
 
@@ -105,7 +105,7 @@ def _branch(span: TraceSpan, trace_id: str, start: int, end: int, *, chosen: boo
         "td",
         tag(
             "a",
-            span.name or NOTHING,
+            short(span.name) or NOTHING,
             href=trace_address(trace_id, span.span_id),
             aria_current="true" if chosen else None,
         ),
@@ -160,13 +160,14 @@ def _span(span: Mapping[str, Any]) -> Html:
     others = {key: value for key, value in (attributes or {}).items() if key not in MESSAGE_ATTRIBUTES}
     return tag(
         "section",
-        tag("h2", span["name"] or NOTHING),
+        tag("h2", short(span["name"]) or NOTHING),
         _facts(span),
         None if attributes is not None else _without_body(),
         conversation(attributes or {}, room),
         _no_content_hint(attributes, span),
         _values("Attributes", others, room),
         *(_event(event, span["start_ns"], room) for event in span["events"][:_MOST_ENTRIES]),
+        _left_out(len(span["events"]), "events"),
         _links(span["links"]),
         _values("Resource", span["resource"], room, closed=True),
         id="span",
@@ -176,7 +177,9 @@ def _span(span: Mapping[str, Any]) -> Html:
 
 def _facts(span: Mapping[str, Any]) -> Html:
     failed = " ".join(
-        str(it) for it in (span["error_type"], span["http_status"], span["status_message"]) if it is not None
+        short(str(it), 2000)
+        for it in (span["error_type"], span["http_status"], span["status_message"])
+        if it is not None
     )
     facts: list[tuple[str, object]] = [
         ("began", moment(span["start_ns"], precise=True)),
@@ -234,16 +237,19 @@ def _values(title: str, values: Mapping[str, Any], room: Room, *, closed: bool =
     if not values:
         return None
     lines = [_value(key, value, room) for key, value in list(values.items())[:_MOST_ENTRIES]]
-    left = len(values) - _MOST_ENTRIES
-    more = tag("p", f"{left:,} more are in the store.", class_="cut") if left > 0 else None
     return tag(
         "details",
         tag("summary", f"{title} ({len(values):,})"),
         tag("dl", *lines),
-        more,
+        _left_out(len(values), "entries"),
         class_="values",
         open=not closed,
     )
+
+
+def _left_out(number: int, what: str) -> Html | None:
+    left = number - _MOST_ENTRIES
+    return tag("p", f"{left:,} more {what} are in the store.", class_="cut") if left > 0 else None
 
 
 def _value(key: str, value: Any, room: Room) -> Html:
