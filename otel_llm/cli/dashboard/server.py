@@ -6,7 +6,6 @@ import logging
 import socket
 import threading
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from otel_llm.cli.dashboard.access import take_key
 from otel_llm.control.loopback_server import LoopbackHandler, LoopbackServer
@@ -81,18 +80,15 @@ class _Handler(LoopbackHandler):
         if not access.knows_host(self.headers.get("Host", "")):
             why = "The request came under a name that is none of this server's: perhaps a page elsewhere wants it."
             return trouble(421, why, "Open the address that the command printed.", title="Not this server")
-        try:
-            parts = urlsplit(self.path)
-        except ValueError:
-            return trouble(400, "The address cannot be read.", tag("a", "Go to the overview", href="/"))
-        if parts.path in _OPEN_TO_ALL:
-            return self.server.pages.answer(parts.path, "")
-        key, query = take_key(parts.query)
+        path, _, asked = self.path.partition("?")
+        if path in _OPEN_TO_ALL:
+            return self.server.pages.answer(path, "")
+        key, query = take_key(asked)
         if key is not None and access.accepts(key):
-            return self._let_in(parts.path, query)
+            return self._let_in(path, query)
         if not access.has_cookie(self.headers.get("Cookie", ""), self.server.port):
             return _without_key()
-        return self._page(parts.path, parts.query)
+        return self._page(path, asked)
 
     def _let_in(self, path: str, query: str) -> Page:
         """Send a browser to the same address without the key, which is in no history and no bookmark then."""

@@ -62,7 +62,7 @@ def _chart(
         *drawn,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         preserveAspectRatio="none",
-        role="img",
+        role="group",
         aria_label=f"{title} over time",
     )
     ends = tag("div", moment(timeline[0].start_ns), moment(timeline[-1].end_ns), class_="ends")

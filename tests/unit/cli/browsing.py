@@ -119,7 +119,7 @@ class Browser:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         sent = {"Cookie": self.cookie} if self.cookie else {}
         try:
-            connection.request(method, path, body, {**sent, **headers})
+            connection.request(method, path.partition("#")[0], body, {**sent, **headers})
             answer = connection.getresponse()
             return Answer(answer.status, dict(answer.getheaders()), answer.read())
         finally:
