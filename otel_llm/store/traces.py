@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Feedback", "Trace", "TraceSpan", "read_trace"]
+__all__ = ["FEEDBACK_SQL", "SPANS_SQL", "Feedback", "Trace", "TraceSpan", "read_trace"]
 
 _COLUMNS: Final = (
     "span_id parent_span_id name kind start_ns duration_ns is_llm is_call is_error error_type tenant operation attempt"
 )
 _MOST_FEEDBACK: Final = 100
+SPANS_SQL: Final = f"SELECT {', '.join(_COLUMNS.split())} FROM spans WHERE trace_id = ? ORDER BY start_ns, id LIMIT ?"  # noqa: S608
+FEEDBACK_SQL: Final = (
+    "SELECT span_id, name, value, category, reason FROM feedback WHERE trace_id = ? ORDER BY start_ns LIMIT ?"
+)
+"""Both read an index, as the tests see from SQLite's plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,7 @@ def read_trace(
     No spans come back where the store has none of it. Raises StoreError if the store cannot be read.
     """
     with snapshot(path, seconds=seconds) as connection:
-        sql = f"SELECT {', '.join(_COLUMNS.split())} FROM spans WHERE trace_id = ? ORDER BY start_ns, id LIMIT ?"  # noqa: S608
-        found = [_span(line) for line in connection.execute(sql, (trace_id, limit + 1))]
+        found = [_span(line) for line in connection.execute(SPANS_SQL, (trace_id, limit + 1))]
         spans = _in_order_of_a_tree(found[:limit])
         chosen = span_id or next((span.span_id for span in spans if span.is_call), spans[0].span_id if spans else None)
         return Trace(
@@ -126,6 +130,5 @@ def _whole(connection: sqlite3.Connection, trace_id: str, span_id: str) -> dict[
 
 
 def _feedback(connection: sqlite3.Connection, trace_id: str) -> Iterable[Feedback]:
-    sql = "SELECT span_id, name, value, category, reason FROM feedback WHERE trace_id = ? ORDER BY start_ns LIMIT ?"
-    for line in connection.execute(sql, (trace_id, _MOST_FEEDBACK)):
+    for line in connection.execute(FEEDBACK_SQL, (trace_id, _MOST_FEEDBACK)):
         yield Feedback(*line)

@@ -20,7 +20,7 @@ from otel_llm.store.call_pages import CallKey, call_page, call_page_sql
 from otel_llm.store.filters import Filter
 from otel_llm.store.groupings import GROUPINGS
 from otel_llm.store.overview import overview
-from otel_llm.store.traces import read_trace
+from otel_llm.store.traces import FEEDBACK_SQL, SPANS_SQL, read_trace
 from otel_llm.store.usage import usage
 from tests.unit.store.building import HOUR, MS, NOON, batch_of, call, span, used
 
@@ -218,6 +218,15 @@ def test_pages_of_calls_read_an_index(store: Path, chosen: Filter, before: CallK
         plan = [line[3] for line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert [line for line in plan if index in line], plan
     assert [line for line in plan if line.startswith("SCAN") and line != "SCAN chosen"] == []
+
+
+@pytest.mark.parametrize("sql", [SPANS_SQL, FEEDBACK_SQL])
+def test_a_trace_is_found_by_an_index(store: Path, sql: str) -> None:
+    """Neither the spans of a trace nor its feedback are looked for in the whole table."""
+    with closing(sqlite3.Connection(store)) as connection:
+        plan = [line[3] for line in connection.execute(f"EXPLAIN QUERY PLAN {sql}", ("0" * 32, 5))]
+    assert [line for line in plan if "(trace_id=?)" in line], plan
+    assert [line for line in plan if line.startswith("SCAN")] == []
 
 
 # --- one trace ------------------------------------------------------------------------------------------------
