@@ -26,6 +26,8 @@ const (
 	exitCorrupt   = 70
 	exitUndecided = 71
 
+	storageBucket = "default" // file_storage's only one
+
 	lockTimeout  = time.Second
 	maxLastWords = 400
 )
@@ -73,10 +75,15 @@ func read(file string) error {
 			return fault
 		}
 		return tx.ForEach(func(name []byte, bucket *bbolt.Bucket) error {
-			if bucket == nil {
+			switch {
+			case bucket == nil:
 				return fmt.Errorf("%q is not a bucket", name)
+			case string(name) != storageBucket:
+				return nil
 			}
-			return nil
+			return bucket.ForEachBucket(func(key []byte) error {
+				return fmt.Errorf("%q holds a bucket, %q, where file_storage has items only", name, key)
+			})
 		})
 	})
 }
