@@ -16,7 +16,7 @@ from otel_llm.ledger import Ledger, LedgerReport
 from otel_llm.processors.chain import LAST_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -109,7 +109,7 @@ class DirectChannel:
         self._backend = backend
         self._ledger = Ledger(backend.name)
         self._exporter = DeliveryExporter(backend, self._ledger, timeout=config.export_timeout, announce=False)
-        self._queue = batching(self._exporter, self._ledger, config)
+        self._queue = batching(self._exporter, self._ledger, config, keeps=lambda: True)
 
     @property
     def processor(self) -> SpanProcessor:
@@ -179,11 +179,17 @@ def hand_over_delay(config: Config) -> float:
     return config.batch_delay * _HAND_OVER_PART / 1000.0
 
 
-def batching(exporter: SpanExporter, counts: DropCounts, config: Config) -> GuardedBatching:
-    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take."""
+def batching(
+    exporter: SpanExporter, counts: DropCounts, config: Config, *, keeps: Callable[[], bool]
+) -> GuardedBatching:
+    """The SDK's queue before `exporter`, with the sizes of `config`; `counts` hears of what it cannot take.
+
+    `keeps` says whether what is exported now survives the process.
+    """
     return GuardedBatching(
         exporter,
         counts,
+        keeps=keeps,
         queue_size=config.batch_queue_size,
         batch_size=config.batch_size,
         delay=max(1, int(config.batch_delay * (1 - _HAND_OVER_PART))),

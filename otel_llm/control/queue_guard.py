@@ -39,6 +39,10 @@ _PATIENCE = 5.0
 """Seconds without a batch taken, after which nobody is asked to wait for room any more: others have waited with him."""
 
 
+def _never() -> bool:
+    return False
+
+
 class DropCounts(Protocol):
     """Whoever counts what is lost; a `Ledger` is one."""
 
@@ -74,13 +78,22 @@ class _CountingExporter(SpanExporter):
 class GuardedBatching(SpanProcessor):
     """A `BatchSpanProcessor` before `exporter`; what a full queue turns away is counted in `counts`.
 
-    `queue_size` and `batch_size` are spans, `delay` is milliseconds.
+    `queue_size` and `batch_size` are spans, `delay` is milliseconds. `keeps` says whether what is exported now survives
+    the process: then it is worth exporting before its time.
     """
 
     def __init__(
-        self, exporter: SpanExporter, counts: DropCounts, *, queue_size: int, batch_size: int, delay: int
+        self,
+        exporter: SpanExporter,
+        counts: DropCounts,
+        *,
+        queue_size: int,
+        batch_size: int,
+        delay: int,
+        keeps: Callable[[], bool] = _never,
     ) -> None:
         self._counts = counts
+        self._keeps = keeps
         self._capacity = queue_size
         self._queued = self._bytes = 0
         self._full_since: float | None = None
@@ -137,8 +150,8 @@ class GuardedBatching(SpanProcessor):
         self._counts.dropped(1, reason)
 
     def pass_on(self) -> None:
-        """Export what is queued now, on this thread; nothing where a batch is being exported or none waits."""
-        if self._queued and not self._ended and not self._exporter.moving.locked():
+        """Export what is queued, on this thread, if that keeps it; nothing where another batch is being exported."""
+        if self._queued and not self._ended and not self._exporter.moving.locked() and self._keeps():
             self._inner.force_flush()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:

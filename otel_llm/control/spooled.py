@@ -49,7 +49,12 @@ class SpooledChannel:
                 request_timeout=config.export_timeout, exit_timeout=config.shutdown_timeout, announce=False
             ),
         )
-        self._queue = batching(SpoolExporter(self._spool, self._courier), _SpoolCounts(self._spool), config)
+        self._queue = batching(
+            SpoolExporter(self._spool, self._courier),
+            _SpoolCounts(self._spool),
+            config,
+            keeps=lambda: self._spool.writes_at_once,
+        )
         self._last: list[ChannelReport] | None = None
         self._created_said: dict[tuple[int, str], tuple[int, int]] = {}
         self._processor = _WakesCourier(self._queue, self._courier)

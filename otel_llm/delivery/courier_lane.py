@@ -231,8 +231,7 @@ class Lane:
 
     def _rest(self) -> float:
         """Nothing waits any more: the seconds until it is worth looking again."""
-        on_disk = self._spool.settings.mode == "always" and self._spool.outlasts_process  # there it can wait
-        if not self._idle and on_disk:
+        if not self._idle and self._spool.writes_at_once:  # on disk it can wait
             self._gathers_until = time.monotonic() + self._settings.pace
         self._idle = True
         return _POLL_SECONDS

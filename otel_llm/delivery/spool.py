@@ -269,6 +269,11 @@ class Spool(SpoolKeeper):
         """Whether what waits will be on disk when the process has ended."""
         return self.settings.mode != "off" and self._trouble is None
 
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether what is handed over goes to disk first, and to backends from there."""
+        return self.settings.mode == "always" and self.outlasts_process
+
     def pending(self, mark: int | None = None, backends: Iterable[str] | None = None) -> dict[str, int]:
         """Spans of this process, up to `mark`, that still wait, by backend; backends with none are left out."""
         names = self._backends if backends is None else tuple(backends)

@@ -64,6 +64,28 @@ def test_a_full_queue_is_counted_and_nothing_disappears() -> None:
     provider.shutdown()
 
 
+def test_it_passes_on_early_only_what_is_kept() -> None:
+    """Before its time a queue exports where that keeps what it has, and never behind an export that is under way."""
+    exporter, ledger, kept = GatedExporter(), Ledger("x"), [False]
+    queue = GuardedBatching(exporter, ledger, queue_size=40, batch_size=20, delay=60_000, keeps=lambda: kept[0])
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(queue)
+    tracer = provider.get_tracer("t")
+    tracer.start_span("one").end()
+    queue.pass_on()
+    assert not exporter.entered.is_set()
+    kept[0] = True
+    first = threading.Thread(target=queue.pass_on)
+    first.start()
+    assert exporter.entered.wait(10)
+    tracer.start_span("two").end()
+    queue.pass_on()  # would hang here
+    exporter.gate.set()
+    first.join(10)
+    assert (exporter.spans, queue.queued) == (2, 0), "who exports takes all that comes meanwhile"
+    provider.shutdown()
+
+
 def test_it_says_whether_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """None while it is full, until a batch is taken; of one that takes none for long nobody waits for any."""
     exporter, ledger = GatedExporter(), Ledger("x")

@@ -38,6 +38,12 @@ class Work:
         self.threads.add(threading.get_ident())
 
 
+def put_at_once(hand_over: HandOver, items: list[Any]) -> None:
+    """Put them so that the worker sees all of them together, however slow this thread is."""
+    hand_over._items.extend((item, 0) for item in items[:-1])
+    hand_over.put(items[-1])
+
+
 def test_the_worker_takes_everything_in_order() -> None:
     """What four threads put is worked on by a thread of its own, each one's in the order in which it was put."""
     work = Work()
@@ -72,10 +78,9 @@ def test_settling_works_in_the_thread_that_asks() -> None:
     """Whoever needs to know does the work itself, at once, whatever the delay."""
     work = Work()
     hand_over = HandOver(work, delay=60)
-    for number in range(5):
-        hand_over.put(number)
+    put_at_once(hand_over, list(range(20)))  # few would be worked on at once
     assert hand_over.settle(5)
-    assert work.done == [0, 1, 2, 3, 4]
+    assert work.done == list(range(20))
     assert work.threads == {threading.get_ident()}
     assert hand_over.waiting == 0
 
@@ -242,10 +247,9 @@ def test_few_do_not_wait_for_others() -> None:
     hand_over = HandOver(work, pass_on=lambda: passed.append(len(work.done)), delay=60)
     hand_over.put("alone")
     assert eventually(lambda: passed == [1])
-    hand_over._items.extend((number, 0) for number in range(30))  # at once, however slow this thread is
-    hand_over.put(30)
+    put_at_once(hand_over, list(range(30)))
     assert not eventually(lambda: len(work.done) > 1, 0.3)
-    for number in range(31, 64):
+    for number in range(30, 64):
         hand_over.put(number)
     assert eventually(lambda: work.done == ["alone", *range(64)])
     assert passed == [1], "of many, the queue's own clock is enough"
@@ -270,7 +274,7 @@ def test_a_child_begins_with_nothing() -> None:
     """A forked child has its own worker, and leaves what the parent has waiting to the parent."""
     work = Work()
     hand_over = HandOver(work, delay=60)
-    hand_over.put("parent's")
+    put_at_once(hand_over, ["parent's"] * 20)  # few would be worked on before the fork
     child = os.fork()
     if child == 0:
         code = 1
@@ -283,4 +287,4 @@ def test_a_child_begins_with_nothing() -> None:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert hand_over.settle(5)
-    assert work.done == ["parent's"]
+    assert work.done == ["parent's"] * 20
