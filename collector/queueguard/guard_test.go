@@ -85,7 +85,7 @@ func useQueue(file string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	// Not closed: the process ends, and after a panic within a transaction bbolt would wait in Close for itself.
 	var keys [][]byte
 	if err := db.Update(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists([]byte("default"))
