@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from contextlib import AbstractContextManager
 from contextvars import Token
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from opentelemetry import baggage, propagate
 from opentelemetry import context as otel_context
@@ -193,7 +194,17 @@ def _text(value: object) -> str | None:
 
 
 ACTIVE_CALL_KEY = otel_context.create_key("otel_llm.active_call")
-"""OTel context key under which the recorder keeps the LLM call that is running."""
+"""OTel context key of a weak reference to the recorded LLM call that is running: what holds on to a context, such as
+the call's own span, is not to hold on to the call."""
+
+
+class _Over:
+    """Stands for a call that nobody holds any more, in a context that lives on."""
+
+    closed = True
+
+
+_OVER: Final = _Over()
 
 
 OUTER_CONTEXT_KEY = otel_context.create_key("otel_llm.outer_context")
@@ -215,14 +226,21 @@ def call_context(parent: Context, identity: Identity, owner: object, *, nested: 
     around: dict[str, object] = dict(parent)
     if not nested:
         around[OUTER_CONTEXT_KEY] = outside_calls(parent)
-    around[ACTIVE_CALL_KEY] = owner
+    around[ACTIVE_CALL_KEY] = weakref.ref(owner)
     around[_IDENTITY_KEY] = identity
     return around
 
 
 def active_call(context: Context | None = None) -> object | None:
-    """The recorded LLM call that `context` (the current one for None) runs inside, or None outside of one."""
-    return (otel_context.get_current() if context is None else context).get(ACTIVE_CALL_KEY)
+    """The recorded LLM call that `context` (the current one for None) runs inside, or None outside of one.
+
+    It may be over; of one that is gone, something that says `closed`.
+    """
+    running = (otel_context.get_current() if context is None else context).get(ACTIVE_CALL_KEY)
+    if running is None:
+        return None
+    call: object | None = running()  # type: ignore[operator]  # only weak references are written there
+    return _OVER if call is None else call
 
 
 HEARD_SPAN_KEY = otel_context.create_key("otel_llm.heard_span")

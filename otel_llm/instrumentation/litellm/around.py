@@ -91,6 +91,7 @@ def run_around(
         result = original(*args, **work.kwargs)
     except BaseException as error:
         _failed(work, error, before)
+        del work  # whoever keeps the error keeps this frame
         raise
     return _finished(work, result, before)
 
@@ -112,6 +113,7 @@ async def arun_around(
         result = await original(*args, **work.kwargs)
     except BaseException as error:
         _failed(work, error, before)
+        del work
         raise
     return _finished(work, result, before)
 

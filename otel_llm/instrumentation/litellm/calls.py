@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -191,7 +192,7 @@ class Attempt:
     """One try at answering a logical call; the first has no span of its own unless a second one follows."""
 
     def __init__(self, logical: LogicalCall, request: Request, number: int) -> None:
-        self.logical = logical
+        self._logical = weakref.ref(logical)  # which holds its attempts: a cycle would be left to the collector
         self.request = request
         self.number = number
         self.recording: Recording | None = None
@@ -208,9 +209,11 @@ class Attempt:
     def finish(self, result: Any) -> Any:
         """The attempt was answered with `result`."""
         if self.recording is None:
-            self.logical.raw_chunks = usage_chunks(result)
-            if self.logical.routed and is_stream(result):
-                on_failure(result, self.fail)
+            logical = self._logical()
+            if logical is not None:
+                logical.raw_chunks = usage_chunks(result)
+                if logical.routed and is_stream(result):
+                    on_failure(result, self.fail)
             return result
         if is_stream(result):
             self.recording.suspend()
@@ -239,7 +242,8 @@ class Attempt:
     @property
     def closed(self) -> bool:
         """Whether the logical call is over."""
-        return self.logical.closed
+        logical = self._logical()
+        return logical is None or logical.closed
 
     def _fill(self, result: Any) -> None:
         assert self.recording is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -185,7 +186,7 @@ class _Running:
         self._call = call
         self._scope: Scope | None = None
         if isinstance(record, Attempt) and record.recording is None:
-            self._scope = Scope(otel_context.set_value(ACTIVE_CALL_KEY, record))
+            self._scope = Scope(otel_context.set_value(ACTIVE_CALL_KEY, weakref.ref(record)))
 
     def finish(self, result: Any) -> Any:
         """Record an answer; answers the stream that the program is to read where it is not `result` itself."""

@@ -84,7 +84,7 @@ def test_what_runs_inside_a_call_is_part_of_it() -> None:
     joined = Joined().join()
     http = joined.provider.get_tracer("opentelemetry.instrumentation.requests")
     with joined.ours.start_as_current_span("chat"):
-        inside = otel_context.set_value(ACTIVE_CALL_KEY, object())
+        inside = otel_context.set_value(ACTIVE_CALL_KEY, object)
         http.start_span("attempt", context=inside).end()
     http.start_span("beside").end()
     assert set(joined.spans) == {"attempt", "chat"}

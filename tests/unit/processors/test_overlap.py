@@ -45,7 +45,7 @@ class Program:
     @contextmanager
     def our_call(self) -> Iterator[None]:
         with self.span(OURS, "ours"):
-            token = otel_context.attach(otel_context.set_value(ACTIVE_CALL_KEY, object()))
+            token = otel_context.attach(otel_context.set_value(ACTIVE_CALL_KEY, object))
             try:
                 yield
             finally:
@@ -211,7 +211,7 @@ def test_a_second_record_of_a_call_that_is_over_is_dropped_too() -> None:
     }
     kind = trace.SpanKind.CLIENT
     with program.span(semconv.OWN_SCOPE, "chat m", attributes=facts, kind=kind) as ours:
-        token = otel_context.attach(otel_context.set_value(ACTIVE_CALL_KEY, object()))
+        token = otel_context.attach(otel_context.set_value(ACTIVE_CALL_KEY, object))
         with program.span("logfire.openai", "theirs") as theirs:
             pass
         otel_context.detach(token)
