@@ -36,6 +36,7 @@ __all__ = [
     "Identity",
     "active_call",
     "call_context",
+    "called_by",
     "carry",
     "current_identity",
     "headers",
@@ -229,6 +230,11 @@ def call_context(parent: Context, identity: Identity, owner: object, *, nested: 
     around[ACTIVE_CALL_KEY] = weakref.ref(owner)
     around[_IDENTITY_KEY] = identity
     return around
+
+
+def called_by(owner: object) -> Context:
+    """The current context, with `owner` as the recorded LLM call that runs here."""
+    return otel_context.set_value(ACTIVE_CALL_KEY, weakref.ref(owner))
 
 
 def active_call(context: Context | None = None) -> object | None:

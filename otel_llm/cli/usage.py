@@ -9,9 +9,9 @@ import sys
 import threading
 from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.store_argument import add_store_argument, chosen_store
 from otel_llm.cli.tables import write_csv, write_line
 from otel_llm.cli.usage_text import write_usage_table
 from otel_llm.errors import ConfigError
@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=_moment_argument, metavar="WHEN", help="only calls begun before this")
     parser.add_argument("--tenant", metavar="NAME", help="only this tenant")
     parser.add_argument("--model", metavar="NAME", help="only calls that asked for this model or were answered by it")
-    parser.add_argument("--store", type=Path, metavar="PATH", help="the store's file (default: from the configuration)")
+    add_store_argument(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON: totals and rows, numbers as numbers")
     form.add_argument("--csv", action="store_true", help="print CSV, one line per group, without totals")
@@ -72,15 +72,9 @@ def run(args: argparse.Namespace) -> int:
 def _ask(args: argparse.Namespace) -> UsageReport:
     from otel_llm.store.queries import usage  # noqa: PLC0415  (loads sqlite3, which other commands do without)
 
-    store = args.store or _configured_store()
+    store = chosen_store(args)
     with _told_if_slow(f"Reading {store} ..."):
         return usage(store, args.by, since=args.since, until=args.until, tenant=args.tenant, model=args.model)
-
-
-def _configured_store() -> Path:
-    from otel_llm import config  # noqa: PLC0415  (reads files and the environment; --store does without)
-
-    return Path(config.load().store_path)
 
 
 def _print(report: UsageReport, args: argparse.Namespace) -> None:

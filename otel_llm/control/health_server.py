@@ -12,14 +12,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from otel_llm.control.health_app import page
-from otel_llm.control.loopback_server import ADDRESS, LoopbackHandler, LoopbackServer
+from otel_llm.control.loopback_server import ADDRESS, LOCAL_NAMES, LoopbackHandler, LoopbackServer, host_name
 from otel_llm.faults import guarded
 
 __all__ = ["HealthServer"]
 
 _logger = logging.getLogger(__name__)
 
-_LOCAL_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _POLL_SECONDS: Final = 0.5
 _CLOSING_SECONDS: Final = 1.0
 
@@ -91,7 +90,7 @@ class _Handler(LoopbackHandler):
         self._answer()
 
     def _answer(self) -> None:
-        if not _is_local(self.headers.get("Host", "")):
+        if host_name(self.headers.get("Host", "")) not in LOCAL_NAMES:
             self.send_error(403, "Ask for this machine by its loopback name")
             return
         answer = page(self.command, urlsplit(self.path).path)
@@ -101,15 +100,3 @@ class _Handler(LoopbackHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.body)
-
-
-def _is_local(host: str) -> bool:
-    """Whether a `Host` header names loopback.
-
-    A page on the web can point its own name at 127.0.0.1 and have a browser here read the answer (DNS rebinding), but
-    it cannot have the browser send another name than its own.
-    """
-    try:
-        return urlsplit(f"//{host}").hostname in _LOCAL_NAMES
-    except ValueError:
-        return False

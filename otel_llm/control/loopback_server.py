@@ -11,12 +11,15 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-__all__ = ["ADDRESS", "LoopbackHandler", "LoopbackServer"]
+__all__ = ["ADDRESS", "LOCAL_NAMES", "LoopbackHandler", "LoopbackServer", "host_name"]
 
 _logger = logging.getLogger(__name__)
 
 ADDRESS: Final = "127.0.0.1"
+LOCAL_NAMES: Final = frozenset({ADDRESS, "localhost", "::1"})
+"""Names of this machine that are nobody else's."""
 _MOST_CONNECTIONS: Final = 16
 _PATIENCE_SECONDS: Final = 0.05
 """How long a new connection waits for one that ends by itself before the oldest has to."""
@@ -111,3 +114,15 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 def _hang_up(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def host_name(header: str) -> str | None:
+    """The name in a `Host` header, in small letters and without its port; None where there is none.
+
+    A page on the web can point its own name at an address of ours and have a browser here read the answer (DNS
+    rebinding), but it cannot have the browser send another name than its own.
+    """
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None

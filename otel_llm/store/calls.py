@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.errors import StoreError
-from otel_llm.store.db import diagnose, open_reader
+from otel_llm.store.db import ask
 from otel_llm.store.filters import Filter
 from otel_llm.store.money import usd
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Mapping
     from decimal import Decimal
     from pathlib import Path
@@ -119,7 +117,7 @@ def spans(store_path: Path, *, trace_id: str | None = None, limit: int = 1000) -
     """
     condition = "1" if trace_id is None else "trace_id = :trace_id"
     sql = f"{WHOLE_SPANS} WHERE {condition} ORDER BY start_ns DESC, id DESC LIMIT :limit"
-    found = _ask(store_path, sql, {"trace_id": trace_id, "limit": limit})
+    found = ask(store_path, sql, {"trace_id": trace_id, "limit": limit})
     return [whole_span(line) for line in reversed(found)]
 
 
@@ -129,7 +127,7 @@ def _calls(store_path: Path, limit: int, chosen: Filter, condition: str) -> list
         f"SELECT {CALL_COLUMNS} FROM spans AS call"  # noqa: S608
         f" WHERE is_call = 1 AND is_llm = 1 AND {condition} AND {chosen.sql} ORDER BY start_ns DESC LIMIT :limit"
     )
-    return [call_row(dict(line)) for line in _ask(store_path, sql, {**chosen.values, "limit": limit})]
+    return [call_row(dict(line)) for line in ask(store_path, sql, {**chosen.values, "limit": limit})]
 
 
 def _own_or_of_attempts(column: str) -> str:
@@ -144,14 +142,6 @@ CALL_COLUMNS = ", ".join(
     [*(f"call.{column}" for column in _AS_STORED.split()), *map(_own_or_of_attempts, _ADDED_OVER_ATTEMPTS)]
 )
 """What `call_row` reads, of a table `spans AS call`."""
-
-
-def _ask(store_path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
-    with closing(open_reader(store_path)) as connection:
-        try:
-            return connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(diagnose(error, store_path).why) from error
 
 
 def call_row(line: Mapping[str, Any]) -> CallRow:

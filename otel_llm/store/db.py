@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_llm.errors import StoreError
 from otel_llm.store.private_file import make_private
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Trouble", "diagnose", "open_reader", "open_writer", "snapshot"]
+__all__ = ["Trouble", "ask", "diagnose", "open_reader", "open_writer", "snapshot"]
 
 _READER_BUSY_SECONDS = 5.0
 _INSTRUCTIONS_BETWEEN_LOOKS = 10_000
@@ -121,6 +121,12 @@ def snapshot(path: Path, *, seconds: float | None = None) -> Iterator[sqlite3.Co
                     "the disk is busy. Ask for a shorter period."
                 ) from error
             raise StoreError(diagnose(error, path).why) from error
+
+
+def ask(path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
+    """What one statement finds; raises StoreError as `snapshot` does."""
+    with snapshot(path) as connection:
+        return connection.execute(sql, values).fetchall()
 
 
 def _wrong_version(path: Path, found: int) -> str:

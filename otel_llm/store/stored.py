@@ -8,19 +8,17 @@ has taken, only numbers are stored; those are not sent.
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_llm.contracts import Batch
-from otel_llm.errors import StoreError
-from otel_llm.store.db import diagnose, open_reader
+from otel_llm.store.db import ask
 from otel_llm.store.filters import Filter
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Collection, Iterator
     from datetime import datetime
     from pathlib import Path
@@ -54,14 +52,14 @@ class Stored(NamedTuple):
 def services_in(path: Path, since: datetime | None, until: datetime | None) -> list[str]:
     """The services that have spans in the store in this period; raises StoreError if it cannot be read."""
     chosen = Filter(since, until)
-    lines = _ask(path, f"SELECT DISTINCT coalesce(service, '') FROM spans WHERE {chosen.sql}", chosen.values)  # noqa: S608
+    lines = ask(path, f"SELECT DISTINCT coalesce(service, '') FROM spans WHERE {chosen.sql}", chosen.values)  # noqa: S608
     return sorted(line[0] for line in lines)
 
 
 def count_stored(path: Path, service: str, since: datetime | None, until: datetime | None) -> tuple[int, int]:
     """Spans of a service that can be sent, and those of which only numbers are left; raises StoreError."""
     chosen = Filter(since, until)
-    (line,) = _ask(
+    (line,) = ask(
         path,
         "SELECT count(body.id), count(*) - count(body.id) FROM spans LEFT JOIN span_bodies AS body USING (id)"  # noqa: S608
         f" WHERE coalesce(service, '') = :service AND {chosen.sql}",
@@ -84,7 +82,7 @@ def stored_batches(
     chosen = Filter(since, until)
     after = (-1, -1)
     while True:
-        lines = _ask(
+        lines = ask(
             path,
             f"{_ROWS} WHERE coalesce(service, '') = :service AND {chosen.sql} AND (start_ns, id) > (:at, :id)"
             " ORDER BY start_ns, id LIMIT :most",
@@ -111,14 +109,6 @@ def _cut_by_size(lines: list[sqlite3.Row]) -> Iterator[list[sqlite3.Row]]:
         size += length
     if group:
         yield group
-
-
-def _ask(path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
-    with closing(open_reader(path)) as connection:
-        try:
-            return connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(diagnose(error, path).why) from error
 
 
 def _request(lines: list[sqlite3.Row]) -> ExportTraceServiceRequest:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Final
 
+from otel_llm.cli.store_argument import add_store_argument, chosen_store
 from otel_llm.cli.tables import write_line
 
 __all__ = ["HELP", "configure", "run"]
@@ -19,7 +19,7 @@ _PORT: Final = 8321
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--store", type=Path, metavar="PATH", help="the store's file (default: from the configuration)")
+    add_store_argument(parser)
     parser.add_argument("--host", default=_HOST, metavar="NAME", help=f"the address to answer on (default: {_HOST})")
     parser.add_argument(
         "--port", type=_port, default=_PORT, metavar="N", help="the port, 0 for any that is free (default: %(default)d)"
@@ -38,16 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM, then return 0; raises ConfigError where it cannot be served as asked."""
     from otel_llm.cli.dashboard.serving import serve  # noqa: PLC0415  (loads sqlite3 and an HTTP server)
 
-    store = args.store or _configured_store()
+    store = chosen_store(args)
     serve(store, args.host, args.port, allow_remote=args.allow_remote, open_browser=args.open)
     write_line(sys.stderr, "The dashboard has ended.")
     return 0
-
-
-def _configured_store() -> Path:
-    from otel_llm import config  # noqa: PLC0415  (reads files and the environment; --store does without)
-
-    return Path(config.load().store_path)
 
 
 def _port(text: str) -> int:

@@ -10,13 +10,14 @@ import ipaddress
 import secrets
 import socket
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
+
+from otel_llm.control.loopback_server import LOCAL_NAMES, host_name
 
 __all__ = ["KEY", "Access", "is_loopback", "take_key"]
 
 KEY: Final = "key"
 """The field of the address that holds the key."""
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Access:
@@ -25,7 +26,7 @@ class Access:
     def __init__(self, host: str, *, remote: bool) -> None:
         self.key = secrets.token_urlsafe(24)
         self._once: set[str] = set()
-        self._names = {*_LOOPBACK_NAMES, host.lower()} | ({socket.gethostname().lower()} if remote else set())
+        self._names = {*LOCAL_NAMES, host.lower()} | ({socket.gethostname().lower()} if remote else set())
         self._remote = remote
 
     def key_for_once(self) -> str:
@@ -35,15 +36,8 @@ class Access:
         return key
 
     def knows_host(self, header: str) -> bool:
-        """Whether a `Host` header names this server.
-
-        A page on the web can point its own name at an address of ours and have a browser here read the answer (DNS
-        rebinding), but the browser then says that name. An address in digits is nobody's name.
-        """
-        try:
-            name = (urlsplit(f"//{header}").hostname or "").lower()
-        except ValueError:
-            return False
+        """Whether a `Host` header names this server (see `host_name`). An address in digits is nobody's name."""
+        name = host_name(header) or ""
         return name in self._names or (self._remote and _is_address(name))
 
     def accepts(self, key: str) -> bool:

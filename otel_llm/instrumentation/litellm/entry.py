@@ -10,13 +10,12 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm.context import ACTIVE_CALL_KEY, active_call, outside_calls
+from otel_llm.context import active_call, called_by, outside_calls
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.around import arun_around, arun_within, run_around
 from otel_llm.instrumentation.litellm.calls import Attempt, LogicalCall
@@ -186,7 +185,7 @@ class _Running:
         self._call = call
         self._scope: Scope | None = None
         if isinstance(record, Attempt) and record.recording is None:
-            self._scope = Scope(otel_context.set_value(ACTIVE_CALL_KEY, weakref.ref(record)))
+            self._scope = Scope(called_by(record))
 
     def finish(self, result: Any) -> Any:
         """Record an answer; answers the stream that the program is to read where it is not `result` itself."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
 from otel_llm.store.dashboard.html import Html, tag
 from otel_llm.store.dashboard.question import ALL
-from otel_llm.store.dashboard.shown import moment, moment_text
+from otel_llm.store.dashboard.shown import moment, moment_iso, moment_text
 from otel_llm.store.human import human_count, human_usd
 from otel_llm.store.money import usd
 
@@ -55,7 +54,8 @@ def _chart(
             for kind, low, height in bars(bucket)
         ]
         hit = tag("rect", x=f"{left:.2f}", y=0, width=f"{step:.2f}", height=_HEIGHT, class_="hit")
-        link = question.elsewhere("/calls", since=_iso(bucket.start_ns), until=_iso(bucket.end_ns))
+        since, until = (moment_iso(bound) or ALL for bound in (bucket.start_ns, bucket.end_ns))
+        link = question.elsewhere("/calls", since=since, until=until)
         drawn.append(tag("a", tag("title", _in_words(bucket)), hit, *shapes, href=link if bucket.calls else None))
     picture = tag(
         "svg",
@@ -93,11 +93,3 @@ def _in_words(bucket: Bucket) -> str:
     cost = human_usd(None if bucket.cost_nano_usd is None else usd(bucket.cost_nano_usd))
     start, end = moment_text(bucket.start_ns), moment_text(bucket.end_ns)
     return f"{start} to {end}: {bucket.calls:,} calls, {bucket.errors:,} errors, cost {cost}"
-
-
-def _iso(nanoseconds: int) -> str:
-    """A bound of a bucket, which is a whole second, as the pages take moments."""
-    try:
-        return datetime.fromtimestamp(nanoseconds // 1_000_000_000, timezone.utc).isoformat().replace("+00:00", "Z")
-    except (OverflowError, ValueError, OSError):
-        return ALL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from otel_llm.store.dashboard.html import Html, tag
@@ -12,9 +12,9 @@ from otel_llm.store.money import decimal_text, usd
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["count", "duration", "moment", "moment_text", "money", "nano_money", "share", "short"]
+__all__ = ["count", "duration", "moment", "moment_iso", "moment_text", "money", "nano_money", "share", "short"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  (all of it is UTC)
 
 
 def count(number: int | None) -> Html:
@@ -55,17 +55,22 @@ def share(part: float | None) -> Html | None:
 
 def moment(nanoseconds: int, *, precise: bool = False) -> Html:
     """Unix nanoseconds as a UTC moment, to the second or the millisecond."""
-    shown = moment_text(nanoseconds, precise=precise)
-    return tag("time", shown, datetime=shown.replace(" ", "T") + "Z" if shown[:1].isdigit() else None)
+    return tag("time", moment_text(nanoseconds, precise=precise), datetime=moment_iso(nanoseconds, precise=precise))
 
 
 def moment_text(nanoseconds: int, *, precise: bool = False) -> str:
     """The same as text."""
+    iso = moment_iso(nanoseconds, precise=precise)
+    return f"{nanoseconds} ns" if iso is None else iso.replace("T", " ").removesuffix("Z")
+
+
+def moment_iso(nanoseconds: int, *, precise: bool = False) -> str | None:
+    """The same as `2026-11-01T08:30:00Z`; None beyond the years that Python knows."""
     try:
         found = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
     except OverflowError:
-        return f"{nanoseconds} ns"
-    return found.strftime("%Y-%m-%d %H:%M:%S") + (f".{found.microsecond // 1000:03d}" if precise else "")
+        return None
+    return found.isoformat(timespec="milliseconds" if precise else "seconds") + "Z"
 
 
 def _nothing() -> Html:
