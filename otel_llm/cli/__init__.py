@@ -11,6 +11,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -76,7 +77,10 @@ def _run(words: list[str]) -> int:
     command = _load(name)
     parser = argparse.ArgumentParser(prog=f"{_PROGRAM} {name}", description=_sentence(command.HELP), allow_abbrev=False)
     command.configure(parser)
-    return command.run(parser.parse_args(words[1:]))
+    args, left = parser.parse_known_args(words[1:])
+    if left:
+        parser.error(_left_over(left, parser.format_help()))
+    return command.run(args)
 
 
 def _without_command(words: list[str]) -> int:
@@ -111,6 +115,16 @@ def _not_understood(word: str) -> str:
     found = get_close_matches(word, _available(), n=1)
     hint = f"; did you mean {found[0]!r}?" if found else ";"
     return f"there is no command {word!r}{hint} commands: {', '.join(_available())}"
+
+
+def _left_over(words: list[str], help_text: str) -> str:
+    """What to say about arguments that a command does not have; its help names those that it has."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only errors need it)
+
+    known = re.findall(r"(?<!\S)--[a-z-]+", help_text)
+    found = (get_close_matches(word.split("=")[0], known, n=1) for word in words if word.startswith("-"))
+    hint = next((f"; did you mean {near[0]!r}?" for near in found if near), "")
+    return f"unrecognized arguments: {' '.join(words)}{hint}"
 
 
 def _available() -> list[str]:

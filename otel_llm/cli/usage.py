@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_llm.cli.store_argument import add_store_argument, chosen_store
 from otel_llm.cli.tables import write_csv, write_line
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from otel_llm.store.filters import Facts
     from otel_llm.store.queries import UsageReport, UsageRow
 
 __all__ = ["HELP", "configure", "run"]
@@ -30,6 +31,16 @@ __all__ = ["HELP", "configure", "run"]
 HELP = "show tokens, cost, calls, errors, cache hits and latency from the local store"
 
 _SLOW_SECONDS = 1.0
+_FACTS: Final = {
+    "tenant": "this tenant",
+    "model": "calls that asked for this model or were answered by it",
+    "provider": "this provider: openai, anthropic, aws.bedrock ...",
+    "operation": "this operation: chat, embeddings ...",
+    "user": "this user",
+    "session": "this session",
+    "service": "this service",
+}
+"""What one can filter by, under the names that the dashboard has, and who or what it is."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"only calls begun at or after this: {MOMENT_EXAMPLES}; without a zone it is UTC",
     )
     parser.add_argument("--until", type=_moment_argument, metavar="WHEN", help="only calls begun before this")
-    parser.add_argument("--tenant", metavar="NAME", help="only this tenant")
-    parser.add_argument("--model", metavar="NAME", help="only calls that asked for this model or were answered by it")
+    for name, words in _FACTS.items():
+        parser.add_argument(f"--{name}", metavar="NAME", help=f"only {words}")
     add_store_argument(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON: totals and rows, numbers as numbers")
@@ -73,8 +84,9 @@ def _ask(args: argparse.Namespace) -> UsageReport:
     from otel_llm.store.queries import usage  # noqa: PLC0415  (loads sqlite3, which other commands do without)
 
     store = chosen_store(args)
+    facts = cast("Facts", {name: getattr(args, name) for name in _FACTS})
     with _told_if_slow(f"Reading {store} ..."):
-        return usage(store, args.by, since=args.since, until=args.until, tenant=args.tenant, model=args.model)
+        return usage(store, args.by, since=args.since, until=args.until, **facts)
 
 
 def _print(report: UsageReport, args: argparse.Namespace) -> None:
@@ -88,7 +100,7 @@ def _print(report: UsageReport, args: argparse.Namespace) -> None:
 
 
 def _chosen_in_words(args: argparse.Namespace) -> str:
-    given = {name: getattr(args, name) for name in ("since", "until", "tenant", "model")}
+    given = {name: getattr(args, name) for name in ("since", "until", *_FACTS)}
     words = [f"--{name} {value}" for name, value in given.items() if value is not None]
     return " for " + " ".join(words) if words else " yet"
 

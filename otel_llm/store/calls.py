@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from typing_extensions import Unpack
+
+    from otel_llm.store.filters import Facts
+
 __all__ = ["CALL_COLUMNS", "WHOLE_SPANS", "CallRow", "call_row", "calls", "errors", "spans", "whole_span"]
 
 
@@ -89,11 +93,10 @@ def calls(
     limit: int = 50,
     since: datetime | None = None,
     until: datetime | None = None,
-    tenant: str | None = None,
-    model: str | None = None,
+    **facts: Unpack[Facts],
 ) -> list[CallRow]:
-    """The newest `limit` logical calls, newest first; raises StoreError if the store cannot be read."""
-    return _calls(store_path, limit, Filter(since, until, tenant, model), "1")
+    """The newest `limit` logical calls, newest first, chosen as `usage` does; StoreError if they cannot be read."""
+    return _calls(store_path, limit, Filter(since, until, **facts), "1")
 
 
 def errors(
@@ -102,11 +105,10 @@ def errors(
     limit: int = 50,
     since: datetime | None = None,
     until: datetime | None = None,
-    tenant: str | None = None,
-    model: str | None = None,
+    **facts: Unpack[Facts],
 ) -> list[CallRow]:
-    """The newest `limit` logical calls that failed, newest first; raises StoreError if it cannot be read."""
-    return _calls(store_path, limit, Filter(since, until, tenant, model), "is_error = 1")
+    """The newest `limit` of them that failed, newest first; raises StoreError if the store cannot be read."""
+    return _calls(store_path, limit, Filter(since, until, **facts), "is_error = 1")
 
 
 def spans(store_path: Path, *, trace_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:

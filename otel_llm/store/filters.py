@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Final, TypedDict
 
 from otel_llm.errors import StoreError
 
-__all__ = ["Filter", "nanoseconds", "within_sqlite"]
+__all__ = ["FACTS", "Facts", "Filter", "nanoseconds", "within_sqlite"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _PLAIN = ("provider", "operation", "user", "session", "service", "trace_id")
 """Fields that are compared with the column of their name."""
+
+
+class Facts(TypedDict, total=False):
+    """What a question may be narrowed to, each with a value that a span has; None leaves a field open."""
+
+    tenant: str | None
+    model: str | None
+    provider: str | None
+    operation: str | None
+    user: str | None
+    session: str | None
+    service: str | None
+
+
+FACTS: Final = tuple(Facts.__annotations__)
+"""Their names, in the order in which they are shown; columns of the usage index, each of them."""
 
 
 @dataclass(frozen=True, slots=True)

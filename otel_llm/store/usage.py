@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from typing_extensions import Unpack
+
+    from otel_llm.store.filters import Facts
+
 __all__ = ["LLM_SPANS", "SUMS", "UsageReport", "UsageRow", "by_day_then_cost", "nearest_rank", "usage"]
 
 _UNKNOWN_COST = (
@@ -123,19 +127,19 @@ def usage(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    tenant: str | None = None,
-    model: str | None = None,
+    **facts: Unpack[Facts],
 ) -> UsageReport:
     """Add up what the store at `store_path` holds, grouped by names from `GROUPINGS`.
 
     `since` (inclusive) and `until` (exclusive) are aware datetimes compared with the beginning of a span;
+    of `facts` (tenant, model, provider, operation, user, session, service), each that is given must hold, and
     `model` matches the model asked for or the one that answered. Days come in order, other groups by cost.
     Raises StoreError if there is no store, it cannot be read, or a grouping does not exist.
     """
     unknown = [name for name in group_by if name not in GROUPINGS]
     if unknown:
         raise StoreError(f"Usage cannot be grouped by {unknown[0]!r}; choose from {', '.join(GROUPINGS)}.")
-    chosen = Filter(since=since, until=until, tenant=tenant, model=model)
+    chosen = Filter(since=since, until=until, **facts)
     with snapshot(store_path) as connection:
         return _report(connection, tuple(group_by), chosen)
 

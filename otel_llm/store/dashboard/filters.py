@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from otel_llm.store.dashboard.html import Html, tag
-from otel_llm.store.dashboard.question import ALL, FACTS, STATUSES, address
+from otel_llm.store.dashboard.question import ALL, STATUSES, address
+from otel_llm.store.filters import FACTS
 
 if TYPE_CHECKING:
     from otel_llm.store.dashboard.question import Question

@@ -10,8 +10,9 @@ from otel_llm.store.dashboard.chart import charts
 from otel_llm.store.dashboard.filters import chips, in_words, periods
 from otel_llm.store.dashboard.html import Html, tag
 from otel_llm.store.dashboard.page import Page, command, framed
-from otel_llm.store.dashboard.question import ALL, FACTS, TABLES
+from otel_llm.store.dashboard.question import ALL, SHARED, TABLES
 from otel_llm.store.dashboard.shown import count, duration, moment, money, share
+from otel_llm.store.filters import FACTS
 from otel_llm.store.human import NOTHING
 from otel_llm.store.overview import overview
 
@@ -62,14 +63,8 @@ def _numbers(found: Overview, question: Question) -> tuple[Html | None, ...]:
         _cards(found.totals, question),
         charts(found.timeline, question),
         *(_table(name, found.tables[name], found.totals, question) for name in (*_ALWAYS, question.by)),
-        _terminal_hint(question),
+        tag("p", "The same numbers in a terminal: ", command(_same_in_a_terminal(question)), class_="hint"),
     )
-
-
-def _terminal_hint(question: Question) -> Html | None:
-    if any(name in question.given for name in FACTS if name not in _ALWAYS):
-        return None  # which `usage` does not filter by
-    return tag("p", "The same numbers in a terminal: ", command(_same_in_a_terminal(question)), class_="hint")
 
 
 def _nothing_there(found: Overview, question: Question) -> Html:
@@ -209,8 +204,10 @@ def _more(name: str, left: int, question: Question) -> Html | None:
 def _same_in_a_terminal(question: Question, by: str | None = None) -> str:
     """The command that prints these numbers."""
     words = ["otel-llm", "usage", *(("--by", by) if by else ())]
-    for name in ("since", "until", *_ALWAYS):
+    for name in SHARED:
         value = question.given.get(name)
-        if value is not None and value != ALL:
-            words += [f"--{name}", value]
+        if value is None or (value == ALL and name not in FACTS):
+            continue
+        # What begins with a dash would be taken for an option of its own.
+        words += [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
     return shlex.join(words)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 from otel_llm.store.call_pages import CallKey
-from otel_llm.store.filters import Filter
+from otel_llm.store.filters import FACTS, Filter
 from otel_llm.store.moments import parse_moment
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL",
-    "FACTS",
     "SHARED",
     "TABLES",
     "BadQuestionError",
@@ -30,8 +29,6 @@ __all__ = [
 
 ALL: Final = "all"
 """The period without a beginning."""
-FACTS: Final = ("tenant", "model", "provider", "operation", "user", "session", "service")
-"""What one can filter by, each with a value that a span has."""
 TABLES: Final = ("provider", "user", "session", "operation", "service")
 """What the third table of the overview can be grouped by."""
 SHARED: Final = ("since", "until", *FACTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from otel_llm import semconv
+from otel_llm import cli, semconv
 from otel_llm.cli.usage import parse_moment
 from otel_llm.store import db
 from otel_llm.store.usage import UsageRow, usage
@@ -163,6 +164,20 @@ def test_a_long_table_ends_with_the_command_that_prints_it_all(tmp_path: Path) -
         page = browser.page("/?since=2026-01-01")
     assert [cells(line)[0].text for line in lines(page.one("table", data_by="tenant"))][:2] == ["t40", "t39"]
     assert "15 more; all of them: otel-llm usage --by tenant --since 2026-01-01" in page.text
+
+
+def test_the_command_that_prints_the_same_asks_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run as the page shows it, it counts the calls that the page counts, whatever is filtered by."""
+    attributes = {semconv.USER_ID: "--json", semconv.SESSION_ID: "it's mine"}
+    made = [call("all", attributes=attributes), call("all"), call("acme", attributes=attributes)]
+    store = stored(tmp_path / "s.db", *made)
+    asked = "since=all&tenant=all&user=--json&session=it%27s+mine&provider=openai&operation=chat&service=shop"
+    with browsing(store) as browser:
+        shown = browser.page(f"/?{asked}").text
+    command = shown.split("The same numbers in a terminal: ")[1].splitlines()[0]
+    words = shlex.split(command.split("service shop")[0] + "service shop")
+    assert cli.main([*words[1:], "--store", str(store), "--csv", "--by", ""]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("1,")
 
 
 # --- the list of calls ----------------------------------------------------------------------------------------

@@ -205,3 +205,23 @@ def test_ctrl_c_ends_a_command_with_130(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["usage", "--tennant", "x"], "unrecognized arguments: --tennant x; did you mean '--tenant'?"),
+        (["usage", "--tennant=x"], "unrecognized arguments: --tennant=x; did you mean '--tenant'?"),
+        (["ship", "--wach"], "unrecognized arguments: --wach; did you mean '--watch'?"),
+        (["config", "show", "--jsn"], "unrecognized arguments: --jsn"),
+        (["usage", "everything"], "unrecognized arguments: everything"),
+    ],
+)
+def test_a_wrong_option_names_the_nearest_right_one(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, and of options that the command has the one that is meant, where one is near."""
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(words)
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(said)

@@ -21,6 +21,7 @@ from otel_llm.backends.local import LocalBackend
 from otel_llm.cli.tables import Column, safe_text, write_csv, write_table
 from otel_llm.cli.usage import to_json
 from otel_llm.contracts import Delivered
+from otel_llm.store.dashboard.question import SHARED
 from otel_llm.store.human import human_count, human_duration, human_usd
 from otel_llm.store.moments import parse_moment
 from tests.unit.store.building import HOUR, NOON, batch_of, call, used
@@ -202,6 +203,54 @@ def test_the_window_and_the_filters_choose_what_is_added(store: Path, capsys: py
     assert [(row["day"], row["calls"]) for row in by_day] == [("2026-11-01", 3), ("2026-11-02", 1)]
 
 
+@pytest.mark.parametrize(
+    ("fact", "mine", "other", "attribute"),
+    [
+        ("provider", "aws.bedrock", "openai", semconv.PROVIDER_NAME),
+        ("operation", "embeddings", "chat", semconv.OPERATION_NAME),
+        ("user", "u1", "u2", semconv.USER_ID),
+        ("session", "s1", "s2", semconv.SESSION_ID),
+        ("tenant", "--json", "acme", semconv.TENANT_ID),
+    ],
+)
+def test_each_fact_filters_alone_and_with_others(
+    fact: str, mine: str, other: str, attribute: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only calls with the named value count, and what else is asked must hold as well."""
+    store = stored(
+        tmp_path / "s.db",
+        call(model="m1", attributes={attribute: mine}),
+        call(model="m2", attributes={attribute: mine}),
+        call(model="m1", attributes={attribute: other}),
+        call(model="m1"),
+    )
+
+    def models(*words: str) -> list[str]:
+        found = json.loads(run(capsys, "--store", store, "--json", "--by", "model", *words)[1])
+        assert found["totals"]["calls"] == sum(row["calls"] for row in found["rows"])
+        return sorted(row["model"] for row in found["rows"] for _ in range(row["calls"]))
+
+    assert models(f"--{fact}={mine}") == ["m1", "m2"]
+    assert models(f"--{fact}={mine}", "--model", "m2") == ["m2"]
+    assert models(f"--{fact}=nobody") == []
+
+
+def test_a_service_is_one_of_many_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--service counts the calls of the programs of that name."""
+    store = stored(tmp_path / "s.db", call("acme"))
+    backend = LocalBackend(store, min_free_bytes=0)
+    backend.send(batch_of(call("globex"), resource={semconv.SERVICE_NAME: "worker"}), timeout=10)
+    backend.close()
+    rows = json.loads(run(capsys, "--store", store, "--json", "--service", "worker")[1])["rows"]
+    assert [row["tenant"] for row in rows] == ["globex"]
+
+
+def test_usage_filters_by_what_the_dashboard_filters_by(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every field that the overview's address may have is an option of the same name."""
+    _, out, _ = run(capsys, "--help")
+    assert [name for name in SHARED if f"--{name} " not in out] == []
+
+
 def test_the_configured_store_is_the_default(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +328,7 @@ def test_a_question_that_nothing_answers_says_so(store: Path, capsys: pytest.Cap
     code, out, err = run(capsys, "--store", store, "--tenant", "nobody", "--json")
     assert (code, json.loads(out)["rows"], json.loads(out)["totals"]["calls"]) == (0, [], 0)
     assert "--tenant nobody" in err
+    assert "--user nobody" in run(capsys, "--store", store, "--user", "nobody")[2]
 
 
 def test_a_tenant_whose_calls_name_nobody_has_an_empty_label(
