@@ -71,6 +71,9 @@ func read(file string) error {
 		if _, _, err := all.tree(uint64(root.Root())); err != nil {
 			return err
 		}
+		if err := all.free(uint64(tx.ID())); err != nil {
+			return err
+		}
 		for fault := range tx.Check() {
 			return fault
 		}

@@ -19,14 +19,24 @@ import (
 // (uint32). An element of a branch is where its key is, how long that is (uint32 each), and the number of a page (uint64);
 // one of a leaf is flags, where its key is, how long that is, and how long the value after it is (uint32 each). The value
 // of a bucket is the number of its first page (uint64) and a sequence (uint64), and if the number is 0 that page itself.
+//
+// A transaction of number n wrote its root into page n%2, and beside it the number of the page that lists free pages (uint64).
+// file_storage has no such list written, bbolt itself begins a file with one. Its head counts the numbers (uint64) in it, and
+// where these are too many for that the first of them does.
 const (
 	headSize    = 16
 	elementSize = 16
 	bucketSize  = 16
+	numberSize  = 8
 
-	branchKind = 1
-	leafKind   = 2
-	bucketFlag = 1
+	freelistAt = 48 // in the page of a transaction
+	noFreelist = 1<<64 - 1
+
+	branchKind   = 1
+	leafKind     = 2
+	freelistKind = 16
+	bucketFlag   = 1
+	manyFree     = 1<<16 - 1
 )
 
 var native = binary.NativeEndian // bbolt maps its structures into memory as they are
@@ -71,12 +81,50 @@ func (p *pages) tree(number uint64) (first []byte, height int, err error) {
 	return first, height, nil
 }
 
-// page is all of a page, with the pages that belong to it.
-func (p *pages) page(number uint64) ([]byte, error) {
+// meet a page, which is in the tree or in the list of free pages, or is that list, and nowhere else.
+func (p *pages) meet(number uint64) error {
 	if number < 2 || number >= p.end || p.met[number] {
-		return nil, fmt.Errorf("page %d is not one of the file's, or is met twice", number)
+		return fmt.Errorf("page %d is not one of the file's, or is met twice", number)
 	}
 	p.met[number] = true
+	return nil
+}
+
+// free reads the list of free pages, after the tree: bbolt's own check does not see that a page of both is a second page of an
+// item's, and ends with "page already freed" when the item is deleted.
+func (p *pages) free(transaction uint64) error {
+	newest, err := p.read(transaction%2, 1)
+	if err != nil {
+		return err
+	}
+	number := native.Uint64(newest[freelistAt:])
+	if number == noFreelist {
+		return nil
+	}
+	text, err := p.page(number)
+	if err != nil {
+		return err
+	}
+	count, numbers := uint64(native.Uint16(text[10:])), text[headSize:]
+	if count == manyFree {
+		count, numbers = native.Uint64(numbers), numbers[numberSize:]
+	}
+	if kind := native.Uint16(text[8:]); kind != freelistKind || count > uint64(len(numbers)/numberSize) {
+		return fmt.Errorf("page %d: kind %d with %d free pages", number, kind, count)
+	}
+	for index := range count {
+		if err := p.meet(native.Uint64(numbers[index*numberSize:])); err != nil {
+			return fmt.Errorf("page %d: %w", number, err)
+		}
+	}
+	return nil
+}
+
+// page is all of a page, with the pages that belong to it.
+func (p *pages) page(number uint64) ([]byte, error) {
+	if err := p.meet(number); err != nil {
+		return nil, err
+	}
 	text, err := p.read(number, 1)
 	if err != nil {
 		return nil, err
@@ -84,6 +132,11 @@ func (p *pages) page(number uint64) ([]byte, error) {
 	more := uint64(native.Uint32(text[12:]))
 	if native.Uint64(text) != number || more >= p.end-number {
 		return nil, fmt.Errorf("page %d calls itself %d, with %d more", number, native.Uint64(text), more)
+	}
+	for next := range more {
+		if err := p.meet(number + 1 + next); err != nil {
+			return nil, err
+		}
 	}
 	if more > 0 {
 		return p.read(number, more+1)
@@ -147,7 +200,8 @@ func (p *pages) buckets(elements []element) error {
 	return nil
 }
 
-// elementsOf a page, all of which lie within it and have keys that bbolt would write.
+// elementsOf a page, all of which lie within it and have keys that bbolt would write, in order. (bbolt's own check does not look at the
+// order within a page within an element; as soon as that is written as a page of its own, the file cannot be opened again.)
 func elementsOf(text []byte) (elements []element, leaf bool, err error) {
 	if len(text) < headSize {
 		return nil, false, errors.New("a page without a head")
@@ -174,6 +228,9 @@ func elementsOf(text []byte) (elements []element, leaf bool, err error) {
 			elements[index] = element{key: key, value: value, bucket: first&bucketFlag != 0}
 		} else {
 			elements[index] = element{key: key, page: native.Uint64(rest[8:])}
+		}
+		if index > 0 && bytes.Compare(elements[index-1].key, key) >= 0 {
+			return nil, false, fmt.Errorf("element %d has a key that is not after the one before it", index)
 		}
 	}
 	return elements, leaf, nil

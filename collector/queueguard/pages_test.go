@@ -1,12 +1,14 @@
 package queueguard
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -225,4 +227,106 @@ func TestDamageIsNamed(t *testing.T) {
 			assert.ErrorContains(t, read(file), says)
 		})
 	}
+}
+
+// listed is a file whose list of free pages is written, as bbolt begins each file, and the place of that list in it.
+// Its first items are large; what lay between and behind them is free.
+func listed(t *testing.T) (text []byte, list int) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "listed")
+	options := storageOptions()
+	options.NoFreelistSync, options.PageSize = false, pageSize
+	db, err := bbolt.Open(file, 0o600, options)
+	require.NoError(t, err)
+	for number := range 40 {
+		require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+			bucket, err := tx.CreateBucketIfNotExists([]byte(storageBucket))
+			require.NoError(t, err)
+			if number%4 == 3 {
+				require.NoError(t, bucket.Delete([]byte(strconv.Itoa(number-2))))
+			}
+			return bucket.Put([]byte(strconv.Itoa(number)), make([]byte, pageSize*(1+number%3)))
+		}))
+	}
+	var transaction int
+	require.NoError(t, db.View(func(tx *bbolt.Tx) error {
+		transaction = tx.ID()
+		return nil
+	}))
+	require.NoError(t, db.Close())
+	require.NoError(t, read(file))
+	text, err = os.ReadFile(file)
+	require.NoError(t, err)
+	return text, int(native.Uint64(text[transaction%2*pageSize+freelistAt:])) * pageSize
+}
+
+// beforeFree is the last page before one of the free ones, with the head that says so; it belongs to an item.
+func beforeFree(t *testing.T, text, list []byte) []byte {
+	t.Helper()
+	free := map[uint64]bool{}
+	for index := range int(native.Uint16(list[10:])) {
+		free[native.Uint64(list[headSize+index*numberSize:])] = true
+	}
+	for last := uint64(2); last < uint64(len(text)/pageSize)-1; last++ {
+		for number := last; free[last+1] && !free[number] && number >= 2; number-- {
+			page := text[number*pageSize:]
+			if native.Uint64(page) == number && native.Uint16(page[8:]) == leafKind && uint64(native.Uint32(page[12:])) == last-number {
+				return page
+			}
+		}
+	}
+	t.Fatal("no page is before a free one")
+	return nil
+}
+
+// freeDamages are those of the list of free pages and of what it should not hold, by what the guard says of them.
+var freeDamages = map[string]func(t *testing.T, text, list []byte){
+	// bbolt's own check passes this one, and ends with "page already freed" when the item is deleted
+	"is not one of the file's, or is met twice": func(t *testing.T, text, list []byte) { beforeFree(t, text, list)[12]++ },
+	// and this one takes it minutes, and all memory there is
+	"calls itself":  func(_ *testing.T, _, list []byte) { native.PutUint32(list[12:], 1<<30) },
+	"page 1 is not": func(_ *testing.T, _, list []byte) { native.PutUint64(list[headSize:], 1) },
+	"free pages":    func(_ *testing.T, _, list []byte) { native.PutUint16(list[10:], manyFree-1) },
+	"kind 2 with":   func(_ *testing.T, _, list []byte) { native.PutUint16(list[8:], leafKind) },
+	"free pages, where the first number counts": func(_ *testing.T, _, list []byte) {
+		native.PutUint16(list[10:], manyFree)
+		native.PutUint64(list[headSize:], 1<<40)
+	},
+}
+
+// What the list of free pages has wrong is named, before bbolt follows it.
+func TestDamageToFreePagesIsNamed(t *testing.T) {
+	whole, list := listed(t)
+	for says, damage := range freeDamages {
+		t.Run(says, func(t *testing.T) {
+			spoilt := append([]byte{}, whole...)
+			damage(t, spoilt, spoilt[list:])
+			file := filepath.Join(t.TempDir(), "spoilt")
+			require.NoError(t, os.WriteFile(file, spoilt, 0o600))
+			words, _, _ := strings.Cut(says, ", where")
+			assert.ErrorContains(t, read(file), words)
+		})
+	}
+}
+
+// A queue of few small items is a page within its bucket's element. Two keys of it in the wrong order pass bbolt's own check,
+// and as soon as the queue is larger the file cannot be opened any more.
+func TestOrderWithinAnElement(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "queue")
+	db, err := bbolt.Open(file, 0o600, storageOptions())
+	require.NoError(t, err)
+	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+		bucket, err := tx.CreateBucket([]byte(storageBucket))
+		require.NoError(t, err)
+		require.NoError(t, bucket.Put([]byte("ri"), []byte("first of the books")))
+		return bucket.Put([]byte("wi"), []byte("second of the books"))
+	}))
+	require.NoError(t, db.Close())
+	require.NoError(t, read(file))
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	spoilt := bytes.ReplaceAll(text, []byte("rifirst"), []byte("zifirst"))
+	require.NotEqual(t, text, spoilt)
+	require.NoError(t, os.WriteFile(file, spoilt, 0o600))
+	assert.ErrorContains(t, read(file), "not after the one before it")
 }
