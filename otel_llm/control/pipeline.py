@@ -376,6 +376,7 @@ def _instrument(pipeline: Pipeline, prices: Callable[[], PriceBook]) -> None:
         version=VERSION,
         capture_content=config.captures_content,
         baggage_tenant_key=config.tenant_baggage_key if config.tenant_from_baggage else None,
+        default_tenant=config.tenant_default,
         later=SpanFills(pipeline.home, pipeline.processor) if pipeline.processor is not None else None,
     )
     _trace_functions(pipeline)

@@ -91,7 +91,7 @@ class Recorder:
 
     With `measures`, upstream's metrics go to `meter_provider` (the global one when None). Without, somebody else
     measures, by the finished spans: all of them are recorded then, sampled or not. `later` takes what can be put on a
-    span once it has ended.
+    span once it has ended. Calls of nobody's begin with `default_tenant`.
     """
 
     def __init__(
@@ -102,10 +102,12 @@ class Recorder:
         version: str = "",
         capture_content: bool = False,
         baggage_tenant_key: str | None = None,
+        default_tenant: str | None = None,
         measures: bool = True,
         later: Later | None = None,
     ) -> None:
         self.capture_content = capture_content
+        self._default_tenant = default_tenant
         self._baggage_tenant_key = baggage_tenant_key
         self._measures, self._meter_provider, self._version = measures, meter_provider, version
         self._later = later
@@ -197,7 +199,7 @@ class Recorder:
             semconv.REQUEST_MODEL: call.model,
             semconv.SERVER_ADDRESS: call.server_address,
             semconv.SERVER_PORT: call.server_port,
-            semconv.TENANT_ID: identity.tenant,
+            semconv.TENANT_ID: self._default_tenant if identity.tenant is None else identity.tenant,
             semconv.USER_ID: identity.user,
             semconv.SESSION_ID: identity.session,
         }

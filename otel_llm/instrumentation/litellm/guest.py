@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -35,6 +36,11 @@ PROVIDER_NAMES: Final = {
     "ollama_chat": "ollama",
 }
 """litellm's provider -> the conventions' well-known name; what is not listed is the vendor's own name already."""
+
+_GOOD_SECONDS: Final = 1.0
+_MOST_ANSWERS: Final = 256
+_answers: dict[tuple[Any, str, Any, Any], tuple[float, tuple[Any, Any, Any]]] = {}
+"""Until when (monotonic seconds) an answer of `get_llm_provider` is good, and the answer."""
 
 _BEDROCK_ROUTES: Final = frozenset({"invoke", "converse", "converse_like", "async_invoke", "agent"})
 
@@ -68,14 +74,33 @@ def resolve(model: str, kwargs: dict[str, Any]) -> tuple[str, str | None, str | 
     """
     given = kwargs.get("custom_llm_provider")
     base = kwargs.get("api_base") or kwargs.get("base_url") or kwargs.get("aws_bedrock_runtime_endpoint")
-    library = guest()
     try:
-        found = library.get_llm_provider(model=model, custom_llm_provider=given, api_base=base)
+        named, found, found_base = _asked(guest().get_llm_provider, model, given, base)
     except Exception:  # noqa: BLE001  (an unknown provider is the caller's error, raised again by the call itself)
         prefix, slash, rest = model.partition("/")
         return (rest, prefix, base) if slash and not given else (model, given, base)
-    provider = found[1] or given
-    return vendor_model(str(found[0]), provider), provider, base or found[3]
+    provider = found or given
+    return vendor_model(str(named), provider), provider, base or found_base
+
+
+def _asked(ask: Any, model: str, given: Any, base: Any) -> tuple[Any, Any, Any]:
+    """Model, provider and API base, as litellm's `get_llm_provider` (`ask`) has told them within the last second.
+
+    It compares a name with hundreds, and a busy program asks for the same one all the time. It also looks at the
+    environment and at lists that the program may change, so that no answer is good for long.
+    """
+    key = (ask, model, given, base)
+    plain = type(model) is str and (given is None or type(given) is str) and (base is None or type(base) is str)
+    known = _answers.get(key) if plain else None
+    if known is not None and known[0] > time.monotonic():
+        return known[1]
+    found = ask(model=model, custom_llm_provider=given, api_base=base)
+    answer = found[0], found[1], found[3]  # the third is a key
+    if plain:
+        if len(_answers) >= _MOST_ANSWERS:
+            _answers.clear()
+        _answers[key] = time.monotonic() + _GOOD_SECONDS, answer
+    return answer
 
 
 def vendor_model(model: str, provider: str | None) -> str:

@@ -92,6 +92,7 @@ class Spans:
             self.tracer_provider,
             capture_content=capture_content,
             baggage_tenant_key=baggage_tenant_key,
+            default_tenant=semconv.UNKNOWN_TENANT,
             measures=upstream,
             later=SpanFills(home, self._pipeline),
         )

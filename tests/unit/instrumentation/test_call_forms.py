@@ -81,7 +81,7 @@ def test_tokens_are_not_made_up(name: str, provider: FakeProvider, spans: Spans)
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_sampler_sees_what_is_known_before_the_call(name: str, provider: FakeProvider, spans: Spans) -> None:
-    """Operation, provider, model and server are on the span when it starts, before the request is sent."""
+    """Operation, provider, model, server and tenant are on the span when it starts, before the request is sent."""
     form = CALLS[name]
     run(getattr(litellm, name), **arguments(form, provider))
     seen = [facts for _, facts in spans.at_start.spans if facts.get(semconv.OPERATION_NAME) == form.operation]
@@ -90,6 +90,7 @@ def test_a_sampler_sees_what_is_known_before_the_call(name: str, provider: FakeP
     assert seen[0][semconv.REQUEST_MODEL] == form.bare_model
     assert seen[0][semconv.SERVER_ADDRESS] == "127.0.0.1"
     assert f"127.0.0.1:{seen[0][semconv.SERVER_PORT]}" in provider.url
+    assert seen[0][semconv.TENANT_ID] == semconv.UNKNOWN_TENANT
 
 
 @pytest.mark.parametrize("name", CALLS)
