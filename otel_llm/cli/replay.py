@@ -13,7 +13,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_llm.cli.ship import add_delivery_arguments, find_spools
+from otel_llm.cli.ship import add_delivery_arguments, chosen_service, find_spools, name_others
 from otel_llm.cli.tables import write_line
 from otel_llm.errors import ConfigError
 from otel_llm.store.moments import parse_moment
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--since {period.since.isoformat()} is not before --until {period.until.isoformat()}. Swap them."
         )
-    settings = config.load()
+    settings = config.load({"backend": args.to})
     replays = {
         spool.directory.name: _Replay(spool, args, settings)
         for spool in (find_spools(settings, args.service) if args.source != "store" else ())
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
         if spool.directory.name not in replays:
             replays[spool.directory.name] = _Replay(spool, args, settings)
         replays[spool.directory.name].queue_from_store(service, period)
-    if not replays:
-        write_line(sys.stderr, f"otel-llm: nothing is stored in {settings.state_dir}; nothing was sent.")
+    if not any(replay.had_any for replay in replays.values()):
+        _say_nothing_stored(args, settings)
     return max((replay.finish() for replay in replays.values()), default=0)
 
 
@@ -98,6 +98,8 @@ class _Replay:
         self._before = self._ledger()
         self._sent: set[tuple[str, str]] = set()
         """Trace and span ids of what lay in the spool: the local store may have the same spans."""
+        self.had_any = False
+        """Whether anything was stored that it could have sent."""
         self._title = f"{spool.directory.name} -> {self._to}"
 
     def queue_from_spool(self, period: _Period, *, rejected: bool) -> None:
@@ -108,6 +110,7 @@ class _Replay:
             until=period.until.timestamp() if period.until else float("inf"),
             quarantined=rejected,
         )
+        self.had_any |= spans > 0
         write_line(sys.stderr, f"{self._title}: {spans} spans of the spool are to be sent.")
         self._sent = _ids_waiting(self._spool, self._to)
         self._deliver(down_to=0)
@@ -118,6 +121,7 @@ class _Replay:
 
         path = self._settings.store_path
         spans, numbers_only = count_stored(path, service, *period)
+        self.had_any |= spans + numbers_only > 0
         left_out = f"; of {numbers_only} more only numbers are stored" if numbers_only else ""
         write_line(sys.stderr, f"{self._title}: {spans} spans of the local store are to be sent{left_out}.")
         reached = 0
@@ -175,6 +179,15 @@ class _Replay:
         return failing and ledger.delivered == self._before.delivered
 
 
+def _say_nothing_stored(args: argparse.Namespace, settings: Config) -> None:
+    service = chosen_service(settings, args.service)
+    what = "nothing" if service is None else f"nothing of service {service!r}"
+    when = " from that period" if args.since or args.until else ""
+    write_line(sys.stderr, f"otel-llm: {what}{when} is stored in {settings.state_dir}; nothing was sent.")
+    if args.source != "store":
+        name_others(find_spools(settings, args.service), settings)
+
+
 def _courier(spool: Spool, to: str, settings: Config) -> Courier:
     from otel_llm import backends  # noqa: PLC0415  (builds connections)
     from otel_llm.delivery.courier import Courier, CourierSettings  # noqa: PLC0415
@@ -197,7 +210,7 @@ def _stored_services(args: argparse.Namespace, settings: Config, period: _Period
     path = settings.store_path
     if args.source == "spool" or args.to == "local" or (not path.exists() and args.source == "all"):
         return []
-    named = args.service or (settings.service_name if settings.source("service_name") != "default" else None)
+    named = chosen_service(settings, args.service)
     return [service for service in services_in(path, *period) if named in {None, service}]
 
 

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from otel_llm.delivery.courier import Courier
     from otel_llm.delivery.spool import Spool
 
-__all__ = ["HELP", "add_delivery_arguments", "configure", "deliver", "find_spools", "run"]
+__all__ = [
+    "HELP",
+    "add_delivery_arguments",
+    "chosen_service",
+    "configure",
+    "deliver",
+    "find_spools",
+    "name_others",
+    "run",
+    "say_nothing_spooled",
+]
 
 HELP = "deliver what lies in the spool"
 
@@ -62,12 +72,16 @@ def run(args: argparse.Namespace) -> int:
     if args.watch:
         return _watch(settings, args.service)
     spools = find_spools(settings, args.service)
+    if not args.json and not any(spool.report().backends for spool in spools):
+        say_nothing_spooled(settings, args.service)
+        name_others(spools, settings)
+        return 0
     deadline = time.monotonic() + args.timeout
     codes = [
         deliver(spool, _buildable(_waiting(spool), settings), settings, timeout=deadline - time.monotonic())
         for spool in spools
     ]
-    _print(spools, settings, as_json=args.json)
+    _print(spools, as_json=args.json)
     return max(codes, default=0)
 
 
@@ -82,11 +96,33 @@ def find_spools(settings: Config, service: str | None) -> list[Spool]:
 def _directories(settings: Config, service: str | None) -> list[Path]:
     from otel_llm.delivery.spool_files import LOG_NAME, spool_directory  # noqa: PLC0415
 
-    if service is None and settings.source("service_name") != "default":
-        service = settings.service_name
+    service = chosen_service(settings, service)
     if service is not None:
         return [spool_directory(settings.state_dir, service)]
     return sorted(log.parent for log in (settings.state_dir / "spool").glob(f"*/{LOG_NAME}"))
+
+
+def chosen_service(settings: Config, named: str | None) -> str | None:
+    """The service that was `named`, else the configured one, else None for all of them."""
+    return named or (settings.service_name if settings.source("service_name") != "default" else None)
+
+
+def say_nothing_spooled(settings: Config, named: str | None) -> None:
+    """Say on stdout that there is no spool, and whose it would be."""
+    service = chosen_service(settings, named)
+    whose = "" if service is None else f" for service {service!r}"
+    write_line(sys.stdout, f"Nothing was ever spooled{whose} in {settings.state_dir / 'spool'}.")
+
+
+def name_others(shown: list[Spool], settings: Config) -> None:
+    """Say on stderr which other services have a spool, where only one was looked at."""
+    from otel_llm.delivery.spool_files import LOG_NAME  # noqa: PLC0415
+
+    here = {spool.directory for spool in shown}
+    logs = (settings.state_dir / "spool").glob(f"*/{LOG_NAME}")
+    others = sorted(log.parent.name for log in logs if log.parent not in here)
+    if others:
+        write_line(sys.stderr, f"Other services with a spool here: {', '.join(others)} (--service NAME).")
 
 
 def _waiting(spool: Spool) -> list[str]:
@@ -139,7 +175,7 @@ def _drained(courier: Courier, seconds: float) -> bool:
     return all(lanes[name].failure is not None for name in report.waiting)
 
 
-def _print(spools: list[Spool], settings: Config, *, as_json: bool) -> None:
+def _print(spools: list[Spool], *, as_json: bool) -> None:
     reports = {spool.directory.name: spool.report().backends for spool in spools}
     if as_json:
         data: dict[str, Any] = {
@@ -148,8 +184,6 @@ def _print(spools: list[Spool], settings: Config, *, as_json: bool) -> None:
         }
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
         return
-    if not any(reports.values()):
-        write_line(sys.stdout, f"Nothing was ever spooled in {settings.state_dir / 'spool'}.")
     for service, backends in reports.items():
         for name, found in backends.items():
             ledger = found.ledger

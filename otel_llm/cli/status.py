@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from otel_llm.cli.ship import find_spools
+from otel_llm.cli.ship import chosen_service, find_spools, name_others, say_nothing_spooled
 from otel_llm.cli.tables import Column, write_line, write_table
 from otel_llm.config import ON_THIS_MACHINE
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from otel_llm.config import Config
     from otel_llm.delivery.spool import Spool
@@ -82,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(rows, store, ok=ok)
     else:
-        _print_table(rows, store, settings)
-    _name_others(spools, settings)
+        if not rows:
+            say_nothing_spooled(settings, args.service)
+        _print_table(rows, store)
+    name_others(spools, settings)
     return 0 if ok else _EXIT_NOT_OK
 
 
@@ -149,7 +150,7 @@ def _store(settings: Config, service: str | None) -> dict[str, Any]:
         return {"path": str(path), "calls": 0, "last_call": None}
     from otel_llm.store.queries import calls, usage  # noqa: PLC0415  (loads sqlite3)
 
-    name = service or (settings.service_name if settings.source("service_name") != "default" else None)
+    name = chosen_service(settings, service)
     report = usage(path, ("service",))
     count = sum(row.calls for row in report.rows if name is None or row.labels["service"] == name)
     last = next((row.start for row in calls(path, limit=_LOOKED_AT) if name is None or row.service == name), None)
@@ -167,14 +168,12 @@ def _print_json(rows: list[_Row], store: dict[str, Any], *, ok: bool) -> None:
     sys.stdout.write(json.dumps({"ok": ok, "services": services, "store": store}, indent=2) + "\n")
 
 
-def _print_table(rows: list[_Row], store: dict[str, Any], settings: Config) -> None:
+def _print_table(rows: list[_Row], store: dict[str, Any]) -> None:
     if rows:
         numbers = ("created", "delivered", "waiting", "rejected", "dropped")
         columns = [Column("service"), Column("backend"), Column("state"), *(Column(it, numeric=True) for it in numbers)]
         columns += [Column("last delivery"), Column("oldest waiting")]
         write_table(sys.stdout, columns, [_cells(row) for row in rows])
-    else:
-        write_line(sys.stdout, f"Nothing was ever spooled in {settings.state_dir / 'spool'}.")
     last = f", the last one {_moment(store['last_call'])}" if store["last_call"] else ""
     write_line(sys.stdout, f"Local store {store['path']}: {store['calls']} calls{last}.")
     for row in rows:
@@ -198,15 +197,3 @@ def _moment(seconds: float | None) -> str:
     if seconds is None:
         return _NOTHING
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")
-
-
-def _name_others(shown: list[Spool], settings: Config) -> None:
-    """Say on stderr which other services have a spool, where only one was shown."""
-    from otel_llm.delivery.spool_files import LOG_NAME  # noqa: PLC0415
-
-    here = {spool.directory for spool in shown}
-    logs = (settings.state_dir / "spool").glob(f"*/{LOG_NAME}")
-    others: list[Path] = sorted(log.parent for log in logs if log.parent not in here)
-    if others:
-        names = ", ".join(directory.name for directory in others)
-        write_line(sys.stderr, f"Other services with a spool here: {names} (--service NAME).")

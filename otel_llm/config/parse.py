@@ -90,11 +90,15 @@ def _float(setting: Setting, raw: object) -> float:
 
 
 def _of_unit(setting: Setting) -> str:
-    return f" of {setting.unit}" if setting.unit else ""
+    return f" of {_in_words(setting.unit)}" if setting.unit else ""
+
+
+def _in_words(unit: str) -> str:
+    return {"s": "seconds", "ms": "milliseconds"}.get(unit, unit)
 
 
 def _in_range(setting: Setting, value: float) -> float:
-    unit = f", in {setting.unit}" if setting.unit else ""
+    unit = f", in {_in_words(setting.unit)}" if setting.unit else ""
     if setting.at_least is not None and value < setting.at_least:
         raise ValueError(f"{value:.16g} is too small; the least is {setting.at_least:.16g}{unit}")
     if setting.at_most is not None and value > setting.at_most:

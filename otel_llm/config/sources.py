@@ -27,7 +27,12 @@ CONFIG_VARIABLE: Final = "OTEL_LLM_CONFIG"
 FILE_NAME: Final = "otel-llm.toml"
 _PYPROJECT: Final = "pyproject.toml"
 _TOOL_TABLE: Final = "otel-llm"
+_NEAR_TOOL_TABLE: Final = ("otel_llm", "otelllm")
+_NAMES_OUR_TABLE: Final = re.compile(rb"otel-llm|tool\.(?:otel_llm|otelllm)\b")
+_WRAPPERS: Final = frozenset({"tool", _TOOL_TABLE, *_NEAR_TOOL_TABLE})
+"""Tables that a file of our own does not have: everything in it is ours."""
 
+_ARGUMENT: Final = "argument"
 _BY_KEY: Final[dict[str, Setting]] = {setting.key: setting for setting in SETTINGS}
 _BY_ENV: Final[dict[str, Setting]] = {setting.env: setting for setting in SETTINGS}
 _TABLES: Final = frozenset(setting.group for setting in SETTINGS if setting.group)
@@ -53,7 +58,7 @@ Layer: TypeAlias = dict[str, Given]
 def arguments_layer(arguments: Mapping[str, object], directory: Path, problems: Problems) -> Layer:
     """Keyword arguments of `configure` or options of the CLI; an argument that is None was not given."""
     given = {name: value for name, value in arguments.items() if value is not None}
-    return _named(given, "argument", directory, problems)
+    return _named(given, _ARGUMENT, directory, problems)
 
 
 def _named(table: Mapping[str, object], source: str, base: Path, problems: Problems) -> Layer:
@@ -62,6 +67,11 @@ def _named(table: Mapping[str, object], source: str, base: Path, problems: Probl
     for name, raw in _flattened(table):
         setting = _BY_KEY.get(name.replace(".", "_"))
         if setting is None:
+            if name in _WRAPPERS and isinstance(raw, Mapping) and source != _ARGUMENT:
+                problems.unknown(
+                    f"[{name}]", source, "; all in this file is ours: write its settings without that table"
+                )
+                continue
             known = _TABLES if "." not in name and isinstance(raw, Mapping) else [one.name for one in SETTINGS]
             problems.unknown(name, source, nearest(name, known))
         elif setting.name in layer:
@@ -171,16 +181,25 @@ def _table_in(path: Path, problems: Problems, *, must_exist: bool) -> Mapping[st
     except OSError as error:
         if _is_beyond_us(path) and not must_exist:
             return None
-        problems.add(str(path), "file", f"cannot be read ({error.strerror}); correct its permissions")
+        advice = "move it away" if path.is_dir() else "correct its permissions"
+        problems.add(str(path), "file", f"cannot be read ({error.strerror}); {advice}")
         return None
     is_pyproject = path.name == _PYPROJECT
-    if is_pyproject and _TOOL_TABLE.encode() not in content:
+    if is_pyproject and not _NAMES_OUR_TABLE.search(content):
         return None
     table = _parsed(path, content, problems)
-    if table is None or not is_pyproject:
-        return table
+    return _of_tool(path, table, problems) if is_pyproject and table is not None else table
+
+
+def _of_tool(path: Path, table: Mapping[str, object], problems: Problems) -> Mapping[str, object] | None:
+    """Our table of a pyproject; one that is named after the package, as one easily does, is said to be wrong."""
     tools = table.get("tool")
-    ours = tools.get(_TOOL_TABLE) if isinstance(tools, Mapping) else None
+    if not isinstance(tools, Mapping):
+        return None
+    for name in _NEAR_TOOL_TABLE:
+        if isinstance(tools.get(name), Mapping):
+            problems.unknown(f"[tool.{name}]", f"file {path}", f"; write [tool.{_TOOL_TABLE}]")
+    ours = tools.get(_TOOL_TABLE)
     return ours if isinstance(ours, Mapping) else None
 
 
@@ -193,7 +212,7 @@ def _parsed(path: Path, content: bytes, problems: Problems) -> dict[str, Any] | 
     # Imported here: only programs with a file pay for it. Python 3.10 has it under the name of its backport.
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        return dict(toml.loads(content.decode()))
+        return dict(toml.loads(content.decode("utf-8-sig")))  # editors on Windows begin a file with that mark
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both ValueErrors
         problems.add(str(path), "file", f"is not TOML: {_without_content(error)}")
         return None
@@ -202,7 +221,7 @@ def _parsed(path: Path, content: bytes, problems: Problems) -> dict[str, Any] | 
 def _without_content(error: ValueError) -> str:
     """What is wrong, without the line itself: it may hold a key."""
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
+        return f"byte {error.start} is not UTF-8; save it in that encoding"
     where = re.search(r"\(at .*\)$", str(error))
     return f"there is a mistake {where.group()}" if where else "there is a mistake in it"
 

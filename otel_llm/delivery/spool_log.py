@@ -218,6 +218,7 @@ class SpoolLog:
     def replay(self, backend: str, since: float, until: float, *, quarantined: bool) -> int:
         """Let stored batches closed in [since, until] wait for `backend` (again); return their number of spans."""
         with self._transaction():
+            is_new = self._known_id(backend) is None
             backend_id = self._backend_id(backend)
             spans = self.archive.requeue(backend_id, since, until)
             self._counts.add(backend_id, CREATED, "", spans)
@@ -225,6 +226,8 @@ class SpoolLog:
                 for batch in self.archive.take_quarantined(backend, since, until):
                     self._insert(batch, [backend_id], "replay")
                     spans += batch.span_count
+            if is_new and not spans:
+                self._forget_id(backend)  # else it would be a backend that never starts, in every status from now on
             return spans
 
     def forget(self, backend: str) -> None:
@@ -298,6 +301,12 @@ class SpoolLog:
             assert found is not None
             self._backends[name] = found
         return found
+
+    def _forget_id(self, name: str) -> None:
+        """Take back an id that was given out in this transaction, and what was counted for it."""
+        backend_id = self._backends.pop(name)
+        self._connection.execute("DELETE FROM counts WHERE backend = ?", (backend_id,))
+        self._connection.execute("DELETE FROM backends WHERE id = ?", (backend_id,))
 
     def _known_id(self, name: str) -> int | None:
         if name not in self._backends:

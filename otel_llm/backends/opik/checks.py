@@ -70,7 +70,8 @@ def _credentials(client: HttpClient, place: Place, timeout: float) -> Finding:
     answer = _ask(client, place, "POST", "/v1/private/auth", b"{}", timeout)
     verdict = answer if isinstance(answer, Retry) else judge(answer, place)
     if verdict is None:
-        return Finding(_CREDENTIALS, CheckStatus.OK, f"Opik accepts the key for workspace {place.workspace!r}.")
+        accepted = "accepts the key" if place.has_key else "asks for no key"
+        return Finding(_CREDENTIALS, CheckStatus.OK, f"Opik {accepted} for workspace {place.workspace!r}.")
     return _failed(_CREDENTIALS, verdict)
 
 

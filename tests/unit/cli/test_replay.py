@@ -195,6 +195,44 @@ def test_nothing_stored_is_said(receiver: OtlpReceiver, capsys: pytest.CaptureFi
     assert "There is no local store" in capsys.readouterr().err
 
 
+def test_a_replay_of_nothing_leaves_no_backend_behind(
+    receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The status of a service stays as it was: a backend that was sent nothing is not one that never starts."""
+    leave("otlp")
+    assert main(["ship"]) == 0
+    assert main(["status"]) == 0
+    before = capsys.readouterr().out.splitlines()[-1]
+    assert main(["replay", "--to", "console", "--from", "spool", "--rejected"]) == 0
+    assert "nothing is stored in" in capsys.readouterr().err
+    assert main(["status"]) == 0
+    after = capsys.readouterr().out
+    assert "console" not in after
+    assert after.splitlines()[-1] == before
+
+
+def test_a_service_that_is_misspelt_is_told_from_one_that_is_done(
+    receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says that nothing of it is stored, and which services are here; nothing is made on disk."""
+    leave("opik")
+    assert main(["replay", "--to", "otlp", "--service", "scv"]) == 0
+    said = capsys.readouterr().err
+    assert "nothing of service 'scv' is stored" in said
+    assert "Other services with a spool here: svc (--service NAME)." in said
+    assert main(["replay", "--to", "otlp", "--since", "2030-01-01"]) == 0
+    assert "nothing from that period is stored" in capsys.readouterr().err
+    assert [place.name for place in (config.load().state_dir / "spool").iterdir()] == ["svc"]
+    assert arrived(receiver) == []
+
+
+def test_an_unknown_backend_is_wrong_input(receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, and the name that is nearest."""
+    leave("opik")
+    assert main(["replay", "--to", "opick"]) == 2
+    assert "did you mean 'opik'" in capsys.readouterr().err
+
+
 @needs_openapi
 def test_opik_keeps_one_row_of_what_it_had_already(receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was sent to Opik and is sent again from the store, in a trace that began elsewhere: the same rows."""

@@ -77,6 +77,18 @@ def test_ship_with_nothing_to_do(receiver: OtlpReceiver, capsys: pytest.CaptureF
     assert not (config.load().state_dir / "spool").exists()
 
 
+def test_ship_of_a_misspelt_service_names_those_that_are_here(
+    receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not say that nothing was ever spooled, where only the name is wrong."""
+    leave("otlp")
+    assert main(["ship", "--service", "scv"]) == 0
+    captured = capsys.readouterr()
+    assert "Nothing was ever spooled for service 'scv' in " in captured.out
+    assert captured.err == "Other services with a spool here: svc (--service NAME).\n"
+    assert arrived(receiver) == []
+
+
 def test_ship_as_json(receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]) -> None:
     """The counts come as JSON."""
     leave("otlp")

@@ -193,6 +193,41 @@ def test_pyproject_is_read_when_it_has_our_table(place: Place) -> None:
     assert place.load().source("service_name") == "default"
 
 
+@pytest.mark.parametrize("name", ["otel_llm", "otelllm"])
+def test_a_table_named_after_the_package_is_an_error(place: Place, name: str) -> None:
+    """`[tool.otel_llm]` would be silently ignored otherwise; a pyproject that only names the package is not read."""
+    place.write("pyproject.toml", f"[tool.{name}]\ncontent = 'on'\n")
+    assert f"[tool.{name}] (file " in place.error()
+    assert place.error().endswith("there is no such setting; write [tool.otel-llm]")
+    place.write("pyproject.toml", f"[tool.other]\npackages = ['{name}']\nthis is [not TOML")
+    assert place.load().source("content") == "default"
+
+
+@pytest.mark.parametrize("table", ["otel-llm", "otel_llm", "tool.otel-llm"])
+def test_our_own_file_has_no_table_around_it(place: Place, table: str) -> None:
+    """What is copied from a pyproject with its heading says that the heading must go."""
+    place.write("otel-llm.toml", f"[{table}]\ncontent = 'on'\n")
+    assert "write its settings without that table" in place.error()
+
+
+def test_a_byte_order_mark_is_no_mistake(place: Place) -> None:
+    """Editors on Windows begin a file with one."""
+    place.write("otel-llm.toml", "\ufeffbatch_size = 3\n")
+    assert place.load().batch_size == 3
+
+
+def test_a_directory_in_the_files_place_is_said(place: Place) -> None:
+    """Permissions are not what is wrong with it."""
+    (place.directory / "otel-llm.toml").mkdir()
+    assert "move it away" in place.error()
+
+
+def test_a_wrong_number_names_its_unit_in_words(place: Place) -> None:
+    """A unit written behind the number is what is usually wrong."""
+    assert "'2s' is not a number of seconds" in place.error(OTEL_LLM_SHUTDOWN_TIMEOUT="2s")
+    assert "'1ms' is not a whole number of milliseconds" in place.error(OTEL_LLM_BATCH_DELAY="1ms")
+
+
 def test_otel_llm_toml_hides_pyproject(place: Place) -> None:
     """Only the first file that exists is read."""
     place.write("pyproject.toml", "[tool.otel-llm]\nbatch_size = 1\nbatch_delay = 1\n")

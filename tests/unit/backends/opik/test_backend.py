@@ -358,6 +358,16 @@ def test_check_of_a_wrong_key() -> None:
         assert "OPIK_API_KEY" in findings["opik.credentials"].remedy
 
 
+def test_check_says_whether_a_key_was_asked_for() -> None:
+    """A server without login takes anybody: it says nothing about a key that nobody gave."""
+    with FakeOpik() as opik:
+        findings = {finding.check: finding for finding in _backend(opik.url).check()}
+    assert findings["opik.credentials"].evidence == "Opik asks for no key for workspace 'default'."
+    with FakeOpik(api_keys={"right": ["acme"]}) as opik:
+        findings = {finding.check: finding for finding in _backend(opik.url, api_key="right", workspace="acme").check()}
+    assert findings["opik.credentials"].evidence == "Opik accepts the key for workspace 'acme'."
+
+
 def test_check_without_a_server() -> None:
     """Nothing listens: one failure that says so, the rest is skipped."""
     statuses = _statuses(_backend(f"http://127.0.0.1:{closed_port()}/api"))
