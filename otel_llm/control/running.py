@@ -18,7 +18,7 @@ from otel_llm.control.lifecycle import EndOfProcess
 from otel_llm.control.outside import OutsideCounts
 from otel_llm.control.pipeline import Pipeline, assemble
 from otel_llm.control.summary import Instrumented, instrumented, start_line
-from otel_llm.errors import InstrumentationError
+from otel_llm.errors import ConfigError, InstrumentationError
 from otel_llm.faults import fault_counts, guarded
 from otel_llm.instrumentation.litellm.switch import settle
 
@@ -182,6 +182,7 @@ def configure(
     that cannot be built, and, with `strict`, `InstrumentationError` for a library that cannot be recorded.
     """
     config = load(settings)
+    _check_objects(tracer_provider, meter_provider, redactors)
     with _running.lock:
         running = _running.pipeline
         if running is not None:
@@ -196,6 +197,22 @@ def configure(
         _begin(pipeline)
     _announce(config, pipeline)
     return status()
+
+
+def _check_objects(tracer_provider: object, meter_provider: object, redactors: object) -> None:
+    """Raise `ConfigError` for arguments that are no settings and are not what they are called."""
+    providers = (("tracer_provider", tracer_provider, "get_tracer"), ("meter_provider", meter_provider, "get_meter"))
+    for name, given, method in providers:
+        if given is not None and not callable(getattr(given, method, None)):
+            raise ConfigError(
+                f"{name} (argument): is of type {type(given).__name__}, which has no {method}; "
+                "pass the provider itself, or leave it out"
+            )
+    if not isinstance(redactors, (list, tuple)) or not all(map(callable, redactors)):
+        raise ConfigError(
+            "redactors (argument): is not a list of functions from text to text; "
+            "names of what is to be found belong into redact, as in redact=['keys', 'email']"
+        )
 
 
 def _begin(pipeline: Pipeline) -> None:

@@ -141,6 +141,26 @@ def test_a_wrong_setting_is_an_error_that_names_the_right_one() -> None:
     assert not otel_llm.status().running
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("tracer_provider", 5, "is of type int, which has no get_tracer"),
+        ("meter_provider", "otlp", "is of type str, which has no get_meter"),
+        ("redactors", "email", "belong into redact"),
+        ("redactors", ["email"], "belong into redact"),
+        ("redactors", len, "is not a list of functions"),
+    ],
+)
+def test_an_argument_that_is_not_what_it_is_called_is_an_error_of_ours(
+    provider: TracerProvider, argument: str, value: object, said: str
+) -> None:
+    """Before anything is changed: what runs goes on."""
+    otel_llm.configure(tracer_provider=provider, backend="local")
+    with pytest.raises(ConfigError, match=said):
+        otel_llm.configure(**{argument: value, "backend": "none"})  # type: ignore[arg-type]
+    assert [backend.name for backend in otel_llm.status().backends] == ["local"]
+
+
 def test_after_shutdown_nothing_runs(provider: TracerProvider) -> None:
     """`shutdown` stops the recording; the program's provider goes on working."""
     own = InMemorySpanExporter()
