@@ -13,17 +13,14 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-__all__ = ["INPUT", "OUTPUT", "TIERS", "Entry", "Rates", "as_decimal"]
+__all__ = ["CACHE_READ", "INPUT", "OUTPUT", "Entry", "Rates", "as_decimal"]
 
 Entry: TypeAlias = Mapping[str, object]
 """One model's row of a price table."""
 
 INPUT: Final = "input_cost_per_token"
 OUTPUT: Final = "output_cost_per_token"
-_CACHE_READ: Final = "cache_read_input_token_cost"
-
-TIERS: Final = frozenset({"priority", "flex", "batches"})
-"""Service tiers with prices of their own, in the table's spelling."""
+CACHE_READ: Final = "cache_read_input_token_cost"
 
 _ABOVE: Final = re.compile(r"_cost_per_token(_above_(\d+)(k?)_tokens)$")
 
@@ -47,12 +44,13 @@ _float_as_decimal: Final = lru_cache(maxsize=1024)(_as_decimal)
 class Rates:
     """The rates of `entry` for a prompt of `tokens` (all of it, cached tokens too) in service tier `tier`.
 
+    The tier is in the table's spelling; one that the entry has no prices for is billed as ordinary.
     `reaches` is True where the provider bills the higher rate from the threshold on, not only beyond it.
     """
 
     def __init__(self, entry: Entry, *, tokens: int = 0, tier: str | None = None, reaches: bool = False) -> None:
         self._entry = entry
-        self._tier = f"_{tier}" if tier in TIERS else ""
+        self._tier = _tiered(entry, tier)
         self._above = _crossed(entry, tokens, reaches=reaches)
 
     def plain(self, name: str) -> Decimal | None:
@@ -77,7 +75,7 @@ class Rates:
             result *= self._ratio(family, self._above)
         if tiered is not None and base:
             return result * tiered / base
-        if name == _CACHE_READ and self._tier:
+        if name == CACHE_READ and self._tier:
             return result  # providers that give no discount on cached tokens in a tier publish no price for them
         return result * self._ratio(family, self._tier)
 
@@ -87,6 +85,14 @@ class Rates:
     def _ratio(self, family: str, suffix: str) -> Decimal:
         base, variant = self.plain(family), self._variant(family, suffix)
         return variant / base if base and variant is not None else Decimal(1)
+
+
+def _tiered(entry: Entry, tier: str | None) -> str:
+    """The ending of the names of a tier's rates, empty where it has none: which tiers there are, the table knows."""
+    if tier is None:
+        return ""
+    ending = f"_{tier}"
+    return ending if any(name.endswith(ending) and rate is not None for name, rate in entry.items()) else ""
 
 
 def _crossed(entry: Entry, tokens: int, *, reaches: bool) -> str:

@@ -5,24 +5,34 @@ The table is litellm's; its names and its providers are what these functions spe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from otel_llm.pricing.rates import INPUT
+from otel_llm.pricing.rates import CACHE_READ, INPUT, as_decimal
 
 if TYPE_CHECKING:
     from otel_llm.pricing.book import PriceBook
 
-__all__ = ["AZURE", "TIER_NAMES", "XAI", "PriceTable", "goes_by_the_hour", "is_free", "names_for", "row_for", "sellers"]
+__all__ = [
+    "AZURE", "XAI", "PriceTable", "goes_by_size", "goes_by_the_hour", "is_free", "names_for", "row_for", "sellers",
+    "tier_named",
+]  # fmt: skip
 
 PriceTable: TypeAlias = Mapping[str, Any]
 """Name of a model -> its row."""
 
 AZURE: Final = frozenset({"azure", "azure_text"})
 XAI: Final = "xai"
+_FIREWORKS: Final = "fireworks_ai"
+_FIREWORKS_CACHED: Final = Decimal("0.5")
+"""Fireworks' rule for cached input of a model whose price list says nothing else: half of what input costs."""
 _BY_THE_HOUR: Final = frozenset({"off_peak_pricing", "tiered_pricing"})
 """What rows have whose prices go by the hour or by brackets, which is more than rates can say."""
+
+_SIZED_RATE: Final = re.compile(r"output_cost_per_image_\d")
 
 _ROUTES: Final = ("converse/", "invoke/", "responses/")
 """Ways to one and the same model, which litellm takes as part of its name."""
@@ -40,14 +50,18 @@ _SELLERS: Final = {
 }
 """The conventions' name of a provider -> the table's; all others are the same in both."""
 
-TIER_NAMES: Final = {
-    "priority": "priority",
-    "flex": "flex",
-    "batch": "batches",
-    "on_demand_priority": "priority",
-    "on_demand_flex": "flex",
-}
-"""What providers call a service tier, in lower case -> the table's name. All else is billed as ordinary."""
+_TIER_NAMES: Final = {"batch": "batches", "on_demand_priority": "priority", "on_demand_flex": "flex"}
+"""What providers call a service tier, in lower case -> the table's name, where that is another."""
+_ORDINARY: Final = frozenset({"default", "standard", "auto"})
+
+
+def tier_named(tier: str | None) -> str | None:
+    """The table's name for what a provider calls a service tier; None for the ordinary one, and for what names none."""
+    if tier is None:
+        return None
+    name = tier.lower()
+    name = _TIER_NAMES.get(name, name)
+    return name if name not in _ORDINARY and name.isascii() and name.isalpha() else None
 
 
 def sellers(provider: str | None) -> tuple[str | None, ...]:
@@ -96,8 +110,15 @@ def row_for(
             and _is_of(provider, row.get("litellm_provider"), name)
             and _has_prices(row)
         ):
-            return row
+            return _with_cached(row) if provider == _FIREWORKS else row
     return None
+
+
+def _with_cached(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    rate = as_decimal(row.get(INPUT))
+    if rate is None or row.get(CACHE_READ) is not None:
+        return row
+    return {**row, CACHE_READ: rate * _FIREWORKS_CACHED}
 
 
 def _has_prices(row: Mapping[str, Any]) -> bool:
@@ -122,6 +143,17 @@ def _family(provider: str) -> str:
 def goes_by_the_hour(row: Mapping[str, Any]) -> bool:
     """Whether a row's prices go by the hour or by brackets. A Router writes these names too, for None."""
     return not _BY_THE_HOUR.isdisjoint(row) and any(row.get(name) for name in _BY_THE_HOUR)
+
+
+def goes_by_size(table: PriceTable, row: Mapping[str, Any], model: str | None) -> bool:
+    """Whether images of a model cost by size or quality, which the table says in names of rates or of further rows.
+
+    Such a rate is `output_cost_per_image_4K`, and such a row `fal_ai/low/1024-x-1024/openai/gpt-image-2`.
+    """
+    if any(rate is not None and _SIZED_RATE.match(name) for name, rate in row.items()):
+        return True
+    ending = f"/{model}"
+    return model is not None and any("-x-" in name and name.endswith(ending) for name in table)
 
 
 def is_free(row: Mapping[str, Any] | None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, number, path, text, tokens
 from otel_llm.pricing import Billed
-from otel_llm.pricing.rows import TIER_NAMES
+from otel_llm.pricing.rows import tier_named
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.request import Request
@@ -120,7 +120,7 @@ def service_tier_of(request: Request, answer: object) -> str | None:
         or text(get(hidden_of(answer).get("provider_specific_fields"), "traffic_type"))
         or text(request.arguments.get("service_tier"))
     )
-    return None if tier is None else TIER_NAMES.get(tier.lower())
+    return tier_named(tier)
 
 
 def own_figure(request: Request, answer: object, usage: Usage | None) -> Decimal | None:

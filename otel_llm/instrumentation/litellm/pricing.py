@@ -24,7 +24,7 @@ from otel_llm.instrumentation.litellm.charges import (
 from otel_llm.instrumentation.litellm.guest import guest
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, members_of, number, path, text
 from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
-from otel_llm.pricing.rows import XAI, goes_by_the_hour, is_free, names_for, row_for
+from otel_llm.pricing.rows import XAI, goes_by_size, goes_by_the_hour, is_free, names_for, row_for
 from otel_llm.pricing.unpriced import Unpriced
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _listed(
     status = semconv.COST_ESTIMATED if usage is not None and usage.estimated else semconv.COST_PRICED
     row = _row(request, *names)
     ours = _calculated(row, request, billed, tier)
-    theirs_first = _prefers_litellm(row, request, answer)
+    theirs_first = _prefers_litellm(row, request, answer) or _is_sold_by_size(row, request, billed)
     if ours and not theirs_first:
         return Price(ours, status)
     theirs = _litellms(request, answer, served=names[1], fresh=fresh)
@@ -207,6 +207,13 @@ def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: ob
         or "://eu." in base
         or "://us." in base
     )
+
+
+def _is_sold_by_size(row: Mapping[str, Any] | None, request: Request, billed: Billed) -> bool:
+    """Whether images were billed by the piece, at a price that depends on what they are like: litellm picks the row."""
+    if row is None or not billed.images or billed.has_tokens:
+        return False
+    return goes_by_size(_table(), row, request.model)
 
 
 def _has_own_prices(request: Request) -> bool:

@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 
 from otel_llm import semconv
 from otel_llm.pricing import Billed, Rates, cost_of
-from otel_llm.pricing.rows import TIER_NAMES, XAI, goes_by_the_hour, is_free, names_for, row_for, sellers
+from otel_llm.pricing.rows import XAI, goes_by_the_hour, is_free, names_for, row_for, sellers, tier_named
 from otel_llm.pricing.unpriced import Unpriced
 from otel_llm.processors.foreign.words import parsed, token_count
 
@@ -72,7 +72,7 @@ class ForeignCost:
 
     def _price(self, facts: _Facts, billed: Billed, theirs: Decimal | None) -> tuple[Decimal | None, str]:
         names = _names(facts)
-        tier = TIER_NAMES.get(str(facts.get(semconv.OPENAI_RESPONSE_SERVICE_TIER, "")).lower())
+        tier = tier_named(str(facts.get(semconv.OPENAI_RESPONSE_SERVICE_TIER, "")))
         contract = self._book.contract(names.asked, names.served, tenant=facts.get(semconv.TENANT_ID))
         if contract is not None and contract.price is not None:
             agreed = self._agreed(contract, names, billed, tier)

@@ -33,6 +33,7 @@ LITELLM: Final = tuple(map(int, version("litellm").split(".")[:2]))
 """Version of the litellm that runs."""
 LOST: Final = {
     "gemini-flex": "drops the tier that served",
+    "image-by-quality": "knows no fal.ai",
     "image-each": "sends images to AI/ML API to its own address, whatever `api_base` says",
     "image-tokens": "drops the kinds of tokens of an image",
     "openrouter-own-figure-stream": "drops the cost at the end of a stream",

@@ -52,7 +52,7 @@ def agree(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
 
 _ROWS = json.loads((Path(__file__).parents[2] / "fixtures" / "cost_rows.json").read_text())
-"""Rows of the price table of litellm 1.106.2, whose rates the cases are worked out with."""
+"""Rows of the price table of litellm 1.106.2 (1.110.2 where it has none), whose rates the cases are worked out with."""
 
 
 @pytest.fixture(autouse=True)
