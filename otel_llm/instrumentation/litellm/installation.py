@@ -11,7 +11,7 @@ import wrapt
 
 from otel_llm.faults import note_fault
 from otel_llm.instrumentation.divert import Diversion, divert
-from otel_llm.instrumentation.litellm import caching, callbacks, routers
+from otel_llm.instrumentation.litellm import batches, caching, callbacks, routers
 from otel_llm.instrumentation.litellm.entry import Entry
 from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS
 from otel_llm.instrumentation.litellm.pricing import use_prices
@@ -35,7 +35,7 @@ class Installation:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._entry: Entry | None = None
-        self._diversions: list[Diversion] = []
+        self._diversions: list[Diversion | batches.CarryingPools] = []
         self._awaited: set[str] = set()
 
     @property
@@ -55,6 +55,7 @@ class Installation:
             for name in callbacks.MODULES:
                 self._when_loaded(name, self._divert_callbacks)
             self._when_loaded(caching.MODULE, self._divert_caching)
+            self._when_loaded(batches.MODULE, self._carry_into_batches)
 
     def end(self) -> None:
         """Give litellm its own functions back."""
@@ -125,6 +126,11 @@ class Installation:
 
     def _divert_caching(self, module: ModuleType) -> None:
         self._divert_all(caching.diversions(module))
+
+    def _carry_into_batches(self, module: ModuleType) -> None:
+        with self._lock:
+            if self._entry is not None:
+                self._diversions.append(batches.CarryingPools(module))
 
     def _divert_all(self, diversions: Iterable[tuple[object, Callable[..., Any]]]) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from opentelemetry import context as otel_context
 import otel_llm.context as identity
 from otel_llm import semconv
 from otel_llm.instrumentation.http import HttpInstrumentation
+from otel_llm.instrumentation.litellm import LitellmInstrumentor
 from tests.unit.instrumentation.calls import CALLS, MESSAGES, arguments, router, run
-from tests.unit.instrumentation.recorded import Spans, attributes
+from tests.unit.instrumentation.recorded import Spans, attributes, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,27 @@ def test_a_tenant_block_is_on_every_call_form(name: str, provider: FakeProvider,
     with identity.tenant("acme", user="u1", session="s1"):
         run(getattr(litellm, name), **arguments(CALLS[name], provider))
     assert _who(spans.only) == ("acme", "u1", "s1")
+
+
+@pytest.mark.parametrize("name", ["batch_completion", "batch_completion_models"])
+def test_calls_of_a_batch_belong_to_who_asked_for_it(name: str, provider: FakeProvider, spans: Spans) -> None:
+    """Litellm makes them in threads of its own; they have the block's tenant, and the program's span for a parent."""
+    asked = {"models": ["gpt-4o-mini", "gpt-4o"], "messages": MESSAGES}
+    if name == "batch_completion":
+        asked = {"model": "gpt-4o-mini", "messages": [MESSAGES, MESSAGES]}
+    with identity.tenant("acme", user="u1", session="s1"), spans.tracer.start_as_current_span("work") as work:
+        getattr(litellm, name)(**asked, api_base=provider.openai_base, api_key="sk-test")
+    until(lambda: len(spans.llm) == 2)
+    assert [_who(span) for span in spans.llm] == [("acme", "u1", "s1")] * 2
+    assert {span.parent.span_id for span in spans.llm} == {work.get_span_context().span_id}
+
+
+def test_batches_get_their_own_pools_back(spans: Spans) -> None:
+    """Once recording is switched off, litellm's batches use the standard library's pools again."""
+    module = sys.modules["litellm.batch_completion.main"]
+    assert module.ThreadPoolExecutor is not ThreadPoolExecutor  # type: ignore[attr-defined]
+    LitellmInstrumentor().uninstrument()
+    assert module.ThreadPoolExecutor is ThreadPoolExecutor  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
