@@ -60,16 +60,14 @@ func (c *client) post(ctx context.Context, of kind, workspace string, body []byt
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		//lint:ignore ST1005 Opik is a name
-		return fmt.Errorf("Opik gave no answer: %w", err)
+		return silent("Opik gave no answer", err, c.apiKey)
 	}
 	defer response.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
 	if err != nil {
-		//lint:ignore ST1005 Opik is a name
-		return fmt.Errorf("Opik broke off in the middle of its answer: %w", err)
+		return silent("Opik broke off in the middle of its answer", err, c.apiKey)
 	}
-	return judge(answer{response.StatusCode, response.Header, said})
+	return judge(discreet(answer{response.StatusCode, response.Header, said}, body, c.apiKey))
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }

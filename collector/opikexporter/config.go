@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/collector/component"
@@ -79,7 +80,10 @@ func keysOf(settings reflect.Type) []string {
 
 // Validate says what is wrong with the settings, and what to write instead.
 func (cfg *Config) Validate() error {
-	return errors.Join(validateEndpoint(cfg.ClientConfig.Endpoint), cfg.routing().Validate(), cfg.validateTenants())
+	return errors.Join(
+		validateEndpoint(cfg.ClientConfig.Endpoint), validateHeader("api_key", strings.TrimSpace(string(cfg.APIKey))),
+		validateHeader("workspace", cfg.Workspace), cfg.routing().Validate(), cfg.validateTenants(),
+	)
 }
 
 func validateEndpoint(endpoint string) error {
@@ -93,6 +97,9 @@ func validateEndpoint(endpoint string) error {
 	if address.User != nil {
 		return errors.New("endpoint must not hold a user or password; use api_key")
 	}
+	if address.RawQuery != "" || address.ForceQuery || address.Fragment != "" {
+		return errors.New("endpoint must end with its path: what follows ? or # would be in the middle of every address, and in the log; use api_key")
+	}
 	path := strings.TrimRight(address.Path, "/")
 	switch {
 	case address.Port() == grpcPort:
@@ -105,11 +112,25 @@ func validateEndpoint(endpoint string) error {
 	return nil
 }
 
+// validateHeader says what is wrong with a value that goes into a header of each request, without the value.
+func validateHeader(name, value string) error {
+	for _, letter := range value {
+		if letter < ' ' || letter > '~' {
+			return fmt.Errorf("%s holds a character that a header cannot carry (a line break, or a letter outside ASCII); "+
+				"it was probably copied with something around it: set it anew", name)
+		}
+	}
+	return nil
+}
+
 func (cfg *Config) validateTenants() error {
 	for tenant, project := range cfg.Tenants {
 		name, workspace, hasWorkspace := strings.Cut(project, " @")
 		if strings.TrimSpace(name) == "" || (hasWorkspace && strings.TrimSpace(workspace) == "") {
 			return fmt.Errorf("tenants: %q must be `project` or `project @workspace`", tenant)
+		}
+		if err := validateHeader("the workspace of tenant "+strconv.Quote(tenant), workspace); err != nil {
+			return fmt.Errorf("tenants: %w", err)
 		}
 	}
 	return nil

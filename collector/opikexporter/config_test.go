@@ -74,7 +74,8 @@ func TestBadSettings(t *testing.T) {
 			reason, found := strings.CutPrefix(first, "# Must fail: ")
 			require.True(t, found, "the first line must say why")
 			_, err = load(t, filepath.Base(path), "opik")
-			assert.ErrorContains(t, err, reason)
+			require.ErrorContains(t, err, reason)
+			assert.NotContains(t, err.Error(), "second line", "a key is in no error")
 		})
 	}
 }

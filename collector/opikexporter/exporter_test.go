@@ -3,6 +3,8 @@ package opikexporter
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -235,6 +237,96 @@ func TestNoServer(t *testing.T) {
 	require.ErrorContains(t, err, "gave no answer")
 	assert.False(t, consumererror.IsPermanent(err))
 	assert.NotContains(t, err.Error(), "canary")
+}
+
+// A server or proxy that repeats the request in its answer brings neither prompts nor the key into an error, and so not into the log.
+func TestAnEchoIsNotShown(t *testing.T) {
+	for name, echo := range map[string]func(http.ResponseWriter, *http.Request, []byte){
+		"as text": func(answer http.ResponseWriter, request *http.Request, sent []byte) {
+			answer.WriteHeader(http.StatusBadGateway)
+			_, _ = fmt.Fprintf(answer, "no upstream for %s %s", request.Header.Get("Authorization"), sent)
+		},
+		"as an error of Opik's": func(answer http.ResponseWriter, _ *http.Request, sent []byte) {
+			refuse(answer, 400, "cannot read "+string(sent))
+		},
+		"the prompt alone": func(answer http.ResponseWriter, _ *http.Request, _ []byte) { refuse(answer, 422, "bad: "+echoedPrompt) },
+		"the key alone": func(answer http.ResponseWriter, request *http.Request, _ []byte) {
+			refuse(answer, 401, "unknown key "+request.Header.Get("Authorization"))
+		},
+		"in place of an answer": func(answer http.ResponseWriter, request *http.Request, _ []byte) {
+			connection, _, err := answer.(http.Hijacker).Hijack()
+			assert.NoError(t, err)
+			_, _ = fmt.Fprintf(connection, "%s\r\n\r\n", request.Header.Get("Authorization"))
+			_ = connection.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+				sent, err := io.ReadAll(request.Body)
+				assert.NoError(t, err)
+				echo(answer, request, sent)
+			}))
+			t.Cleanup(server.Close)
+			opik := startOpik(t, server.URL, func(cfg *Config) {
+				cfg.APIKey, cfg.ClientConfig.Compression = "key-canary", ""
+			})
+			batch := spansNamed("chat")
+			span := batch.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+			span.Attributes().PutStr("gen_ai.operation.name", "chat")
+			span.Attributes().PutStr("gen_ai.input.messages", `[{"role":"user","content":"`+echoedPrompt+`"}]`)
+			err := opik.ConsumeTraces(context.Background(), batch)
+			require.Error(t, err)
+			assert.NotContains(t, err.Error(), "prompt canary")
+			assert.NotContains(t, err.Error(), "key-canary")
+		})
+	}
+}
+
+const echoedPrompt = "a prompt canary in a sentence of some length, as people write them to models"
+
+// What Opik says about ids and names is shown as it is.
+func TestWordsOfOpikAreShown(t *testing.T) {
+	said := "Trace 01a20320-a200-7abc-8d00-000000000001 of project shop exists in another one"
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, _ call) bool { return refuse(answer, 409, said) }
+	assert.ErrorContains(t, startOpik(t, server.URL).ConsumeTraces(context.Background(), spansNamed("a")), said)
+}
+
+// Why no answer came is said with what to do.
+func TestSilenceNamesTheRemedy(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	slow := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		_, _ = io.Copy(io.Discard, request.Body)
+		<-request.Context().Done()
+	}))
+	t.Cleanup(slow.Close)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for name, of := range map[string]struct {
+		endpoint, says string
+		change         func(*Config)
+	}{
+		"refused":      {gone.URL, "start Opik", nil},
+		"unknown CA":   {secure.URL, "SSL_CERT_FILE", nil},
+		"no TLS there": {strings.Replace(plain.URL, "http:", "https:", 1), "write http://", nil},
+		"too slow":     {slow.URL, "too slow", func(cfg *Config) { cfg.ClientConfig.Timeout = 100 * time.Millisecond }},
+		"no proxy":     {"http://opik.example", "NO_PROXY", func(cfg *Config) { cfg.ClientConfig.ProxyURL = gone.URL }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			change := []func(*Config){}
+			if of.change != nil {
+				change = append(change, of.change)
+			}
+			err := startOpik(t, of.endpoint, change...).ConsumeTraces(context.Background(), spansNamed("a"))
+			require.ErrorContains(t, err, of.says)
+			assert.False(t, consumererror.IsPermanent(err))
+		})
+	}
 }
 
 // Rows are packed in order, at most a thousand and about 5 MB to a request; a larger row goes alone.

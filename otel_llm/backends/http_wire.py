@@ -100,6 +100,9 @@ class Wire:
         return manager
 
     def _explained(self, error: Exception) -> NoAnswerError:
+        if isinstance(error, ValueError) and "header" in str(error):  # http.client quotes it, and it may be a key
+            words = "a header holds a line break or a letter that HTTP cannot carry; look at the key and the headers"
+            return NoAnswerError("unreachable", words)
         words = _innermost_words(error)
         if self.proxy is not None and isinstance(error, exceptions.ProxyError):
             return NoAnswerError("proxy", f"the proxy {self.proxy} failed: {words}")

@@ -11,6 +11,7 @@ from otel_llm.backends.opik.address import Address, opik_url, resolve_address
 from otel_llm.backends.opik.json_client import JsonClient
 from otel_llm.backends.opik.routing import Routing
 from otel_llm.contracts import Retry
+from otel_llm.errors import ConfigError
 from otel_llm.loading import loading
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class OpikOptions:
 class OpikBackend:
     """Sends batches to Opik over its REST API. Used by one thread at a time; one request is in flight at most.
 
-    Raises `ConfigError` if the address or the project cannot be understood. Nothing is sent, looked up or
-    connected until `send` or `check`.
+    Raises `ConfigError` if the address or the project cannot be understood, or key or workspace cannot be sent.
+    Nothing is sent, looked up or connected until `send` or `check`.
     """
 
     name = "opik"
@@ -139,7 +140,20 @@ class OpikBackend:
 
 def _headers(options: OpikOptions, workspace: str) -> dict[str, str]:
     """The key goes as it is, without `Bearer`, the part with the address included, as Opik's own client sends it."""
+    _sendable("API key", (options.api_key or "").strip(), "OPIK_API_KEY")
+    _sendable("workspace", workspace, "OPIK_WORKSPACE")
+    for tenant in options.tenants.values():
+        _sendable("workspace of a tenant", tenant.partition(" @")[2].strip(), "opik.tenants")
     headers: dict[str, Any] = {"Comet-Workspace": workspace, "User-Agent": "otel-llm", "Accept": "application/json"}
     if options.api_key:
         headers["Authorization"] = options.api_key.strip()
     return headers
+
+
+def _sendable(what: str, value: str, setting: str) -> None:
+    """Raise `ConfigError`, without the value, if it cannot go into a header."""
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigError(
+            f"The {what} holds a character that a header cannot carry (a line break, or a letter outside ASCII); "
+            f"it was probably copied with something around it: set {setting} anew."
+        )

@@ -17,12 +17,18 @@ from otel_llm.contracts import Retry
 if TYPE_CHECKING:
     from otel_llm.backends.http import Answer, NoAnswerError
 
-__all__ = ["Place", "Refused", "Verdict", "judge", "judge_silence", "remedy_of"]
+__all__ = ["Place", "Refused", "Verdict", "discreet", "judge", "judge_silence", "remedy_of"]
 
 MAX_WAIT_SECONDS: Final = 900.0
 """No server may make us wait longer than this in one go."""
 
 _MAX_WORDS: Final = 500
+_SHOWN_ALIKE: Final = 32
+"""Letters of a server's words that may be those of the request in one piece: fewer are a name or a value that it
+complains about, more are the request itself, which holds prompts. What is twice as long is always noticed."""
+_LEAST_SECRET: Final = 6
+"""Letters; what is shorter is in every text."""
+_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BAD_INDEX: Final = re.compile(r"(?:spans|traces)\[(\d+)\]|ArrayList\[(\d+)\]")
 _REFUSALS: Final = {400: "invalid", 409: "conflict", 413: "too_large", 422: "invalid"}
 _RETRYABLE: Final = frozenset({408, 425, 429})
@@ -67,6 +73,25 @@ def judge(answer: Answer, place: Place) -> Verdict:
     if html and status in (400, 403, 404, 405):
         return _not_opik(answer, place)
     return _misconfigured(answer, place)
+
+
+def discreet(answer: Answer, sent: bytes, api_key: str) -> Answer:
+    """A refusal with no words in it that may not be logged.
+
+    A server, or a proxy before it, that repeats what it was sent would put prompts and the key into log and status.
+    """
+    key = api_key.strip().encode()
+    if len(key) >= _LEAST_SECRET and key in answer.body:
+        answer = answer._replace(body=answer.body.replace(key, b"****"))
+    if _repeats(_words(answer), sent):
+        answer = answer._replace(body=b"")
+    return answer
+
+
+def _repeats(words: str, sent: bytes) -> bool:
+    said = _ID.sub("", words).encode()
+    starts = range(0, len(said) - _SHOWN_ALIKE + 1, _SHOWN_ALIKE // 2)
+    return any(said[at : at + _SHOWN_ALIKE] in sent for at in starts)
 
 
 def judge_silence(error: NoAnswerError, place: Place) -> Retry:

@@ -88,6 +88,13 @@ def test_no_answer_reasons() -> None:
         assert _reason(HttpClient(server.url)) in ("reset", "not_http")
 
 
+def test_a_header_that_cannot_be_sent_is_not_shown() -> None:
+    """A value with a line break is named as such, and not by its text, which may be a key."""
+    with HttpServer() as server, pytest.raises(NoAnswerError, match="line break") as refused:
+        HttpClient(server.url, {"Authorization": "key-canary\nx"}).request("POST", timeout=10)
+    assert "canary" not in str(refused.value)
+
+
 def test_redirects_are_answers() -> None:
     """A redirect is handed back, not followed."""
     with HttpServer(default=Reply(302, {"Location": "http://127.0.0.1:9/"})) as server:

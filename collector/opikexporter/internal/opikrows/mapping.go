@@ -45,6 +45,8 @@ func (r Row) Bare() Row {
 
 // Map turns all spans of a request into rows. `memory` carries what earlier requests of the same process told.
 func Map(request ptrace.Traces, routing Routing, memory *Memory) Rows {
+	turn, leave := memory.line.join()
+	defer leave()
 	var rows Rows
 	var keys []traceKey
 	groups := map[traceKey][]mappedSpan{}
@@ -59,6 +61,7 @@ func Map(request ptrace.Traces, routing Routing, memory *Memory) Rows {
 		}
 		groups[key] = append(groups[key], span)
 	}
+	<-turn
 	for _, key := range keys {
 		rows.Traces = append(rows.Traces, mapTrace(key, groups[key], memory))
 	}

@@ -75,8 +75,9 @@ func (n *traceNotes) measure() int {
 
 // Memory carries what earlier requests told of traces whose root is still to come. It is a help and no source of truth:
 // without it rows lack those fields, and their version keeps them from replacing fuller ones. Bounded by number and by
-// bytes, safe for concurrent use.
+// bytes, safe for concurrent use; requests note what they tell in the order in which they came.
 type Memory struct {
+	line   line
 	mutex  sync.Mutex
 	millis *recent[pcommon.TraceID, int64]
 	notes  *recent[traceKey, *traceNotes]
@@ -85,7 +86,30 @@ type Memory struct {
 
 // NewMemory is one that knows nothing yet.
 func NewMemory() *Memory {
-	return &Memory{millis: newRecent[pcommon.TraceID, int64](), notes: newRecent[traceKey, *traceNotes]()}
+	return &Memory{line: newLine(), millis: newRecent[pcommon.TraceID, int64](), notes: newRecent[traceKey, *traceNotes]()}
+}
+
+// line has those who note things about traces do it one after the other, in the order in which they came, for several batches
+// are mapped at once: a trace that spans two of them would lose what one noted between another's recall and keep, and a root
+// that comes right behind a large batch of its children would not know what they told.
+type line struct {
+	mutex sync.Mutex
+	last  chan struct{} // closed when the last one who came has left
+}
+
+func newLine() line {
+	nobody := make(chan struct{})
+	close(nobody)
+	return line{last: nobody}
+}
+
+// join takes the next place: one's turn has come when `turn` is closed, and is over with `leave`.
+func (l *line) join() (turn <-chan struct{}, leave func()) {
+	own := make(chan struct{})
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	turn, l.last = l.last, own
+	return turn, func() { close(own) }
 }
 
 // settle is the time of an unstamped foreign trace: the one settled on earlier, else the proposed one.

@@ -13,7 +13,7 @@ from otel_llm.backends.opik import json_client
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.contracts import Backend, Batch, CheckStatus, Delivered, Rejected, Retry
 from otel_llm.errors import ConfigError
-from tests.fakes.http_server import HttpServer, Reply, closed_port
+from tests.fakes.http_server import HttpServer, Reply, Request, closed_port
 from tests.fakes.opik import EVERYTHING, SPANS, TRACES, FakeOpik, Fault, Front, Limit, faults, needs_openapi
 from tests.unit.backends.opik.helpers import batch_of, trace_bytes
 
@@ -327,6 +327,48 @@ def test_settings_that_cannot_be_understood_are_errors() -> None:
         _backend("http://localhost:5173/api", project="{team}-x")
     with pytest.raises(ConfigError, match="address"):
         _backend("gopher://host")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"api_key": "key-canary\nx"}, {"workspace": "caf\u00e9-canary"}, {"tenants": {"acme": "p @caf\u00e9-canary"}}],
+)
+def test_what_no_header_can_carry_is_refused_without_being_shown(options: dict[str, Any]) -> None:
+    """A key or workspace with a line break or a letter outside ASCII is an error at once, which does not hold it."""
+    with pytest.raises(ConfigError, match="header cannot carry") as refused:
+        _backend("http://localhost:5173/api", **options)
+    assert "canary" not in str(refused.value)
+
+
+_PROMPT = "a prompt canary in a sentence of some length, as people write them to models"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 502])
+@pytest.mark.parametrize("shape", ["{sent}", "unknown key {key}", '{{"errors": ["bad content: {prompt}"]}}'])
+def test_an_echo_is_not_shown(status: int, shape: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Of an answer that repeats the request neither prompts nor the key get into the outcome or the log."""
+
+    def echo(request: Request) -> Reply:
+        key = request.headers["Authorization"]
+        sent = request.body.decode()
+        said = shape.format(sent=f"{sent} {key}", key=key, prompt=_PROMPT if _PROMPT in sent else "")
+        return Reply(status, {"Content-Type": "text/plain"}, said.encode())
+
+    with HttpServer(answer=echo) as server, caplog.at_level(logging.DEBUG, logger="otel_llm"):
+        outcome = _backend(server.url, api_key="key-canary").send(
+            batch_of(trace_bytes(), content=_PROMPT), timeout=_SECONDS
+        )
+        assert _PROMPT.encode() in b"".join(request.body for request in server.requests)
+    assert "canary" not in repr(outcome)
+    assert "canary" not in caplog.text
+
+
+def test_words_about_ids_are_shown(opik: FakeOpik) -> None:
+    """An id in an error is the request's too, and helps to find the row."""
+    said = "Trace 01a20320-a200-7abc-8d00-000000000001 of project shop exists in another one"
+    opik.faults.add(SPANS, faults.status(409, body=said.encode()), times=None)
+    outcome = _backend(opik.url).send(batch_of(trace_bytes()), timeout=_SECONDS)
+    assert said in repr(outcome)
 
 
 def _statuses(backend: OpikBackend) -> dict[str, CheckStatus]:
