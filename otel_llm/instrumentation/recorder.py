@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from otel_llm.instrumentation.openings import Opening
 
-__all__ = ["Call", "Later", "Recorder", "Recording"]
+__all__ = ["Call", "Facts", "Later", "Recorder", "Recording"]
 
 Fill: TypeAlias = "Callable[[], object]"
 """Puts what is left to say on a recording; called once."""
@@ -84,6 +84,20 @@ class Call(NamedTuple):
     def span_name(self) -> str:
         """As the conventions name the span of a call."""
         return f"{self.operation} {self.model}" if self.model else self.operation
+
+
+class Facts:
+    """What is to stand on a span, under the conventions' names."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+
+    def set(self, facts: Mapping[str, AttributeValue | None]) -> None:
+        """Add attributes; None means not known and adds nothing."""
+        attributes = self.attributes
+        for key, value in facts.items():
+            if value is not None:
+                attributes[key] = value
 
 
 class Recorder:
@@ -155,10 +169,21 @@ class Recorder:
         return recording
 
     def failed_attempt(
-        self, call: Call, logical: Recording, number: int, *, start_ns: int, end_ns: int, error: BaseException
+        self,
+        call: Call,
+        logical: Recording,
+        number: int,
+        *,
+        asked: Facts,
+        start_ns: int,
+        end_ns: int,
+        error: BaseException,
     ) -> None:
-        """Record an attempt that is over: a child of `logical` with its own start and end (Unix ns)."""
-        attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: call.operation, semconv.ATTEMPT: number}
+        """Record an attempt that is over: a child of `logical` with its own start and end (Unix ns).
+
+        `asked` is what it asked for, beyond what `call` says.
+        """
+        attributes = {**asked.attributes, semconv.OPERATION_NAME: call.operation, semconv.ATTEMPT: number}
         facts: tuple[tuple[str, AttributeValue | None], ...] = (
             (semconv.PROVIDER_NAME, call.provider or semconv.UNKNOWN_PROVIDER),
             (semconv.REQUEST_MODEL, call.model),
@@ -206,18 +231,18 @@ class Recorder:
         return DirectOpening(self._tracer, call, around, facts)
 
 
-class Recording:
+class Recording(Facts):
     """One span on its way: facts are filled in, then it ends exactly once, from whichever thread comes first."""
 
     def __init__(
         self, opening: Opening, identity: Identity, later: Later | None = None, provider: str | None = None
     ) -> None:
+        super().__init__()
         self._opening = opening
         self._provider = provider
         self._later = later
         self.identity = identity
         """Whom the call is for."""
-        self.attributes: dict[str, Any] = {}
         self.started_at = timeit.default_timer()
         """Seconds on the clock of `timeit.default_timer`."""
         self.defers = later is not None and opening.later and later.ready
@@ -236,13 +261,6 @@ class Recording:
     def ended(self) -> bool:
         """Whether the span has ended (or is about to)."""
         return self._ending.locked()
-
-    def set(self, facts: Mapping[str, AttributeValue | None]) -> None:
-        """Add attributes; None means not known and adds nothing."""
-        attributes = self.attributes
-        for key, value in facts.items():
-            if value is not None:
-                attributes[key] = value
 
     def correct(self, facts: Mapping[str, AttributeValue | None]) -> None:
         """Replace what was given at the start and turned out otherwise; None means not known and replaces nothing."""

@@ -23,6 +23,7 @@ from otel_llm.instrumentation.litellm.request import fill_request
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 from otel_llm.instrumentation.litellm.stream_usage import usage_chunks
 from otel_llm.instrumentation.litellm.streams import AttemptStream, StreamRecording, follow, is_stream, on_failure
+from otel_llm.instrumentation.recorder import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +61,8 @@ class LogicalCall:
     def _fill_request(self) -> None:
         fill_request(self.recording, self.request, content=self._recorder.wants_content)
 
-    def _fill_attempt(self, recording: Recording, request: Request) -> None:
-        fill_request(recording, request, within=self.request)
+    def _fill_attempt(self, facts: Facts, request: Request) -> None:
+        fill_request(facts, request, within=self.request)
 
     def begin_attempt(self, request: Request) -> Attempt:
         """A call inside this one is about to try, or to try again."""
@@ -178,10 +179,13 @@ class LogicalCall:
         first = self._first
         if first is None or first.error is None:
             return
+        asked = Facts()
+        guarded("reading a request", self._fill_attempt, asked, first.request)
         self._recorder.failed_attempt(
             first.request.call(tenant_key=self._tenant_key),
             self.recording,
             first.number,
+            asked=asked,
             start_ns=first.start_ns,
             end_ns=first.end_ns or time.time_ns(),
             error=first.error,

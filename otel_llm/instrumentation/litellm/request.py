@@ -17,7 +17,7 @@ from otel_llm.values import to_attribute
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.forms import Form
-    from otel_llm.instrumentation.recorder import Recording
+    from otel_llm.instrumentation.recorder import Facts
 
 __all__ = ["Request", "fill_request", "identity_of", "set_content"]
 
@@ -111,18 +111,16 @@ def identity_of(arguments: Mapping[str, Any], *, tenant_key: str = _TENANT_KEY) 
     )
 
 
-def fill_request(
-    recording: Recording, request: Request, *, content: bool = False, within: Request | None = None
-) -> None:
+def fill_request(facts: Facts, request: Request, *, content: bool = False, within: Request | None = None) -> None:
     """Put what the call asks for on its span; messages only where `content` says so.
 
     `within` is the program's call that this one is an attempt of: what litellm adds to its metadata is left out.
     """
     arguments = request.arguments
     if request.form.operation not in _WITHOUT_PARAMETERS:
-        _fill_parameters(recording, arguments)
-        recording.set({semconv.OUTPUT_TYPE: request.form.output_type or _output_type(arguments)})
-    recording.set(
+        _fill_parameters(facts, arguments)
+        facts.set({semconv.OUTPUT_TYPE: request.form.output_type or _output_type(arguments)})
+    facts.set(
         {
             semconv.OPERATION_DETAIL: request.form.name,
             semconv.OPENAI_API_TYPE: request.form.api_type,
@@ -131,20 +129,20 @@ def fill_request(
         }
     )
     if request.form.operation == semconv.OP_EMBEDDINGS:
-        recording.set(
+        facts.set(
             {
                 semconv.EMBEDDINGS_DIMENSION_COUNT: tokens(arguments.get("dimensions")),
                 semconv.REQUEST_ENCODING_FORMATS: _one(text(arguments.get("encoding_format"))),
             }
         )
     elif request.form.operation == semconv.OP_RETRIEVAL:
-        recording.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
-    _fill_metadata(recording, arguments.get("metadata"), None if within is None else within.named)
+        facts.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
+    _fill_metadata(facts, arguments.get("metadata"), None if within is None else within.named)
     if content:
-        set_content(recording, _content(request))
+        set_content(facts, _content(request))
 
 
-def set_content(recording: Recording, content: Mapping[str, object]) -> None:
+def set_content(facts: Facts, content: Mapping[str, object]) -> None:
     """Put content on the span as JSON text, safe whatever it holds; what had to be replaced is named."""
     for key, value in content.items():
         if not value:
@@ -153,9 +151,9 @@ def set_content(recording: Recording, content: Mapping[str, object]) -> None:
         replaced = False
         if made is None:
             made, replaced = content_json(key, value)
-        recording.set({key: made})
+        facts.set({key: made})
         if replaced:
-            recording.attributes.setdefault(semconv.REPLACED, []).append(key)
+            facts.attributes.setdefault(semconv.REPLACED, []).append(key)
 
 
 def _content(request: Request) -> dict[str, object]:
@@ -180,8 +178,8 @@ def _content(request: Request) -> dict[str, object]:
     return made
 
 
-def _fill_parameters(recording: Recording, arguments: Mapping[str, Any]) -> None:
-    attributes = recording.attributes
+def _fill_parameters(facts: Facts, arguments: Mapping[str, Any]) -> None:
+    attributes = facts.attributes
     for name in arguments.keys() & _PARAMETERS.keys():
         key, read = _PARAMETERS[name]
         value = read(arguments[name])
@@ -225,13 +223,13 @@ def _output_type(arguments: Mapping[str, Any]) -> str | None:
     return "text" if kind == "text" else None
 
 
-def _fill_metadata(recording: Recording, metadata: object, only: Container[object] | None) -> None:
+def _fill_metadata(facts: Facts, metadata: object, only: Container[object] | None) -> None:
     """Tags and scalar entries of `metadata`, of those in `only`; nested values belong to litellm and stay out."""
     if metadata is None or not isinstance(metadata, Mapping):
         return
     tags = [tag for tag in items(metadata.get("tags")) if isinstance(tag, str)]
     if tags:
-        recording.set({semconv.TAGS: tags})
+        facts.set({semconv.TAGS: tags})
     for key, value in metadata.items():
         if not isinstance(key, str) or _litellms_own(key) or not readable(value):
             continue
@@ -239,7 +237,7 @@ def _fill_metadata(recording: Recording, metadata: object, only: Container[objec
             continue
         if isinstance(value, (str, bool, int, float)):
             attribute, _ = to_attribute(value)
-            recording.set({semconv.METADATA_PREFIX + key: attribute})
+            facts.set({semconv.METADATA_PREFIX + key: attribute})
 
 
 def _litellms_own(key: str) -> bool:

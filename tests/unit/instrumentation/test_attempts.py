@@ -43,6 +43,7 @@ def _tree(spans: Spans, *, statuses: list[int | None], fallback: bool = False) -
         assert said[semconv.OPERATION_NAME] == facts[semconv.OPERATION_NAME]
         assert said[semconv.PROVIDER_NAME] in {"openai", "anthropic"}
         assert said[semconv.SERVER_ADDRESS] == "127.0.0.1"
+        assert said[semconv.CACHE_HIT] is False
         assert said.get(semconv.HTTP_STATUS_CODE) == status
         assert failed(attempt) == (status is not None)
         assert (semconv.ERROR_TYPE in said) == (status is not None)
@@ -391,3 +392,17 @@ def test_an_embedding_that_falls_back_is_one_span(name: str, provider: FakeProvi
     run(getattr(routing, name), model=names[0], input=["x"])
     _tree(spans, statuses=[404, None], fallback=True)
     assert spans.logical[0].status.status_code is not StatusCode.ERROR
+
+
+@BOTH
+def test_every_attempt_says_what_it_asked_for(name: str, provider: FakeProvider) -> None:
+    """The first attempt, which is written down when it is over, says it like those that follow; none has content."""
+    provider.error(500, headers=SOON)
+    with Spans(capture_content=True) as spans:
+        run(getattr(litellm, name), **_claude(name, provider, num_retries=1, temperature=0.5, max_tokens=7))
+        until(lambda: spans.logical)
+        first, second = map(attributes, spans.attempts)
+    asked = (semconv.REQUEST_TEMPERATURE, semconv.REQUEST_MAX_TOKENS, semconv.OPERATION_DETAIL, semconv.CACHE_HIT)
+    assert [first.get(key) for key in asked[:2]] == [0.5, 7]
+    assert {key: first[key] for key in asked} == {key: second[key] for key in asked}
+    assert not semconv.CONTENT_ATTRIBUTES & (first.keys() | second.keys())
