@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from otel_llm.faults import guarded
 
 __all__ = ["error_text", "error_type", "http_status"]
@@ -14,9 +16,36 @@ def error_type(error: BaseException) -> str:
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status that an exception of a provider's client carries, if it does."""
+    """The HTTP status that a server answered with, where an exception of a provider's client tells; None for no answer.
+
+    Clients give exceptions a status where no server has sent one: litellm 500 for a refused connection, 408 for its own
+    timeout, 500 for a 529. What httpx raised beneath knows better.
+    """
     status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600 else None
+    if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status < 600:
+        return None
+    return _answered(error, status) if status in _DOUBTFUL else status
+
+
+_DOUBTFUL: Final = frozenset({408, 500, 502, 503, 504})
+"""What clients say for want of a status."""
+_LINKS: Final = 10
+"""Exceptions that are looked at beneath one."""
+
+
+def _answered(error: BaseException, status: int) -> int | None:
+    for _ in range(_LINKS):
+        beneath = error.__cause__ or error.__context__
+        if beneath is None:
+            break
+        error = beneath
+        kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("httpx")}
+        if "TransportError" in kinds:
+            return None
+        sent = getattr(getattr(error, "response", None), "status_code", None)
+        if "HTTPStatusError" in kinds and isinstance(sent, int):
+            return sent
+    return status
 
 
 def error_text(error: BaseException) -> str:

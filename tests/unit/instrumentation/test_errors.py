@@ -92,29 +92,53 @@ def test_a_refusal_of_any_form_is_recorded(name: str, provider: FakeProvider, sp
 
 @BOTH
 def test_a_timeout_is_recorded(name: str, provider: FakeProvider, spans: Spans) -> None:
-    """A provider that never answers ends the span with litellm's Timeout."""
+    """A provider that never answers ends the span with litellm's Timeout, and without the 408 that nobody sent."""
     provider.hang()
     error = _failing(name, provider, timeout=0.2)
     assert isinstance(error, litellm.Timeout)
-    _says(spans, error, 408)
+    _says(spans, error, None)
+
+
+@BOTH
+@pytest.mark.parametrize("status", [408, 504])
+def test_a_providers_own_timeout_has_its_status(name: str, status: int, provider: FakeProvider, spans: Spans) -> None:
+    """The same Timeout of litellm's, with the status where the provider answered with one."""
+    provider.error(status)
+    error = _failing(name, provider)
+    assert isinstance(error, (litellm.Timeout, litellm.InternalServerError, litellm.APIError))
+    _says(spans, error, status)
+
+
+@BOTH
+def test_a_status_that_litellm_makes_another_of_is_the_providers(
+    name: str, provider: FakeProvider, spans: Spans
+) -> None:
+    """Anthropic's 529 (overloaded) is a 500 in litellm's exception; the span has what came."""
+    provider.error(529)
+    with pytest.raises(litellm.InternalServerError):
+        run(
+            getattr(litellm, name),
+            **{**arguments(CALLS[name], provider), "model": "anthropic/claude-haiku-4-5", "api_base": provider.url},
+        )
+    assert spans.facts[semconv.HTTP_STATUS_CODE] == 529
 
 
 @BOTH
 def test_a_refused_connection_is_recorded(name: str, provider: FakeProvider, spans: Spans) -> None:
-    """Nobody listening ends the span with the connection's error."""
+    """Nobody listening ends the span with the connection's error, and no status, for nobody answered."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         error = _failing(name, provider, api_base=f"http://127.0.0.1:{nobody.getsockname()[1]}/v1")
-    _says(spans, error, getattr(error, "status_code", None))
+    _says(spans, error, None)
     assert isinstance(error, (litellm.InternalServerError, litellm.APIConnectionError))
 
 
 @BOTH
 def test_a_reset_connection_is_recorded(name: str, provider: FakeProvider, spans: Spans) -> None:
-    """A connection reset by the provider ends the span."""
+    """A connection reset by the provider ends the span; there is no status."""
     provider.reset()
     error = _failing(name, provider)
-    _says(spans, error, getattr(error, "status_code", None))
+    _says(spans, error, None)
 
 
 @BOTH
