@@ -41,7 +41,7 @@ _SOON: Final = 64
 """Items that are not left to wait for more."""
 _QUICK_SECONDS: Final = 0.01
 _FEW: Final = 8
-"""As many within `_QUICK_SECONDS` are worked on and passed on at once: where few come, little is saved by waiting."""
+"""As many within `_QUICK_SECONDS` are worked on and passed on then: where few come, little is saved by waiting."""
 _MOST_ITEMS: Final = 16_384
 _MOST_BYTES: Final = 128 * 1024 * 1024
 _RELIEF_SECONDS: Final = 0.02
@@ -73,7 +73,8 @@ class HandOver:
     `settle` wait for one. From a quarter of `most_items` or `most_bytes` on, whoever puts something helps; what goes
     beyond them is handed to `lost`, with the reason, in place of `work`.
 
-    Where few come, they wait for a hundredth of a second instead of `delay`; after them the worker calls `pass_on()`.
+    Where few come, they wait for a hundredth of a second instead of `delay`, not at all where none came for as long,
+    and the worker calls `pass_on()` after them.
     """
 
     def __init__(
@@ -235,10 +236,11 @@ class HandOver:
 
     def _run(self) -> None:
         process = os.getpid()
+        rests_since = float("-inf")
         while not self._stopped:
             self._something.wait()
             self._something.clear()
-            few = self._gather()
+            few = self._gather(rests_since)
             rest_in_copy(process)
             while self._items and not self._stopped:
                 with self._working:
@@ -249,11 +251,13 @@ class HandOver:
             if few and not self._stopped:
                 self._pass_on()
                 rest_in_copy(process)
+            rests_since = time.monotonic()
 
-    def _gather(self) -> bool:
-        """Wait for more, where it is worth it; whether there are few."""
+    def _gather(self, rests_since: float) -> bool:
+        """Wait for more, where it is worth it; whether there are few. `rests_since` is on the monotonic clock."""
         quick = min(_QUICK_SECONDS, self._delay)
-        if len(self._items) < _SOON and not self._enough.wait(quick) and len(self._items) > _FEW:
+        rested = time.monotonic() - rests_since >= quick and len(self._items) <= _FEW
+        if not rested and len(self._items) < _SOON and not self._enough.wait(quick) and len(self._items) > _FEW:
             self._enough.wait(self._delay - quick)
         self._enough.clear()
         return len(self._items) <= _FEW

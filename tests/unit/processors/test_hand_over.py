@@ -255,6 +255,20 @@ def test_few_do_not_wait_for_others() -> None:
     assert passed == [1], "of many, the queue's own clock is enough"
 
 
+def test_one_after_a_rest_does_not_wait_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that had nothing to do for a while takes the next one at once; what follows on that is gathered."""
+    monkeypatch.setattr("otel_llm.processors.hand_over._QUICK_SECONDS", 1.0)
+    work = Work()
+    hand_over = HandOver(work, delay=60)
+    for number in range(2):
+        hand_over.put(f"first {number}")
+        assert eventually(lambda: len(work.done) == 2 * number + 1, 0.9)  # noqa: B023  (read here and now)
+        hand_over.put(f"second {number}")
+        assert not eventually(lambda: len(work.done) > 2 * number + 1, 0.3)  # noqa: B023
+        assert eventually(lambda: len(work.done) == 2 * number + 2)  # noqa: B023
+        time.sleep(1.1)
+
+
 def test_after_the_stop_work_goes_on_at_once() -> None:
     """What ends after the end is worked on by who ends it, and the worker is gone."""
     work = Work()
