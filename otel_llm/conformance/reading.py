@@ -63,7 +63,7 @@ def _of_json(file: TextIO, name: str) -> Iterator[SpanFacts]:
     for line in file:
         number += 1
         if line.strip():
-            yield from _spans(_loaded(line, f"line {number} of {name}"), name, number)
+            yield from _spans(_loaded(line, f"Line {number} of {name}"), name, number)
 
 
 def _of_document(text: str, name: str) -> Iterator[SpanFacts]:
@@ -75,7 +75,7 @@ def _loaded(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deeply"
-        raise ConfigError(f"{where[:1].upper()}{where[1:]} is no JSON ({reason}). {_ANOTHER}") from error
+        raise ConfigError(f"{where} is no JSON ({reason}). {_ANOTHER}") from error
 
 
 def _spans(document: Any, name: str, line: int | None) -> Iterator[SpanFacts]:

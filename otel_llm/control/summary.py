@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_llm import semconv
 from otel_llm.config import NO_BACKEND, ON_THIS_MACHINE, mask_url
 from otel_llm.instrumentation.litellm.switch import is_installed, is_recording
 from otel_llm.processors.sampling import SamplingRules
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
     from otel_llm.control.pipeline import Pipeline
 
 __all__ = ["Instrumented", "instrumented", "start_line"]
+
+
+_UNNAMED = "unknown_service"
+"""How the names begin that the SDK gives to programs that have none."""
 
 
 class Instrumented(NamedTuple):
@@ -39,8 +45,19 @@ def start_line(config: Config, pipeline: Pipeline) -> str:
     targets = ", ".join(_target(name, config, owned=pipeline.home.owned) for name in config.backend)
     return (
         f"otel_llm {VERSION}: backend {targets}; recording {libraries or 'nothing'}; content {config.content}; "
-        f"{_sampled(config)}{_left_out(config, pipeline)}service {config.service_name}"
+        f"{_sampled(config)}{_left_out(config, pipeline)}service {_service(config, pipeline)}"
     )
+
+
+def _service(config: Config, pipeline: Pipeline) -> str:
+    """The name that the spans carry: on a provider of somebody else's, that of its resource."""
+    if pipeline.home.owned:
+        return config.service_name
+    found = getattr(getattr(pipeline.provider, "resource", None), "attributes", None)
+    name = found.get(semconv.SERVICE_NAME) if isinstance(found, Mapping) else None
+    if not isinstance(name, str) or not name:
+        return config.service_name
+    return f"{name} (set OTEL_SERVICE_NAME)" if name.startswith(_UNNAMED) else name
 
 
 def _shown(entry: Instrumented) -> str:

@@ -161,6 +161,16 @@ def test_another_file_is_bad_input(
     assert printed.out == ""
 
 
+def test_a_files_name_is_written_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it begins the sentence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text("import litellm")
+    assert main(["lint", "app.py"]) == 2
+    assert "otel-llm: app.py is no JSON" in capsys.readouterr().err
+
+
 def test_a_bad_line_does_not_hide_those_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What came before a broken line is reported; the line is named, and the exit code is 2."""
     path = file_of("lines", tmp_path, batch({**RIGHT, "gen_ai.request.temperature": 1}))

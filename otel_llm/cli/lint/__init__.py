@@ -64,7 +64,10 @@ def _file(args: argparse.Namespace) -> Report:
         for span in read(args.file):
             report.add(span)
         if not report.spans:
-            raise ConfigError(f"{args.file} holds no spans. Record some first, or name another file.")
+            raise ConfigError(
+                f"{args.file} holds no spans that can be checked: of calls that sampling left out a store has numbers "
+                "only. Record some first, or name another file."
+            )
     finally:
         if report.spans:
             report.write(sys.stdout, as_json=args.json)

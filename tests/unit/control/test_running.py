@@ -161,6 +161,20 @@ def test_an_argument_that_is_not_what_it_is_called_is_an_error_of_ours(
     assert [backend.name for backend in otel_llm.status().backends] == ["local"]
 
 
+def test_a_link_is_made_of_whatever_stands_for_a_span(provider: TracerProvider) -> None:
+    """OpenTelemetry's own span, what `otel_llm.span` gives, and what is current: one trace, one link."""
+    otel_llm.configure(tracer_provider=provider, backend="none", opik_url="http://localhost:5173/api")
+    with otel_llm.span("work") as step:
+        current = otel_llm.current()
+        links = {otel_llm.opik_url(step), otel_llm.opik_url(step.span), otel_llm.opik_url(current), current.opik_url}
+    (link,) = links
+    assert link is not None
+    assert link.startswith("http://localhost:5173/")
+    otel_llm.shutdown()
+    with otel_llm.span("nothing") as nothing:
+        assert otel_llm.opik_url(nothing) is None
+
+
 def test_after_shutdown_nothing_runs(provider: TracerProvider) -> None:
     """`shutdown` stops the recording; the program's provider goes on working."""
     own = InMemorySpanExporter()
@@ -200,6 +214,27 @@ def test_every_start_says_one_line_on_stderr(tmp_path: Path) -> None:
     assert line.startswith("otel_llm ")
     assert "backend local" in line
     assert "content off" in line
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        ("Resource({'service.name': 'shop'})", "service shop"),
+        ("Resource.create()", "service unknown_service:python (set OTEL_SERVICE_NAME)"),
+        ("Resource({})", "service program.py"),
+    ],
+)
+def test_the_start_line_names_the_service_that_spans_carry(tmp_path: Path, resource: str, said: str) -> None:
+    """On a provider of the program's own that is the name in its resource, and not the one that we would give."""
+    source = f"""
+        import otel_llm
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+
+        otel_llm.configure(tracer_provider=TracerProvider(resource={resource}))
+    """
+    line = run_program(source, tmp_path, OTEL_SERVICE_NAME="").stderr.strip()
+    assert line.removesuffix(".py").endswith(said.removesuffix(".py"))
 
 
 def test_switched_off_means_nothing_at_all(tmp_path: Path) -> None:
