@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -50,6 +51,7 @@ type roomyClient struct {
 	mu    sync.Mutex
 	sizes map[string]uint64 // of the items that were read and are still there: those being sent
 	spare uint64            // bytes of items deleted, and not yet filled again
+	files uint64            // bytes of the files when something was last added
 }
 
 // Set is a batch of one.
@@ -64,8 +66,10 @@ func (c *roomyClient) Delete(ctx context.Context, key string) error {
 
 // Batch hands on what there is room for.
 func (c *roomyClient) Batch(ctx context.Context, ops ...*storage.Operation) error {
-	if err := c.guard.hasRoomFor(ctx, added(ops), c.spareNow()); err != nil {
-		return err
+	if size := added(ops); size > 0 && c.guard.cfg.MinFreeBytes > 0 {
+		if err := c.guard.hasRoomFor(ctx, size, c.spareNow()); err != nil {
+			return err
+		}
 	}
 	if err := c.Client.Batch(ctx, ops...); err != nil {
 		return err
@@ -74,9 +78,15 @@ func (c *roomyClient) Batch(ctx context.Context, ops ...*storage.Operation) erro
 	return nil
 }
 
+// spareNow is the room inside the file. A file that has become smaller was compacted, and has none any more: it is the disk's.
 func (c *roomyClient) spareNow() uint64 {
+	files := c.guard.fileBytes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if files < c.files {
+		c.spare = 0
+	}
+	c.files = files
 	return c.spare
 }
 
@@ -128,10 +138,18 @@ func isNumber(key string) bool {
 	return err == nil
 }
 
-func (g *guard) hasRoomFor(ctx context.Context, size, spare uint64) error {
-	if size == 0 || g.cfg.MinFreeBytes == 0 {
-		return nil
+// fileBytes are those of all queue files: which of them is whose only file_storage knows.
+func (g *guard) fileBytes() (size uint64) {
+	files, _ := g.queueFiles() // what cannot be read is not counted, and then is smaller, which is the safe side
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil {
+			size += uint64(info.Size()) //nolint:gosec // not negative
+		}
 	}
+	return size
+}
+
+func (g *guard) hasRoomFor(ctx context.Context, size, spare uint64) error {
 	free, whole, known := g.disk(g.cfg.Directory)
 	reserve := min(g.cfg.MinFreeBytes, whole/smallestShare)
 	if !known || free >= reserve+size || spare >= reserve+size {

@@ -2,6 +2,8 @@ package queueguard
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -143,6 +145,34 @@ func TestRoomInsideTheFileCounts(t *testing.T) {
 	}
 	require.NoError(t, client.Set(ctx, "3", make([]byte, 2000)))
 	require.ErrorIs(t, client.Set(ctx, "4", make([]byte, 2000)), syscall.ENOSPC, "the second half of it is the reserve")
+}
+
+// A file that was compacted has no room inside any more: that is the disk's, where somebody else may have taken it.
+func TestACompactedFileHasNoRoomInside(t *testing.T) {
+	ctx := context.Background()
+	on := &disk{free: 1 << 30, size: 16 << 10}
+	guard, _ := guarding(t, ward{shelfID: &shelf{items: map[string][]byte{}}}, on)
+	file := filepath.Join(guard.cfg.Directory, "exporter_opik__traces")
+	client, err := guard.GetClient(ctx, component.KindExporter, owner, "traces")
+	require.NoError(t, err)
+	emptied := func() {
+		t.Helper()
+		on.free = 1 << 30
+		require.NoError(t, os.WriteFile(file, make([]byte, 20_000), 0o600))
+		require.NoError(t, client.Set(ctx, "0", make([]byte, 9000)))
+		require.NoError(t, client.Batch(ctx, storage.GetOperation("0")))
+		require.NoError(t, client.Delete(ctx, "0"))
+		on.free = 0
+	}
+	emptied()
+	require.NoError(t, client.Set(ctx, "1", make([]byte, 2000)))
+	emptied()
+	require.NoError(t, os.Truncate(file, 1000))
+	require.ErrorIs(t, client.Set(ctx, "1", make([]byte, 2000)), syscall.ENOSPC)
+	require.NoError(t, os.Truncate(file, 20_000))
+	require.ErrorIs(t, client.Set(ctx, "1", make([]byte, 2000)), syscall.ENOSPC, "what grew again is full")
+	emptied()
+	require.NoError(t, client.Set(ctx, "1", make([]byte, 2000)))
 }
 
 // Of a small disk no more than a sixteenth is kept, and nothing where nothing is to be.

@@ -93,6 +93,9 @@ def broken_rules(config: dict[str, Any], *, is_sidecar: bool = False) -> list[st
             broken.append(f"{name}: an HTTP server without time limits keeps slow clients for ever")
     if is_sidecar and "0.0.0.0" in str(config):
         broken.append("the sidecar listens beyond loopback")
+    for name in _of_type(config, "processors", "redaction"):
+        if not config["processors"][name].get("redact_all_types"):
+            broken.append(f"{name}: lists and maps, as messages may be, are not redacted")
     for name, pipeline in config["service"]["pipelines"].items():
         broken += [f"{name}: {fault}" for fault in _faults_of_pipeline(name, pipeline)]
     return broken
@@ -127,16 +130,16 @@ def _faults_of_pipeline(name: str, pipeline: dict[str, Any]) -> list[str]:
         return faults
     processors = pipeline.get("processors", [])
     faults = [] if processors[:1] == ["memory_limiter"] else ["memory_limiter must come first"]
-    if "redaction" not in processors and name not in _WITHOUT_CONTENT_OF_USERS:
-        faults.append("spans must be redacted before they are kept or sent")
+    if not {"redaction", "transform/secrets"} <= set(processors) and name not in _WITHOUT_CONTENT_OF_USERS:
+        faults.append("spans must be redacted, their names as well, before they are kept or sent")
     return faults
 
 
 _GOOD: dict[str, Any] = {
     "receivers": {"otlp": {"protocols": {"grpc": {}}}},
-    "processors": {"memory_limiter": {}, "redaction": {}},
+    "processors": {"memory_limiter": {}, "transform/secrets": {}, "redaction": {"redact_all_types": True}},
     "exporters": {"opik": {}},
-    "service": {"pipelines": {"traces": {"processors": ["memory_limiter", "redaction"]}}},
+    "service": {"pipelines": {"traces": {"processors": ["memory_limiter", "transform/secrets", "redaction"]}}},
 }
 _STORED = {"storage": "file_storage", "sizer": "bytes"}
 _FOR_EVER = {"enabled": True, "max_elapsed_time": 0}
@@ -158,8 +161,10 @@ _FOR_EVER = {"enabled": True, "max_elapsed_time": 0}
         ),
         ({"receivers": {"otlp": {"protocols": {"http": {}}}}}, "time limits"),
         ({"receivers": {"otlp": {"protocols": {"grpc": {"endpoint": "0.0.0.0:4317"}}}}}, "beyond loopback"),
-        ({"service": {"pipelines": {"traces": {"processors": ["redaction"]}}}}, "come first"),
-        ({"service": {"pipelines": {"traces": {"processors": ["memory_limiter"]}}}}, "redacted"),
+        ({"service": {"pipelines": {"traces": {"processors": ["transform/secrets", "redaction"]}}}}, "come first"),
+        ({"service": {"pipelines": {"traces": {"processors": ["memory_limiter", "transform/secrets"]}}}}, "redacted"),
+        ({"service": {"pipelines": {"traces": {"processors": ["memory_limiter", "redaction"]}}}}, "names as well"),
+        ({"processors": {"redaction": {"redact_all_types": False}}}, "lists and maps"),
         ({"service": {"pipelines": {"metrics": {"receivers": ["signal_to_metrics"]}}}}, "delta_to_cumulative"),
     ],
 )

@@ -64,6 +64,49 @@ def test_rows_are_the_same_direct_and_through_the_sidecar(sidecar: Sidecar, opik
     assert not opik.violations
 
 
+def _with_keys_everywhere(request: bytes, key: str) -> ExportTraceServiceRequest:
+    """The request with a key of a provider's shape in every place of a span that holds text, but links."""
+    told = ExportTraceServiceRequest.FromString(request)
+    (resource,) = told.resource_spans
+    scope = resource.scope_spans[0].scope
+    span = resource.scope_spans[0].spans[0]
+    span.name = f"call with {key}"
+    span.status.code, span.status.message = 2, f"Incorrect API key provided: {key}"
+    for place in (
+        resource.resource.attributes,
+        scope.attributes,
+        span.attributes,
+        span.events.add(name=key).attributes,
+    ):
+        place.add(key="text").value.string_value = f"it is {key}"
+        place.add(key="list").value.array_value.values.add(string_value=key)
+        messages = place.add(key="gen_ai.input.messages").value.array_value.values.add().kvlist_value.values
+        messages.add(key="role").value.string_value = "user"
+        messages.add(key="content").value.string_value = f"use {key}, please"
+    failure = span.events.add(name="exception").attributes
+    failure.add(key="exception.message").value.string_value = f"{key} is wrong"
+    return told
+
+
+@pytest.mark.parametrize("config", ["otel-collector.yaml", "collector/profiles/fanout.yaml"])
+def test_no_key_passes(collector: Path, tmp_path: Path, opik: FakeOpik, config: str) -> None:
+    """A provider's key in any text of a span, in lists and maps too, is not in Opik, and the words around it are."""
+    key = "sk-canary0123456789abcdef"
+    sidecar = Sidecar(collector, tmp_path, opik.url, config=ROOT / config, OTLP_BACKEND="http://127.0.0.1:9")
+    sidecar.start()
+    try:
+        assert sidecar.post(_with_keys_everywhere(request_of(0, 1), key).SerializeToString()) == 200
+        assert wait_for(lambda: len(opik.spans()) == 1), sidecar.log.read_text()
+    finally:
+        sidecar.kill()
+    stored = json.dumps([opik.spans(), opik.traces()])
+    assert key not in stored
+    (row,) = opik.spans()
+    assert row["name"] == "call with ****"
+    assert row["input"]["messages"] == [{"role": "user", "content": "use ****, please"}]
+    assert key not in sidecar.log.read_text()
+
+
 def test_kill_9_in_an_outage_loses_nothing_acknowledged(
     sidecar: Sidecar, opik: FakeOpik, fault_table: FaultTable
 ) -> None:
