@@ -140,10 +140,12 @@ def _buildable(names: Iterable[str], settings: Config) -> dict[str, Backend]:
 
 
 def _build(name: str, settings: Config) -> Backend | None:
-    from otel_llm import backends  # noqa: PLC0415
+    from otel_llm import backends, config  # noqa: PLC0415
 
     try:
-        return backends.build(name, settings)
+        # It may be another one than those that are configured: its settings are looked at now, or a mistake in the
+        # address of Opik would mean Opik Cloud.
+        return backends.build(name, settings if name in settings.backend else config.load(reads=(name,)))
     except OtelLlmError as error:
         write_line(sys.stderr, f"otel-llm: {name} is left out: {error}")
         return None

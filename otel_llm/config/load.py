@@ -32,7 +32,7 @@ from otel_llm.config.sources import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["load"]
 
@@ -44,12 +44,14 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    reads: Collection[str] = (),
 ) -> Config:
     """The settings of this program, checked.
 
     `arguments` maps setting names to values (`otlp.endpoint`, `otlp_endpoint` and `{"otlp": {"endpoint": ...}}`
     are the same; None means not given). `environ` is the environment (default: the process's own), `directory`
-    where `otel-llm.toml` or `pyproject.toml` is looked for (default: the working directory).
+    where `otel-llm.toml` or `pyproject.toml` is looked for (default: the working directory). `reads` names backends
+    that are used without being configured, so that what others say about them is held to be right as well.
 
     Raises `ConfigError` that lists everything that is wrong, one line each, with its source and what to do;
     its subclass `UnknownSettingError` when all of it is about names that do not exist.
@@ -66,7 +68,7 @@ def load(
     ]
     values, sources = _resolved(layers, problems)
     _check_together(values, sources, environ, problems)
-    problems.raise_for(values["backend"])
+    problems.raise_for((*values["backend"], *reads))
     return _built(values, sources)
 
 

@@ -23,5 +23,5 @@ def opik_url(span: Span | Handle) -> str | None:
     from otel_llm.backends.opik.links import opik_url_of  # noqa: PLC0415  (only users of Opik need it)
     from otel_llm.control.running import current_config  # noqa: PLC0415
 
-    settings = (current_config() or load()).opik
+    settings = (current_config() or load(reads=("opik",))).opik
     return opik_url_of(span.span if isinstance(span, Handle) else span, settings.url, settings.api_key)

@@ -63,7 +63,7 @@ class OpikSpanExporter(RedactedExporter):
             "opik_tenants": tenants,
             "opik_check_tls": check_tls,
         }
-        config = load(given)
+        config = load(given, reads=("opik",))  # else a mistake in the address would mean Opik Cloud
         # the backend logs its own changes of state
         super().__init__(OpikBackend(opik_options(config)), config, timeout=timeout, announce=False)
 

@@ -107,6 +107,19 @@ def test_ship_leaves_backends_that_cannot_be_built(receiver: OtlpReceiver, capsy
     assert "vanished: 0 delivered, 4 waiting" in captured.out
 
 
+def test_ship_sends_nothing_to_an_address_that_it_had_to_guess(
+    receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What waits for Opik stays where its address is wrong, also when Opik is not the backend configured here."""
+    leave("opik")
+    monkeypatch.setenv("OTEL_LLM_BACKEND", "local")
+    monkeypatch.setenv("OPIK_URL_OVERRIDE", "junk")
+    assert main(["ship", "--timeout", "5"]) == 1
+    captured = capsys.readouterr()
+    assert "opik is left out: opik.url (environment OPIK_URL_OVERRIDE): 'junk' is not a web address" in captured.err
+    assert captured.out == "svc -> opik: 0 delivered, 4 waiting, 0 rejected or dropped\n"
+
+
 def test_ship_serves_all_services_or_the_one_named(receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no service configured every spool is served; with one, or `--service`, only that."""
     first, second = leave("otlp", service="one"), leave("otlp", service="two")

@@ -228,6 +228,14 @@ def test_a_wrong_number_names_its_unit_in_words(place: Place) -> None:
     assert "'1ms' is not a whole number of milliseconds" in place.error(OTEL_LLM_BATCH_DELAY="1ms")
 
 
+def test_a_backend_that_is_read_without_being_configured_is_held_to_be_right(place: Place) -> None:
+    """What is wrong about it counts as soon as somebody is going to use it, and does not otherwise."""
+    wrong = {"OTEL_LLM_BACKEND": "local", "OPIK_URL_OVERRIDE": "junk"}
+    assert place.load(**wrong).opik.url.startswith("https://www.comet.com/")
+    with pytest.raises(ConfigError, match="OPIK_URL_OVERRIDE"):
+        load(environ={"HOME": str(place.directory), **wrong}, directory=place.directory, reads=("opik",))
+
+
 def test_otel_llm_toml_hides_pyproject(place: Place) -> None:
     """Only the first file that exists is read."""
     place.write("pyproject.toml", "[tool.otel-llm]\nbatch_size = 1\nbatch_delay = 1\n")

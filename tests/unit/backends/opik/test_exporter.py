@@ -25,6 +25,7 @@ from tests.fakes.opik.official import needs_official_client, official_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -232,3 +233,20 @@ def test_official_client_reads_back_every_field() -> None:
     assert (spans["priced"]["model"], spans["priced"]["provider"]) == ("claude-sonnet-4-20250514", "anthropic")
     assert spans["tool"]["error_info"]["message"] == "no such city"
     assert spans["tool"]["parent_span_id"] == spans["handle request"]["id"]
+
+
+@pytest.mark.parametrize("address", ["junk", "localhost:5173/api", "htp://localhost:5173/api"])
+def test_a_wrong_address_of_the_environment_never_means_opik_cloud(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is an error, whatever the backends that are configured, and not a reason to send to the default address."""
+    monkeypatch.setenv("OPIK_URL_OVERRIDE", address)
+    monkeypatch.setenv("OTEL_LLM_BACKEND", "local")
+    with pytest.raises(ConfigError, match=r"opik.url \(environment OPIK_URL_OVERRIDE\).* is not a web address"):
+        OpikSpanExporter()
+    monkeypatch.delenv("OPIK_URL_OVERRIDE")
+    path = tmp_path / "opik.config"
+    path.write_text(f"[opik]\nurl_override = {address}\n")
+    monkeypatch.setenv("OPIK_CONFIG_PATH", str(path))
+    with pytest.raises(ConfigError, match="is not a web address"):
+        OpikSpanExporter()
