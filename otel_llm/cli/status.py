@@ -174,8 +174,9 @@ def _print_table(rows: list[_Row], store: dict[str, Any]) -> None:
         columns = [Column("service"), Column("backend"), Column("state"), *(Column(it, numeric=True) for it in numbers)]
         columns += [Column("last delivery"), Column("oldest waiting")]
         write_table(sys.stdout, columns, [_cells(row) for row in rows])
+    count = store["calls"]
     last = f", the last one {_moment(store['last_call'])}" if store["last_call"] else ""
-    write_line(sys.stdout, f"Local store {store['path']}: {store['calls']} calls{last}.")
+    write_line(sys.stdout, f"Local store {store['path']}: {count} call{'' if count == 1 else 's'}{last}.")
     for row in rows:
         notes = [row.cause, _losses("rejected", row.rejected), _losses("dropped", row.dropped)]
         for note in filter(None, notes):

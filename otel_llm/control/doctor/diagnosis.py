@@ -87,6 +87,11 @@ def _settings(config: Config) -> Iterator[Finding]:
         yield warning(
             "settings.backend", f"No backend is set ({config.source('backend')}).", "Name one: local, opik, otlp."
         )
+    if "opik" in config.backend and not config.opik.api_key and config.source("opik.url") == "default":
+        evidence = f"No API key is set, and Opik Cloud ({config.opik.url}) wants one."
+        yield warning(
+            "settings.opik.api_key", evidence, "Set OPIK_API_KEY, or OPIK_URL_OVERRIDE to an Opik of your own."
+        )
     if "opik" in config.backend and not (config.opik.project or "").strip():
         evidence = f"No project is set: spans go into one named after the service, {config.service_name!r}."
         yield warning("settings.opik.project", evidence, "Set OPIK_PROJECT_NAME to the project you look at.")

@@ -19,7 +19,9 @@ import pytest
 
 import otel_llm
 from otel_llm import semconv
+from otel_llm.config import load
 from otel_llm.contracts import CheckStatus, Finding
+from otel_llm.control.doctor import diagnosis
 from otel_llm.control.doctor.examination import Examination, ok
 from tests.fakes.http_server import HttpServer, Reply, closed_port
 from tests.fakes.opik import FakeOpik, Front, ServerCertificate, needs_openapi
@@ -242,6 +244,23 @@ def test_a_blank_or_unknown_project_is_said(project: str, check: str, words: str
         code, told = doctor(tmp_path, **_opik(opik.url, OPIK_PROJECT_NAME=project))
     assert code == 0
     assert words in by_check(told)[check]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, True),
+        ({"OPIK_API_KEY": "k" * 20}, False),
+        ({"OPIK_URL_OVERRIDE": "http://localhost:5173/api"}, False),
+        ({"OTEL_LLM_BACKEND": "local"}, False),
+    ],
+)
+def test_a_missing_key_for_opik_cloud_is_said_without_asking_it(
+    environment: dict[str, str], said: bool, tmp_path: Path
+) -> None:
+    """It is known from the settings, also where the cloud is not reached."""
+    config = load(environ={"HOME": str(tmp_path), "OTEL_LLM_BACKEND": "opik", **environment}, directory=tmp_path)
+    assert ("settings.opik.api_key" in [finding.check for finding in diagnosis._settings(config)]) is said
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3600, "behind the server's"), (-3600, "ahead of the server's")])
