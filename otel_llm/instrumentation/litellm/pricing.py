@@ -28,7 +28,7 @@ from otel_llm.pricing.rows import XAI, goes_by_size, goes_by_the_hour, is_free, 
 from otel_llm.pricing.unpriced import Unpriced
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from otel_llm.instrumentation.litellm.request import Request
     from otel_llm.instrumentation.litellm.usage import Usage
@@ -92,7 +92,8 @@ def fill_cost(
         )
         recording.set({semconv.COST_SAVED: float(whole - part) if whole and part and whole > part else None})
     if found.usd is None:
-        _state.unpriced.note(text(get(answer, "model")) or request.model)
+        has_price = billed is None and _row(request, _names_asked(request), _names_served(request, answer)) is not None
+        _state.unpriced.note(text(get(answer, "model")) or request.model, has_price=has_price)
     cost = float(found.usd) if found.usd is not None else None
     recording.set({semconv.COST: cost, semconv.COST_STATUS: found.status})
 
@@ -135,6 +136,8 @@ def _listed(
     theirs_first = _prefers_litellm(row, request, answer) or _is_sold_by_size(row, request, billed)
     if ours and not theirs_first:
         return Price(ours, status)
+    if theirs_first and _costs_nothing(request):
+        return Price(Decimal(0), semconv.COST_FREE)
     theirs = _litellms(request, answer, served=names[1], fresh=fresh)
     if theirs is not None:
         return Price(theirs, status)
@@ -221,14 +224,24 @@ def _has_own_prices(request: Request) -> bool:
     library = guest()
     if getattr(library, "cost_discount_config", None) or getattr(library, "cost_margin_config", None):
         return True
+    return any(rates[0] is not None or rates[2] is not None for rates in _own_rates(request))
+
+
+def _costs_nothing(request: Request) -> bool:
+    """Whether the program told litellm that the call is free, which litellm's table is not to know better."""
+    return any(not any(rates) and (None not in rates[:2] or rates[2] is not None) for rates in _own_rates(request))
+
+
+def _own_rates(request: Request) -> Iterator[tuple[float | None, ...]]:
+    """USD per token in, per token out and per second, wherever the program may have told them; None for not told."""
     arguments = request.arguments
     for source in (arguments, get(arguments.get("metadata"), "model_info"), arguments.get("model_info")):
-        if source is None:
-            continue
-        said = members_of(source)
-        if number(said("input_cost_per_token")) is not None or number(said("input_cost_per_second")) is not None:
-            return True
-    return False
+        if source is not None:
+            said = members_of(source)
+            yield tuple(number(said(name)) for name in _OWN_RATES)
+
+
+_OWN_RATES: Final = ("input_cost_per_token", "output_cost_per_token", "input_cost_per_second")
 
 
 def _litellms(request: Request, answer: object, *, served: list[str], fresh: bool) -> Decimal | None:

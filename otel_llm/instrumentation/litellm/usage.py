@@ -28,6 +28,8 @@ class Usage(NamedTuple):
     """The part of `cache_write` that lives an hour, which costs more."""
     reasoning: int | None = None
     audio_input: int | None = None
+    audio_cache_read: int | None = None
+    """The part of `cache_read` that is audio."""
     image_input: int | None = None
     text_input: int | None = None
     audio_output: int | None = None
@@ -62,6 +64,7 @@ def read_usage(usage: object) -> Usage | None:
         cache_write_1h=tokens(path(prompt("cache_creation_token_details"), "ephemeral_1h_input_tokens")),
         reasoning=tokens(completion("reasoning_tokens")),
         audio_input=tokens(prompt("audio_tokens")),
+        audio_cache_read=tokens(path(prompt("cached_tokens_details"), "audio_tokens")),
         image_input=tokens(prompt("image_tokens")),
         text_input=tokens(prompt("text_tokens")),
         audio_output=tokens(completion("audio_tokens")),
@@ -98,6 +101,7 @@ def fill_usage(recording: Recording, usage: Usage, *, generates: bool = True) ->
             semconv.USAGE_CACHE_WRITE: usage.cache_write or None,
             semconv.USAGE_REASONING: usage.reasoning or None,
             semconv.USAGE_AUDIO_INPUT: usage.audio_input or None,
+            semconv.USAGE_AUDIO_CACHE_READ: usage.audio_cache_read or None,
             semconv.USAGE_IMAGE_INPUT: usage.image_input or None,
             semconv.USAGE_TEXT_INPUT: usage.text_input if usage.audio_input or usage.image_input else None,
             semconv.USAGE_AUDIO_OUTPUT: usage.audio_output or None,

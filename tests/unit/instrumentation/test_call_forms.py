@@ -256,3 +256,17 @@ def test_without_a_provider_the_global_one_is_used(provider: FakeProvider, monke
     finally:
         LitellmInstrumentor().uninstrument()
     assert spans.only.name == "chat gpt-4o-mini"
+
+
+def test_cached_audio_is_told_apart(provider: FakeProvider, spans: Spans) -> None:
+    """Of the cached input the part that is audio has the conventions' name of its own."""
+    said = {"cached_tokens": 50, "audio_tokens": 80, "cached_tokens_details": {"audio_tokens": 40, "text_tokens": 10}}
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "prompt_tokens_details": said}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
+    provider.json(
+        {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+    )
+    run(litellm.completion, **arguments(CALLS["completion"], provider))
+    facts = spans.facts
+    kinds = (semconv.USAGE_CACHE_READ, semconv.USAGE_AUDIO_INPUT, semconv.USAGE_AUDIO_CACHE_READ)
+    assert [facts[kind] for kind in kinds] == [50, 80, 40]

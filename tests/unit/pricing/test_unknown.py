@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import litellm
@@ -42,6 +43,46 @@ def test_an_unknown_price_is_said_once_and_counted(
     assert [("acme-1" in line, "acme-2" in line) for line in said] == [(True, False), (False, True)]
     assert "prices_file" in said[0]
     assert unknown_prices() == {"acme-1": 2, "acme-2": 1}
+
+
+def test_an_answer_without_usage_is_not_said_to_lack_a_price(
+    provider: FakeProvider, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    """gpt-4o has a price; what is missing is the usage, and the warning says that."""
+    message = {"role": "assistant", "content": "hi"}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    provider.json({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [choice]})
+    with caplog.at_level(logging.WARNING, "otel_llm"):
+        ask(provider, "openai/gpt-4o")
+        assert spans.facts[semconv.COST_STATUS] == semconv.COST_UNKNOWN
+    (said,) = [record.getMessage() for record in caplog.records if "gpt-4o" in record.getMessage()]
+    assert "says nothing of what was used" in said
+    assert unknown_prices() == {"gpt-4o": 1}
+
+
+@pytest.mark.parametrize("routed", [False, True], ids=["plain", "router"])
+def test_what_the_program_says_is_free_is_free(
+    provider: FakeProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch, *, routed: bool
+) -> None:
+    """A deployment with prices of 0, told to litellm, costs 0 whatever the table has under the model's name."""
+    monkeypatch.setattr(litellm, "model_cost", deepcopy(litellm.model_cost))  # litellm writes them into it
+    free = {"input_cost_per_token": 0, "output_cost_per_token": 0.0}
+    if routed:
+        deployment = {"model": "openai/gpt-4-turbo", "api_base": provider.openai_base, "api_key": "sk-test", **free}
+        litellm.Router([{"model_name": "ours", "litellm_params": deployment}]).completion("ours", MESSAGES)
+    else:
+        ask(provider, "openai/gpt-4-turbo", **free)
+    facts = spans.facts
+    assert (facts[semconv.COST], facts[semconv.COST_STATUS]) == (0.0, semconv.COST_FREE)
+
+
+def test_a_price_of_nothing_for_input_alone_is_not_free(
+    provider: FakeProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output that has no price of the program's costs what the table says."""
+    monkeypatch.setattr(litellm, "model_cost", deepcopy(litellm.model_cost))
+    ask(provider, "openai/gpt-4-turbo", input_cost_per_token=0)
+    assert spans.facts[semconv.COST] > 0
 
 
 def test_a_model_of_another_seller_has_no_price(provider: FakeProvider, spans: Spans) -> None:
