@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["UsageNames", "cost_of", "ttft_ms_of", "usage_names", "usage_of"]
 
 _INT32_MAX: Final = (1 << 31) - 1
+_MAX_COST: Final = 1e9
+"""USD. More is a mistake of whoever said it, and Opik's column for it (12 decimals) does not hold every number."""
 
 
 def _names(*current: str) -> tuple[str, ...]:
@@ -140,7 +142,7 @@ def cost_of(attributes: Attributes, names: UsageNames) -> float | int | None:
         return 0
     for name in names.cost:
         cost = _measured(attributes[name])
-        if cost is not None:
+        if cost is not None and cost <= _MAX_COST:
             return cost
     return None
 

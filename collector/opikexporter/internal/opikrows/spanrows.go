@@ -107,14 +107,12 @@ func putObject(fields object, key string, value object) {
 	}
 }
 
-// putEnd sets the end, and the version of the row: the later of both times.
+// putEnd sets the end, and the version of the row: the later of both times, however early. Without one the server says "now".
 func putEnd(row object, start, end pcommon.Timestamp) {
 	if end != 0 {
 		row["end_time"] = timestamp(end)
-		row["last_updated_at"] = timestamp(max(start, end))
-	} else if start != 0 {
-		row["last_updated_at"] = timestamp(start)
 	}
+	row["last_updated_at"] = timestamp(max(start, end))
 }
 
 // putModelCall sets what Opik bills and counts by; only model calls have it, or a trace would sum it twice.

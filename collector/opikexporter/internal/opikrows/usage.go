@@ -8,6 +8,9 @@ import (
 // maxCount is the largest number of tokens that Opik takes.
 const maxCount = math.MaxInt32
 
+// maxCost in USD. More is a mistake of whoever said it, and Opik's column for it (12 decimals) does not hold every number.
+const maxCost = 1e9
+
 // hugeCount stands for all counts that are too large for anything, so that sums of them do not overflow.
 const hugeCount = int64(1) << 60
 
@@ -127,7 +130,7 @@ func costOf(span attributes) any {
 		return int64(0)
 	}
 	for _, name := range costAttributes {
-		if _, isMeasured := measured(span.values[name]); isMeasured {
+		if cost, isMeasured := measured(span.values[name]); isMeasured && cost <= maxCost {
 			return span.values[name]
 		}
 	}
