@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_llm.testing.calls import LlmCall, LlmSpans
-    from otel_llm.testing.capturing import capturing
+    from otel_llm.testing.capture import capturing
     from otel_llm.testing.generation import count_tokens
     from otel_llm.testing.provider import FakeProvider
     from otel_llm.testing.recorded import MASK, RecordedRequest
@@ -48,7 +48,7 @@ _HOMES = {
     "Scripting": "scripting",
     "ToolCall": "script",
     "Usage": "script",
-    "capturing": "capturing",
+    "capturing": "capture",
     "count_tokens": "generation",
 }
 

@@ -61,7 +61,7 @@ def llm_spans(request: pytest.FixtureRequest, llm_spans_settings: dict[str, obje
     """The spans of the calls that the test makes, kept in memory; no backend gets them."""
     from otel_llm.control.running import flush  # noqa: PLC0415  (only tests that ask for it pay for it)
     from otel_llm.testing.calls import LlmSpans  # noqa: PLC0415
-    from otel_llm.testing.capturing import capturing  # noqa: PLC0415
+    from otel_llm.testing.capture import capturing  # noqa: PLC0415
     from otel_llm.testing.snapshots import SnapshotFile  # noqa: PLC0415
 
     update = bool(request.config.getoption("--llm-snapshot-update"))

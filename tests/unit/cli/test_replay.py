@@ -204,7 +204,7 @@ def test_a_replay_of_nothing_leaves_no_backend_behind(
     assert main(["status"]) == 0
     before = capsys.readouterr().out.splitlines()[-1]
     assert main(["replay", "--to", "console", "--from", "spool", "--rejected"]) == 0
-    assert "nothing is stored in" in capsys.readouterr().err
+    assert f"nothing is stored in {config.load().state_dir / 'spool'}; nothing was sent" in capsys.readouterr().err
     assert main(["status"]) == 0
     after = capsys.readouterr().out
     assert "console" not in after

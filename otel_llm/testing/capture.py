@@ -10,8 +10,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_llm import semconv
+from otel_llm.config import load
 from otel_llm.control import running
 from otel_llm.control.captured import CapturedSpans, divert_to
 
@@ -50,7 +53,9 @@ def capturing(**settings: object) -> Iterator[CapturedSpans]:
 def _started(settings: dict[str, object]) -> Iterator[None]:
     """Record for a while in a process that does not."""
     wanted = {"content": "on", "http_spans": False, "handle_sigterm": False, **settings, "backend": "none"}
-    running.configure(tracer_provider=TracerProvider(shutdown_on_exit=False), **wanted)  # type: ignore[arg-type]
+    resource = Resource({semconv.SERVICE_NAME: load(wanted).service_name})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    running.configure(tracer_provider=provider, **wanted)  # type: ignore[arg-type]
     try:
         yield
     finally:
