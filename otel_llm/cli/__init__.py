@@ -8,6 +8,7 @@ and `run(args) -> int` (does it, and returns the exit code). Errors of ours end 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import importlib.util
 import os
@@ -41,6 +42,7 @@ _EXIT_FAILED: Final = 1
 _EXIT_BAD_INPUT: Final = 2
 _EXIT_INTERRUPTED: Final = 130
 """128 + SIGINT, as shells have it."""
+_DISK_IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _EXIT_BROKEN_PIPE: Final = 141
 """128 + SIGPIPE, likewise."""
 
@@ -67,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in _DISK_IS_FULL:
+            raise
+        print(f"{_PROGRAM}: writing failed, because the disk is full. Free some space, and try again.", file=sys.stderr)
+        _silence_stdout()
+        return _EXIT_FAILED
     return code
 
 
@@ -79,7 +87,7 @@ def _run(words: list[str]) -> int:
     command.configure(parser)
     args, left = parser.parse_known_args(words[1:])
     if left:
-        parser.error(_left_over(left, parser.format_help()))
+        parser.error(_left_over(left, parser.format_usage()))
     return command.run(args)
 
 
@@ -117,11 +125,11 @@ def _not_understood(word: str) -> str:
     return f"there is no command {word!r}{hint} commands: {', '.join(_available())}"
 
 
-def _left_over(words: list[str], help_text: str) -> str:
-    """What to say about arguments that a command does not have; its help names those that it has."""
+def _left_over(words: list[str], usage: str) -> str:
+    """What to say about arguments that a command does not have; `usage` names those that it has."""
     from difflib import get_close_matches  # noqa: PLC0415  (only errors need it)
 
-    known = re.findall(r"(?<!\S)--[a-z-]+", help_text)
+    known = re.findall(r"--[a-z-]+", usage)
     found = (get_close_matches(word.split("=")[0], known, n=1) for word in words if word.startswith("-"))
     hint = next((f"; did you mean {near[0]!r}?" for near in found if near), "")
     return f"unrecognized arguments: {' '.join(words)}{hint}"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
-from otel_llm.servers.request import Served
+from otel_llm.servers.request import Served, paths_of
 from otel_llm.servers.tenancy import Tenancy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
     from otel_llm.servers.tenancy import TenantOf
 
@@ -38,12 +38,12 @@ class AsgiMiddleware:
         user_header: str | None = None,
         session_header: str | None = None,
         health: str | None = None,
-        exclude: tuple[str, ...] = (),
+        exclude: str | Iterable[str] = (),
     ) -> None:
         self._app = app
         self._tenancy = Tenancy(tenant, claim, tenant_header, user_header, session_header)
         self._health = health.rstrip("/") if health else None
-        self._exclude = frozenset(exclude)
+        self._exclude = paths_of(exclude)
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Callable[..., Any], send: Callable[..., Any]

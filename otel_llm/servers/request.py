@@ -20,13 +20,18 @@ from otel_llm.instrumentation.functions.tracing import active
 from otel_llm.instrumentation.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.trace import Span, SpanKind
 
-__all__ = ["Served"]
+__all__ = ["Served", "paths_of"]
 
 _SERVER_ERROR: Final = 500
+
+
+def paths_of(given: str | Iterable[str]) -> frozenset[str]:
+    """The paths that are meant; a text is one path, and not its letters, of which `/` would be one."""
+    return frozenset((given,) if isinstance(given, str) else given)
 
 
 class Served:

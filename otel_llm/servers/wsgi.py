@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
-from otel_llm.servers.request import Served
+from otel_llm.servers.request import Served, paths_of
 from otel_llm.servers.tenancy import Tenancy
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class WsgiMiddleware:
         user_header: str | None = None,
         session_header: str | None = None,
         health: str | None = None,
-        exclude: tuple[str, ...] = (),
+        exclude: str | Iterable[str] = (),
     ) -> None:
         self._app = app
         self._tenancy = Tenancy(tenant, claim, tenant_header, user_header, session_header)
         self._health = health.rstrip("/") if health else None
-        self._exclude = frozenset(exclude)
+        self._exclude = paths_of(exclude)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""

@@ -86,6 +86,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
             f"There is no local store at {path} yet: nothing has been recorded there. Run a program with "
             "`otel-llm run python app.py` (backend `local`), try `otel-llm demo`, or name another store with --store."
         )
+    if path.is_dir():
+        raise StoreError(
+            f"{path} is a directory, no local store. Name the file in it, for example {path / 'store.db'}."
+        )
     try:
         connection = sqlite3.Connection(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READER_BUSY_SECONDS, isolation_level=None

@@ -212,6 +212,7 @@ def test_ctrl_c_ends_a_command_with_130(tmp_path: Path) -> None:
     [
         (["usage", "--tennant", "x"], "unrecognized arguments: --tennant x; did you mean '--tenant'?"),
         (["usage", "--tennant=x"], "unrecognized arguments: --tennant=x; did you mean '--tenant'?"),
+        (["run", "--json", "python"], "unrecognized arguments: --json"),
         (["ship", "--wach"], "unrecognized arguments: --wach; did you mean '--watch'?"),
         (["config", "show", "--jsn"], "unrecognized arguments: --jsn"),
         (["usage", "everything"], "unrecognized arguments: everything"),

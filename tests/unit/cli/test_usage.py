@@ -323,6 +323,24 @@ def test_no_store_yet_is_a_sentence_and_exit_code_one(tmp_path: Path, capsys: py
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_directory_is_no_store(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not taken for a broken disk, and the file in it is named."""
+    code, out, err = run(capsys, "--store", store.parent)
+    assert (code, out) == (1, "")
+    assert f"is a directory, no local store. Name the file in it, for example {store}." in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is full is a device of Linux")
+def test_a_full_disk_is_a_sentence_and_no_traceback(store: Path) -> None:
+    """Exit code 1, and nothing is said a second time at the end of the interpreter."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "--store", str(store)], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "otel-llm: writing failed, because the disk is full. Free some space, and try again.\n"
+
+
 def test_a_question_that_nothing_answers_says_so(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The form asked for is printed with nothing in it, a note goes to stderr, and the exit code is 0."""
     code, out, err = run(capsys, "--store", store, "--tenant", "nobody", "--json")

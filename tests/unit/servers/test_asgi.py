@@ -169,9 +169,10 @@ def test_errors_are_marked(recorded: Recorded) -> None:
     assert recorded.one("GET").status.status_code is StatusCode.UNSET
 
 
-def test_health_pages_and_excluded_paths(recorded: Recorded) -> None:
-    """Below `health` the health pages answer, without a span; excluded paths are served without one."""
-    served = otel_llm.AsgiMiddleware(application(), health="/otel-llm", exclude=("/sync",))
+@pytest.mark.parametrize("excluded", [("/sync",), ["/sync"], "/sync"])
+def test_health_pages_and_excluded_paths(recorded: Recorded, excluded: str | list[str]) -> None:
+    """Below `health` the health pages answer, without a span; excluded paths, or the one, are served without one."""
+    served = otel_llm.AsgiMiddleware(application(), health="/otel-llm", exclude=excluded)
     with asgi_server(served) as url:
         assert get(f"{url}/otel-llm/readyz")[1]["ready"] is True
         assert get(f"{url}/otel-llm/healthz") == (200, {"alive": True})
