@@ -29,10 +29,19 @@ def error_info_of(span: Span | LiveSpan, attributes: Attributes) -> dict[str, st
     if not error_type and span.status.code != _STATUS_ERROR:
         return None
     event = _last_exception(span)
-    kind = _first_text(event.get(semconv.EXCEPTION_TYPE), error_type, _NAMELESS)
+    kind = _first_text(event.get(semconv.EXCEPTION_TYPE), error_type, _refusal(attributes))
     message = _first_text(event.get(semconv.EXCEPTION_MESSAGE), span.status.message, kind)
     traceback = _first_text(event.get(semconv.EXCEPTION_STACKTRACE), message)
     return {"exception_type": kind, "message": message, "traceback": traceback}
+
+
+def _refusal(attributes: Attributes) -> str:
+    """`HTTP 503`, of a request that a server refused and that says nothing else; its status has two names."""
+    for name in (semconv.HTTP_STATUS_CODE, semconv.OLD_HTTP_STATUS_CODE):
+        status = attributes.get(name)
+        if isinstance(status, int) and not isinstance(status, bool):
+            return f"HTTP {status}"
+    return _NAMELESS
 
 
 def _last_exception(span: Span | LiveSpan) -> Attributes:

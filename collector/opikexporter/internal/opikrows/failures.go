@@ -1,6 +1,10 @@
 package opikrows
 
-import "go.opentelemetry.io/collector/pdata/ptrace"
+import (
+	"strconv"
+
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
 
 // errorInfoOf is what went wrong in a span; nil for one that did not fail.
 //
@@ -12,10 +16,20 @@ func errorInfoOf(span ptrace.Span, said attributes) object {
 		return nil
 	}
 	event := lastException(span)
-	kind := firstText(event.values[attrExceptionType], errorType, "Error")
+	kind := firstText(event.values[attrExceptionType], errorType, refusal(said))
 	message := firstText(event.values[attrExceptionText], span.Status().Message(), kind)
 	traceback := firstText(event.values[attrExceptionStack], message)
 	return object{"exception_type": kind, "message": message, "traceback": traceback}
+}
+
+// refusal is `HTTP 503`, of a request that a server refused and that says nothing else; its status has two names.
+func refusal(said attributes) string {
+	for _, name := range []string{attrHTTPStatus, attrOldHTTPStatus} {
+		if status, isInt := said.values[name].(int64); isInt {
+			return "HTTP " + strconv.FormatInt(status, 10)
+		}
+	}
+	return "Error"
 }
 
 func lastException(span ptrace.Span) attributes {

@@ -73,6 +73,8 @@ const (
 	eventChoiceGenA     = "gen_ai.choice"
 	attrExceptionType   = "exception.type"
 	attrExceptionText   = "exception.message"
+	attrHTTPStatus      = "http.response.status_code"
+	attrOldHTTPStatus   = "http.status_code"
 	attrExceptionStack  = "exception.stacktrace"
 
 	// Keys of the metadata that are not attributes of the span.
