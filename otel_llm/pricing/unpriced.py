@@ -19,7 +19,7 @@ _NO_PRICE: Final = (
 )
 _NO_USAGE: Final = (
     "An answer of model %s says nothing of what was used: the call is recorded without a cost (status unknown). "
-    "Most likely a server in between drops `usage`; have it pass that on."
+    "Most likely it failed, or is still being made, or a server in between drops `usage`; have that passed on."
 )
 
 
