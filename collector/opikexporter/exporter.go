@@ -23,6 +23,7 @@ type opikExporter struct {
 	journal   *journal
 	telemetry *telemetry
 	client    *client
+	taken     *tally
 }
 
 func newOpikExporter(cfg *Config, set exporter.Settings) (*opikExporter, error) {
@@ -36,6 +37,7 @@ func newOpikExporter(cfg *Config, set exporter.Settings) (*opikExporter, error) 
 		routing:   cfg.routing(),
 		memory:    opikrows.NewMemory(),
 		journal:   newJournal(),
+		taken:     &tally{counts: map[place]int64{}},
 		telemetry: own,
 	}, nil
 }
@@ -61,9 +63,9 @@ func (e *opikExporter) push(ctx context.Context, batch ptrace.Traces) error {
 	key := keyOf(rows)
 	reached := e.journal.open(key)
 	for _, workspace := range workspacesOf(rows.Spans) {
-		err := e.deliver(ctx, kindTraces, workspace, reached.left(kindTraces, rows.Traces, workspace), reached)
-		if err == nil {
-			err = e.deliver(ctx, kindSpans, workspace, reached.left(kindSpans, rows.Spans, workspace), reached)
+		err := e.deliver(ctx, kindTraces, workspace, rows.Traces, reached)
+		if err == nil || reached.isSuspect(err) { // spans need not wait for a single row of a trace
+			err = errors.Join(err, e.deliver(ctx, kindSpans, workspace, rows.Spans, reached))
 		}
 		if err != nil {
 			e.journal.keep(key, reached)
@@ -104,32 +106,53 @@ func workspacesOf(rows []opikrows.Row) []string {
 	return names
 }
 
-// deliver sends rows of one kind. Refused requests are divided until each bad row stands alone.
-func (e *opikExporter) deliver(ctx context.Context, of kind, workspace string, rows []opikrows.Row, reached *progress) error {
-	waiting := pack(of, rows)
-	for len(waiting) > 0 {
+// deliver sends rows of one kind. Refused requests are divided until each bad row stands alone, and so are those that Opik
+// fails on time and again while it takes others; a row that it fails on alone waits, and is refused in the end.
+func (e *opikExporter) deliver(ctx context.Context, of kind, workspace string, rows []opikrows.Row, reached *progress) (err error) {
+	waiting, where := pack(of, reached.left(of, rows, workspace)), place{of, workspace}
+	defer func() { reached.end(where, err, e.taken.of(where)) }()
+	var alone []error // of rows that Opik fails on, and which wait
+	split := false
+	for len(waiting) > 0 && len(alone) < maxAlone {
 		next := waiting[0]
 		waiting = waiting[1:]
 		err := e.post(ctx, of, workspace, next.body)
 		var words *refused
+		isRefused, isSuspect := errors.As(err, &words), reached.isSuspect(err)
+		if isSuspect && len(next.rows) == 1 && reached.doubts >= giveUpAfter {
+			words, isRefused = &refused{"server_error", err.Error(), -1}, true
+		}
 		switch {
 		case err == nil:
 			reached.finish(of, next.rows)
-		case !errors.As(err, &words):
-			return err
-		case len(next.rows) > 1:
+			reached.prove(of, next.rows)
+			reached.divided = reached.divided || split
+		case isRefused && len(next.rows) > 1:
 			waiting = append(parted(of, next, words.badIndex), waiting...)
-		default:
+		case isRefused:
 			if err := e.reject(ctx, of, workspace, next.rows, words, reached); err != nil {
 				return err
 			}
+		case isSuspect && len(next.rows) > 1:
+			split = true
+			waiting = append(parted(of, next, -1), waiting...)
+		case isSuspect:
+			alone = append(alone, err)
+		default:
+			return err
 		}
 	}
-	return nil
+	if proof := reached.proof[where]; proof != nil && len(alone) > 0 {
+		_ = e.post(ctx, of, workspace, proof) // once more, to see whether it takes others: the row replaces itself
+	}
+	return errors.Join(alone...)
 }
 
 func (e *opikExporter) post(ctx context.Context, of kind, workspace string, body []byte) error {
 	err := e.client.post(ctx, of, workspace, body)
+	if err == nil {
+		e.taken.add(place{of, workspace})
+	}
 	e.telemetry.countRequest(ctx, of, err)
 	return err
 }
@@ -144,7 +167,7 @@ func (e *opikExporter) reject(ctx context.Context, of kind, workspace string, al
 		e.set.Logger.Warn("Opik refused the row of a trace; a bare one is sent.", zap.String("trace", row.ID), zap.Error(words))
 		bare := pack(of, []opikrows.Row{row.Bare()})[0]
 		var again *refused
-		if err := e.post(ctx, of, workspace, bare.body); err != nil && !errors.As(err, &again) {
+		if err := e.post(ctx, of, workspace, bare.body); err != nil && !errors.As(err, &again) && !reached.isSuspect(err) {
 			return err
 		}
 	}

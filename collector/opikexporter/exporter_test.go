@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,159 @@ func TestRetryGoesOn(t *testing.T) {
 		kinds = append(kinds, each.of)
 	}
 	assert.Equal(t, []kind{kindTraces, kindSpans, kindSpans}, kinds)
+}
+
+// A batch that Opik fails on while it takes others is divided, and a span that it fails on alone is refused and counted in the end.
+func TestWhatOpikFailsOnIsFound(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		for _, row := range got.rows {
+			if got.of == kindSpans && row["name"] == "poison" {
+				return refuse(answer, http.StatusInternalServerError, "There was an error processing your request")
+			}
+		}
+		return false
+	}
+	own := componenttest.NewTelemetry()
+	t.Cleanup(func() { assert.NoError(t, own.Shutdown(context.Background())) })
+	opik := startWith(t, server.URL, own)
+	attempt := func() error {
+		return opik.ConsumeTraces(context.Background(), spansNamed("root", "a", "poison", "b", "c"))
+	}
+	for range suspectAfter {
+		require.ErrorContains(t, attempt(), "HTTP 500")
+		require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("other")))
+	}
+	assert.NotContains(t, server.names(kindSpans), "a", "the first failures may be anybody's")
+	attempts := 0 // from here on nothing else is sent
+	for attempts = range 2 * giveUpAfter {
+		err := attempt()
+		if err == nil {
+			break
+		}
+		require.ErrorContains(t, err, "HTTP 500")
+		require.False(t, consumererror.IsPermanent(err))
+		assert.True(t, attempts == 0 || slices.Contains(server.names(kindSpans), "c"), "the others wait for the bad one")
+	}
+	assert.ElementsMatch(t, server.names(kindSpans), []string{"root", "a", "b", "c"})
+	assert.InDelta(t, giveUpAfter-suspectAfter, attempts, 1)
+	rejected, err := own.GetMetric("otelcol_exporter_opik_rejected_spans")
+	require.NoError(t, err)
+	points := rejected.Data.(metricdata.Sum[int64]).DataPoints
+	require.Len(t, points, 1)
+	reason, _ := points[0].Attributes.Value("reason")
+	assert.Equal(t, "server_error", reason.AsString())
+	assert.EqualValues(t, 1, points[0].Value)
+}
+
+// A workspace that Opik fails on is an outage of its own, whatever it takes for others; and to see whether it takes anything, no
+// tenant's row goes to another's workspace.
+func TestARowThatProvesStaysInItsWorkspace(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		return got.of == kindSpans && got.header.Get("Comet-Workspace") == "second" && refuse(answer, 500, "no")
+	}
+	opik := startOpik(t, server.URL, func(cfg *Config) {
+		cfg.Tenants = map[string]string{"one": "p @first", "two": "p @second"}
+	})
+	traces := spansNamed("of one", "of one too", "of two", "of two too")
+	for index, span := range traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().All() {
+		span.Attributes().PutStr("tenant.id", []string{"one", "two"}[index/2])
+	}
+	for range 2*probeEvery + 2*giveUpAfter {
+		require.Error(t, opik.ConsumeTraces(context.Background(), traces))
+		require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("other")))
+	}
+	for _, each := range server.calls {
+		for _, row := range each.rows {
+			if workspace := each.header.Get("Comet-Workspace"); workspace != "default" {
+				assert.Equal(t, workspace == "first", strings.HasPrefix(row["name"].(string), "of one"))
+			}
+		}
+	}
+}
+
+// Where every batch has such a span nothing is taken that would tell: all the same they are found.
+func TestPoisonInEveryBatch(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		for _, row := range got.rows {
+			if row["name"] == "poison" {
+				return refuse(answer, 500, "no")
+			}
+		}
+		return false
+	}
+	opik := startOpik(t, server.URL)
+	for range probeEvery + suspectAfter + giveUpAfter + 1 {
+		if opik.ConsumeTraces(context.Background(), spansNamed("root", "poison", "b")) == nil {
+			assert.ElementsMatch(t, []string{"root", "b"}, server.names(kindSpans))
+			return
+		}
+	}
+	t.Fatal("the batch is tried for ever")
+}
+
+// As long as Opik takes no spans, whatever else it takes, no span is given up, and few more requests are sent.
+func TestAnOutageIsNotBlamedOnABatch(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		return got.of == kindSpans && refuse(answer, 500, "no")
+	}
+	opik := startOpik(t, server.URL)
+	names := make([]string, 64)
+	for index := range names {
+		names[index] = fmt.Sprint("span ", index)
+	}
+	const attempts = 4 * giveUpAfter
+	for range attempts {
+		require.Error(t, opik.ConsumeTraces(context.Background(), spansNamed(names...)))
+	}
+	assert.Less(t, len(server.calls), 2*attempts)
+	server.reply = nil
+	require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed(names...)))
+	assert.ElementsMatch(t, names, server.names(kindSpans))
+}
+
+// A row of a trace that Opik fails on, even the bare one, holds up neither the spans nor the batch for ever.
+func TestATraceThatOpikFailsOn(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		return got.of == kindTraces && got.rows[0]["name"] == "root" && refuse(answer, 500, "no")
+	}
+	opik := startOpik(t, server.URL)
+	attempts := 0
+	for attempts = range 2 * giveUpAfter {
+		require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("other")))
+		if opik.ConsumeTraces(context.Background(), spansNamed("root", "chat")) == nil {
+			break
+		}
+		if attempts == suspectAfter {
+			assert.Contains(t, server.names(kindSpans), "chat")
+		}
+	}
+	assert.Equal(t, giveUpAfter, attempts)
+}
+
+// In an outage that begins while a batch is divided, no row after row is tried.
+func TestAnOutageIsNoPoison(t *testing.T) {
+	server := newOpikServer(t)
+	server.reply = func(answer http.ResponseWriter, got call) bool {
+		return len(got.rows) > 1 && refuse(answer, 500, "no")
+	}
+	opik := startOpik(t, server.URL)
+	names := make([]string, 64)
+	for index := range names {
+		names[index] = fmt.Sprint("span ", index)
+	}
+	for range suspectAfter {
+		require.Error(t, opik.ConsumeTraces(context.Background(), spansNamed(names...)))
+		require.NoError(t, opik.ConsumeTraces(context.Background(), spansNamed("other")))
+	}
+	server.reply = func(answer http.ResponseWriter, _ call) bool { return refuse(answer, 500, "no") }
+	before := len(server.calls)
+	require.Error(t, opik.ConsumeTraces(context.Background(), spansNamed(names...)))
+	assert.Less(t, len(server.calls)-before, 12)
 }
 
 // What each answer means: taken, refused for good, or worth a retry, and after how long.

@@ -2,10 +2,24 @@ package opikexporter
 
 import (
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"sync"
 
 	"github.com/otel-llm/otel-llm/collector/opikexporter/internal/opikrows"
+)
+
+const (
+	// suspectAfter so many doubts a batch is divided: it may be the batch that Opik fails on.
+	suspectAfter = 4
+	// probeEvery so many failures it is divided without a doubt, for where all that is sent has such a row nothing is ever taken.
+	probeEvery = 16
+	// giveUpAfter so many doubts a row that Opik fails on alone is refused: with the usual pauses that is after a quarter of an hour.
+	giveUpAfter = 20
+	// maxAlone rows that Opik fails on alone end an attempt: most likely it is not the rows then.
+	maxAlone = 3
+	// maxProof is how large a row may be that is kept to see whether Opik takes anything.
+	maxProof = 64 << 10
 )
 
 // maxRememberedBatches bounds what is remembered of batches that are being retried.
@@ -30,6 +44,50 @@ type rejection struct{ spanID, reason, words string }
 type progress struct {
 	done       map[rowKey]bool
 	rejections []rejection
+	// failures are the attempts on which Opik failed (5xx), and doubts those of them on which it took other requests for the same
+	// place, or had since the attempt before. In an outage it takes none, and a batch is not to blame.
+	failures, doubts int
+	taken            map[place]int64
+	// divided says that parts of the batch were taken after it was divided for a doubt.
+	divided bool
+	// proof is a request of one row that was taken, for each workspace: a tenant's row goes nowhere else.
+	proof map[place][]byte
+}
+
+// end an attempt at rows for one place, after which so many requests for it were taken in all.
+func (p *progress) end(where place, err error, taken int64) {
+	var failed *failure
+	if errors.As(err, &failed) {
+		p.failures++
+		if taken > p.taken[where] {
+			p.doubts++
+		}
+	}
+	p.taken[where] = taken
+}
+
+// tally counts the requests that were taken, by place.
+type tally struct {
+	mutex  sync.Mutex
+	counts map[place]int64
+}
+
+func (t *tally) add(where place) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.counts[where]++
+}
+
+func (t *tally) of(where place) int64 {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return t.counts[where]
+}
+
+// isSuspect says whether an error may lie with the rows.
+func (p *progress) isSuspect(err error) bool {
+	var failed *failure
+	return (p.divided || p.doubts >= suspectAfter || p.failures%probeEvery == probeEvery-1) && errors.As(err, &failed)
 }
 
 // rowKey tells rows apart: a trace with spans of several tenants has one row, of one id, in each of their projects.
@@ -44,6 +102,22 @@ func rowKeyOf(of kind, row opikrows.Row) rowKey { return rowKey{of, row.Destinat
 func (p *progress) finish(of kind, rows []opikrows.Row) {
 	for _, row := range rows {
 		p.done[rowKeyOf(of, row)] = true
+	}
+}
+
+// place is where requests of one kind go.
+type place struct {
+	of        kind
+	workspace string
+}
+
+// prove keeps one of the rows that were taken.
+func (p *progress) prove(of kind, rows []opikrows.Row) {
+	where := place{of, rows[0].Workspace}
+	if p.proof[where] == nil {
+		if body := pack(of, rows[:1])[0].body; len(body) <= maxProof {
+			p.proof[where] = body
+		}
 	}
 }
 
@@ -76,7 +150,7 @@ func (j *journal) open(key batchKey) *progress {
 		j.order = slices.DeleteFunc(j.order, func(other batchKey) bool { return other == key })
 		return known
 	}
-	return &progress{done: map[rowKey]bool{}}
+	return &progress{done: map[rowKey]bool{}, taken: map[place]int64{}, proof: map[place][]byte{}}
 }
 
 // keep remembers the progress for the next attempt.

@@ -57,6 +57,11 @@ type refused struct {
 
 func (r *refused) Error() string { return "Opik refused the rows (" + r.reason + "): " + r.words }
 
+// failure is an error of Opik's own (5xx), which may lie with the rows: a server can fail on what it cannot digest.
+type failure struct{ words string }
+
+func (f *failure) Error() string { return f.words }
+
 // judge is nil if the rows were taken, *refused if one of them never will be, else an error that is worth a retry.
 func judge(got answer) error {
 	_, isRefusal := refusals[got.status]
@@ -117,6 +122,9 @@ func later(got answer) error {
 	err := fmt.Errorf("Opik answered HTTP %d (%s). %s", got.status, wordsOf(got), remedies[got.status])
 	if wait := waitOf(got.header); wait > 0 {
 		return exporterhelper.NewThrottleRetry(err, wait)
+	}
+	if got.status >= 500 {
+		return &failure{err.Error()}
 	}
 	return err
 }
