@@ -49,7 +49,7 @@ class Ledger:
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clear()
 
     def _clear(self) -> None:
@@ -82,7 +82,7 @@ class Ledger:
 
     def reset_after_fork(self) -> None:
         """Start from zero in a child process: what the parent counted stays the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clear()
 
     def report(self) -> LedgerReport:

@@ -98,8 +98,10 @@ class HttpClient:
     ) -> Answer:
         """One request to `path` below the URL and its answer, within `timeout` seconds. Raises `NoAnswerError`."""
         self._deadline.start(timeout)
+        sent = {**self._headers, **(headers or {})}
         with untraced():
-            return self._wire().exchange(method, path, body, {**self._headers, **(headers or {})})
+            answer = self._wire().exchange(method, path, body, sent)
+        return answer if answer.status < 300 else answer._replace(body=_without_secrets(answer.body, sent, self._url))
 
     def close(self) -> None:
         """Drop all connections; a later request would open a new one."""
@@ -163,6 +165,23 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the time for the request is over")
         return left
+
+
+_PLAIN_HEADERS: Final = frozenset(
+    {"accept", "accept-encoding", "comet-workspace", "content-encoding", "content-type", "user-agent"}
+)
+_SHORTEST_SECRET: Final = 6
+
+
+def _without_secrets(said: bytes, headers: Mapping[str, str], url: str) -> bytes:
+    """What a server said without what we told it in confidence: some quote the request, and what they say is shown."""
+    values = [value for name, value in headers.items() if name.lower() not in _PLAIN_HEADERS]
+    values += [pair.partition("=")[2] for pair in urlsplit(url).query.split("&")]
+    secrets = {secret for value in values for secret in (value, value.rpartition(" ")[2]) if secret}
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            said = said.replace(secret.encode("utf-8", "replace"), b"***")
+    return said
 
 
 def retry_after_seconds(value: str | None, *, now: float | None = None) -> float | None:

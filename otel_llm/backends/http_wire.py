@@ -37,7 +37,7 @@ class Wire:
     """Connections to the server of `url`, kept alive; through `proxy` (its login included) where that is not None."""
 
     def __init__(self, url: str, tls: Tls, proxy: str | None, shown_proxy: str | None, deadline: Deadline) -> None:
-        self._url = url
+        self._url, _, self._query = url.partition("?")
         self._tls = tls
         self._proxy = proxy
         self.proxy = shown_proxy
@@ -96,11 +96,12 @@ class Wire:
         else:
             credentials = login(self._proxy, "proxy_basic_auth")
             manager = urllib3.ProxyManager(self.proxy, proxy_headers=credentials, **options)
-        manager.pool_classes_by_scheme = _pools_under(self._deadline)
+        manager.pool_classes_by_scheme = _pools_under(self._deadline, self._query)
         return manager
 
     def _explained(self, error: Exception) -> NoAnswerError:
-        if isinstance(error, ValueError) and "header" in str(error):  # http.client quotes it, and it may be a key
+        if isinstance(error, UnicodeError) or (isinstance(error, ValueError) and "header" in str(error)):
+            # http.client quotes it, and it may be a key
             words = "a header holds a line break or a letter that HTTP cannot carry; look at the key and the headers"
             return NoAnswerError("unreachable", words)
         words = _innermost_words(error)
@@ -139,8 +140,11 @@ class _ReadUnderDeadline(io.RawIOBase):
         super().close()
 
 
-def _pools_under(deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's connection pools, their connections reading answers under `deadline`."""
+def _pools_under(deadline: Deadline, query: str) -> dict[str, type[HTTPConnectionPool]]:
+    """urllib3's connection pools, their connections reading answers under `deadline`.
+
+    They add `query` to what is asked for. It may be a key, and the pools write what they are told into urllib3's log.
+    """
 
     def response(connection: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
         made = http.client.HTTPResponse(connection, *args, **options)
@@ -153,6 +157,9 @@ def _pools_under(deadline: Deadline) -> dict[str, type[HTTPConnectionPool]]:
         def connect(self) -> None:
             super().connect()
             deadline.connection = self.sock
+
+        def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:
+            super().putrequest(method, f"{url}?{query}" if query else url, *args, **options)
 
         def send(self, data: Any) -> None:
             deadline.left()

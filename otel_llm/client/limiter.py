@@ -76,7 +76,7 @@ class Limiter:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
     def reserve(self, tenant: str, model: str, tokens: float) -> Reservation:

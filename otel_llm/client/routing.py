@@ -47,7 +47,7 @@ def _deployments(settings: ClientSettings, model: str | None) -> list[dict[str, 
     return [{"model_name": name, "litellm_params": {"model": target}} for name, target in named.items()]
 
 
-_adding = threading.Lock()
+_adding = threading.RLock()
 
 
 def know_model(library: Any, router: Any, model: str) -> None:

@@ -37,7 +37,7 @@ class Spending:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._unsaved: Counter[tuple[str, str]] = Counter()
         self._alone = False
 

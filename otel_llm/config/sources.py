@@ -6,9 +6,11 @@ it does not understand. It neither parses values nor knows which layer wins.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -173,7 +175,7 @@ def file_layer(environ: Mapping[str, str], directory: Path, problems: Problems) 
 def _table_in(path: Path, problems: Problems, *, must_exist: bool) -> Mapping[str, object] | None:
     """The settings in a TOML file; None when it does not exist or (a pyproject) holds none."""
     try:
-        content = path.read_bytes()
+        content = _content(path, named=must_exist)
     except (FileNotFoundError, NotADirectoryError):
         if must_exist:
             problems.add(CONFIG_VARIABLE, "environment", f"names {path}, which does not exist; correct or unset it")
@@ -201,6 +203,13 @@ def _of_tool(path: Path, table: Mapping[str, object], problems: Problems) -> Map
             problems.unknown(f"[tool.{name}]", f"file {path}", f"; write [tool.{_TOOL_TABLE}]")
     ours = tools.get(_TOOL_TABLE)
     return ours if isinstance(ours, Mapping) else None
+
+
+def _content(path: Path, *, named: bool) -> bytes:
+    """What is in a file. One that nobody has named may be a pipe without a writer: it is not waited for."""
+    if not named and stat.S_ISFIFO(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe")
+    return path.read_bytes()
 
 
 def _is_beyond_us(path: Path) -> bool:
@@ -242,7 +251,7 @@ def opik_file_layer(environ: Mapping[str, str], problems: Problems) -> Layer:
     home = environ.get("HOME") or os.path.expanduser("~")
     path = Path(os.path.expanduser(named) if named else f"{home}/.opik.config")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _content(path, named=bool(named)).decode()
     except FileNotFoundError:
         if named:
             problems.add("opik", "environment OPIK_CONFIG_PATH", f"{path} does not exist", foreign=True)

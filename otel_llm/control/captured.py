@@ -32,7 +32,7 @@ class CapturedSpans(SpanProcessor):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._spans: list[ReadableSpan] = []
         self._ledger = Ledger("memory")
         self.before_reading: Callable[[], object] = lambda: None

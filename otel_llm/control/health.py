@@ -163,7 +163,7 @@ class HealthMonitor:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._begun = clock()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tracks: dict[str, _Track] = {}
 
     def observe(self, reports: Iterable[ChannelReport]) -> tuple[BackendStatus, ...]:
@@ -178,7 +178,7 @@ class HealthMonitor:
 
     def reset_after_fork(self) -> None:
         """In a child process: the lock may have been held by a thread that is not there."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _observe(self, report: ChannelReport) -> BackendStatus:
         now = self._clock()

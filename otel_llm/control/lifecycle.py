@@ -3,6 +3,7 @@
 how the process ends                             what tells us
 the program ends, `sys.exit`, an exception       `atexit`
 SIGTERM, where the program left it alone         a handler of ours, which then lets the signal do what it does
+SIGTERM as process 1                             the same handler, which delivers; as without us, the process lives on
 SIGTERM under uvicorn                            its server, when it has shut down (`otel_llm.control.servers`)
 a child of `multiprocessing` or billiard         their `Finalize`: such children end by `os._exit`, without `atexit`
 a child of Celery's prefork pool                 Celery's signal `worker_process_shutdown`: those skip `Finalize` too
@@ -22,7 +23,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from otel_llm.control.servers import watch_uvicorn
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["EndOfProcess"]
+__all__ = ["EndOfProcess", "beside"]
 
 _GRACE_SECONDS: Final = 0.5
 """On top of the time that handing over may take: for closing files."""
 _LOOK_SECONDS: Final = 0.01
+_INIT: Final = 1
+"""The process id that the first process of a container has."""
 _WITH_FINALIZERS: Final = ("multiprocessing.util", "billiard.util")
 
 
@@ -44,12 +47,16 @@ class EndOfProcess:
 
     `hand_over` takes as long as it takes, except on SIGTERM, where the process does not wait for it longer than
     the `patience` of `watch_sigterm`. It may be called more than once and in any thread. `keep(seconds)` is the short
-    form before `os._exit`: it delivers nothing, and only puts spans where they outlive the process.
+    form before `os._exit`: it delivers nothing, and only puts spans where they outlive the process. `deliver(seconds)`
+    delivers what has ended, and recording goes on.
     """
 
-    def __init__(self, hand_over: Callable[[], None], keep: Callable[[float], None]) -> None:
+    def __init__(
+        self, hand_over: Callable[[], None], keep: Callable[[float], None], deliver: Callable[[float], None]
+    ) -> None:
         self._hand_over = hand_over
         self._keep = keep
+        self._deliver = deliver
         self._watching = False
         self._patience = 0.0
         self._os_exit_patience: float | None = None
@@ -87,7 +94,8 @@ class EndOfProcess:
         if threading.current_thread() is not threading.main_thread():
             return False  # only the main thread may set handlers
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self._on_sigterm)
+            with suppress(ValueError):  # a sub-interpreter (mod_wsgi): it has a main thread, but gets no signals
+                signal.signal(signal.SIGTERM, self._on_sigterm)
         return self._handles_sigterm()
 
     @contextmanager
@@ -116,6 +124,9 @@ class EndOfProcess:
         if self._terminating:  # somebody insists
             self._die()
             return
+        if os.getpid() == _INIT:
+            self._save()
+            return
         self._terminating = True
         if self._closing_in == threading.get_ident():  # the signal has interrupted the handing over: let it finish
             return
@@ -127,6 +138,14 @@ class EndOfProcess:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def _save(self) -> None:
+        """Deliver what there is, beside, and go on recording: nothing else will end this process before SIGKILL.
+
+        The kernel keeps a signal from the first process of a container unless that handles it, so without us SIGTERM
+        would do nothing there, and the program goes on for as long as the platform lets it.
+        """
+        _beside(lambda: self._deliver(self._patience))
 
     def _hand_over_in_time(self) -> None:
         """In a thread of the lowest level, and waiting for it without any lock that the main thread may hold.
@@ -186,7 +205,18 @@ class EndOfProcess:
         self._hand_over()
 
 
-def _beside(work: Callable[[], None]) -> Callable[[], bool]:
+def beside(work: Callable[[], object], timeout: float) -> bool:
+    """Run `work` in another thread, for one that may have been interrupted under a lock; False if it takes longer."""
+    end = time.monotonic() + timeout
+    done = _beside(work)
+    while not done():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
+
+
+def _beside(work: Callable[[], object]) -> Callable[[], bool]:
     """Run `work` in a thread of the lowest level; what comes back says whether it is done."""
     done: list[bool] = []
 

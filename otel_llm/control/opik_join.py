@@ -78,7 +78,7 @@ class OpikJoin:
         self._joined: OrderedDict[_Key, _Joined] = OrderedDict()
         self._told: OrderedDict[_Key, _Told] = OrderedDict()
         self._millis: OrderedDict[int, int] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._beginnings = TrackedBeginnings(self._adopt, self._move_below) if outward else None
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
@@ -96,7 +96,7 @@ class OpikJoin:
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     # --- ours in theirs ----------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class OutsideCounts:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._written: dict[str, tuple[Tally, str | None]] = {}
         """For each backend the counts and the trouble that the file has of this process."""
 

@@ -98,7 +98,7 @@ class GuardedBatching(SpanProcessor):
         self._queued = self._bytes = 0
         self._full_since: float | None = None
         self._processed: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ended = False
         self._exporter = _CountingExporter(exporter, weakref.WeakMethod(self._took))
         self._inner = _batching(self._exporter, queue_size, min(batch_size, queue_size), delay)
@@ -187,7 +187,7 @@ class GuardedBatching(SpanProcessor):
 
     def reset_after_fork(self) -> None:
         """The SDK empties a forked child's queue: what waited is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._exporter.moving = threading.Lock()
         self._queued = self._bytes = 0
         self._full_since = None

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ from otel_llm.config import load
 from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.control.health import BackendStatus, HealthMonitor
 from otel_llm.control.health_watch import HealthWatch
-from otel_llm.control.lifecycle import EndOfProcess
+from otel_llm.control.lifecycle import EndOfProcess, beside
 from otel_llm.control.outside import OutsideCounts
 from otel_llm.control.pipeline import Pipeline, assemble
 from otel_llm.control.summary import Instrumented, instrumented, start_line
@@ -23,7 +24,7 @@ from otel_llm.faults import fault_counts, guarded
 from otel_llm.instrumentation.litellm.switch import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import TracerProvider
@@ -39,6 +40,8 @@ __all__ = ["BackendStatus", "FlushReport", "Status", "configure", "flush", "shut
 
 _logger = logging.getLogger("otel_llm")
 _NOTICE_SECONDS: Final = 1.0
+_busy: Final[set[int]] = set()
+"""Threads in the middle of a flush or of the end, whose locks they may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ def _hand_over() -> None:
     shutdown()
 
 
+def _deliver(timeout: float) -> None:
+    flush(timeout)
+
+
 def _keep(timeout: float) -> None:
     pipeline, outside = _running.pipeline, _running.outside  # without the lock, which another thread may hold for long
     if pipeline is not None:
@@ -123,13 +130,14 @@ class _Running:
         self.watch: HealthWatch | None = None
         self.outside: OutsideCounts | None = None
         self.server: HealthServer | None = None
-        self.end = EndOfProcess(_hand_over, _keep)
+        self.end = EndOfProcess(_hand_over, _keep, _deliver)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_locks)
 
     def _renew_locks(self) -> None:
         """In a child: another thread of the parent may have held them."""
         self.lock = threading.RLock()
+        _busy.clear()
         self.monitor.reset_after_fork()
 
     def begin_health(self, pipeline: Pipeline) -> None:
@@ -291,7 +299,36 @@ def _reports(pipeline: Pipeline) -> list[ChannelReport]:
 
 
 def flush(timeout: float = 5.0) -> FlushReport:
-    """Deliver everything that has ended so far, within `timeout` seconds. The report says what became of it."""
+    """Deliver everything that has ended so far, within `timeout` seconds. The report says what became of it.
+
+    May be called anywhere, in a signal handler too.
+    """
+    with _at_it() as first:
+        if first:
+            return _flush(timeout)
+    began = time.monotonic()
+    reports: list[FlushReport] = []
+    if beside(lambda: reports.append(_flush(timeout)), timeout) and reports:
+        return reports[0]
+    pipeline = _running.pipeline  # what was interrupted holds what it would take to know more
+    waiting = pipeline.processor.waiting if pipeline is not None and pipeline.processor is not None else 0
+    return FlushReport(0, max(1, waiting), {}, {}, time.monotonic() - began)
+
+
+@contextmanager
+def _at_it() -> Iterator[bool]:
+    """Whether this thread is not in such a block already: a handler may interrupt it, and must not wait for itself."""
+    me = threading.get_ident()
+    first = me not in _busy
+    _busy.add(me)
+    try:
+        yield first
+    finally:
+        if first:
+            _busy.discard(me)
+
+
+def _flush(timeout: float) -> FlushReport:
     began = time.monotonic()
     pipeline = _running.pipeline
     channels = pipeline.channels if pipeline is not None else []
@@ -326,11 +363,21 @@ def shutdown(timeout: float | None = None) -> None:
     """
     with _running.lock:
         pipeline, _running.pipeline = _running.pipeline, None
-    if pipeline is not None:
-        with _running.end.undisturbed():
-            pipeline.close(pipeline.config.shutdown_timeout if timeout is None else timeout)
-        _running.end.leave_sigterm()
-        _running.end_health(pipeline)
+    if pipeline is None:
+        return
+    patience = pipeline.config.shutdown_timeout if timeout is None else timeout
+    with _at_it() as first:
+        if first:
+            _close(pipeline, patience)
+        else:
+            beside(lambda: _close(pipeline, patience), patience + _NOTICE_SECONDS)
+    _running.end.leave_sigterm()
+
+
+def _close(pipeline: Pipeline, patience: float) -> None:
+    with _running.end.undisturbed():
+        pipeline.close(patience)
+    _running.end_health(pipeline)
 
 
 def _summed(counts: list[dict[str, int]]) -> dict[str, int]:
@@ -364,5 +411,6 @@ def _announce(config: Config, pipeline: Pipeline) -> None:
     line = start_line(config, pipeline)
     if _logger.hasHandlers():
         _logger.info("%s", line)
-    else:
-        sys.stderr.write(f"{line}\n")
+    elif sys.stderr is not None:  # a daemon may have closed it, and then Python has none
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")

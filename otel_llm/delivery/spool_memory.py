@@ -39,7 +39,7 @@ class MemoryQueue:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
         self._bytes = 0
         self._counts: Tally = Counter()

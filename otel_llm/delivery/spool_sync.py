@@ -36,7 +36,7 @@ class DiskSync:
         self._path = path
         self._interval = interval
         """Seconds between syncs; None when SQLite syncs each commit itself, or nobody wants it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._descriptor: int | None = None
         self._unsynced = 0

@@ -34,7 +34,7 @@ def outer():
 """
 
 _diversions: dict[FunctionType, Diversion] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class Diversion:

@@ -295,7 +295,6 @@ class Recording(Facts):
         """
         if not self._ending.acquire(blocking=False):
             return False
-        self.suspend()
         self._finish(fill, size, None)
         return True
 
@@ -303,12 +302,21 @@ class Recording(Facts):
         """The same with `error`: status, `error.type`, HTTP status, exception event. False if it had ended."""
         if not self._ending.acquire(blocking=False):
             return False
-        self.suspend()
-        self.set({semconv.HTTP_STATUS_CODE: http_status(error), semconv.ERROR_TYPE: error_type(error)})
         self._finish(fill, size, error)
         return True
 
     def _finish(self, fill: Fill | None, size: int, error: BaseException | None) -> None:
+        try:
+            self.suspend()
+            if error is not None:
+                self.set({semconv.HTTP_STATUS_CODE: http_status(error), semconv.ERROR_TYPE: error_type(error)})
+            self._say_and_end(fill, size, error)
+        except BaseException:
+            if self._opening.span.is_recording():  # interrupted (Ctrl-C): a call of which less is known is a call, too
+                self._opening.span.end()
+            raise
+
+    def _say_and_end(self, fill: Fill | None, size: int, error: BaseException | None) -> None:
         opening, later = self._opening, self._later
         if fill is not None and self.defers and later is not None:
             span_id = opening.span.get_span_context().span_id

@@ -28,13 +28,20 @@ class Scope:
 
     def leave(self) -> None:
         """Give back the context that was current before."""
-        token, self._token = self._token, None
+        token = self._token
         if token is None:
             return
+        try:
+            self._detach(token)
+        finally:
+            self._token = None
+
+    @staticmethod
+    def _detach(token: object) -> None:
         if not isinstance(token, Token):  # a context implementation other than contextvars
             otel_context.detach(token)  # type: ignore[arg-type]
             return
         try:
             token.var.reset(token)
-        except ValueError:
+        except (ValueError, RuntimeError):  # made elsewhere, or used: an interrupted `leave` got that far
             return

@@ -27,7 +27,7 @@ class Unpriced:
     """Model -> calls that were recorded without a cost."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._calls: dict[str, int] = {}
 
     def note(self, model: str | None, *, has_price: bool = False) -> None:

@@ -157,7 +157,7 @@ class PageSink:
 
     def reset_after_fork(self) -> None:
         """Start from zero in a child process: what the parent counted stays the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sums: dict[Measure, dict[LabelSet, list[float]]] = defaultdict(dict)
         self._usual: dict[Plan, _UsualSums] = {}
 

@@ -152,7 +152,7 @@ class SpanPipeline(SpanProcessor):
             else None
         )
         self._fills: dict[int, tuple[Fill, int]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._dropped: Counter[str] = Counter()
         self._ended = False
         _renew_after_fork(self)
@@ -252,7 +252,7 @@ class SpanPipeline(SpanProcessor):
 
     def reset_after_fork(self) -> None:
         """Count from zero in a child process, with a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._dropped = Counter()
 
     def _has_room(self) -> bool:

@@ -19,6 +19,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.greenlets import rest_in_copy
@@ -65,6 +66,35 @@ def _nowhere() -> None:
     """What has been worked on goes no further."""
 
 
+class _Bell:
+    """Wakes the worker. An `Event` would do, but for its lock, which a thread that is interrupted keeps.
+
+    What interrupts it (a signal's handler, a finalizer) may put something too and would wait for ever, and a handler
+    that raises leaves the lock locked. `SimpleQueue.put` is made for that.
+    """
+
+    def __init__(self) -> None:
+        self._rung: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Let who waits go on, now or when it waits next."""
+        if self._rung.empty():
+            self._rung.put(None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has rung; False if it has not in `timeout` seconds."""
+        try:
+            self._rung.get(timeout=timeout)
+        except Empty:
+            return False
+        return True
+
+    def hush(self) -> None:
+        """Forget that it has rung."""
+        while not self._rung.empty():
+            self.wait(0)
+
+
 class HandOver:
     """A queue with a worker. Safe to use from any thread; a forked child begins with an empty one.
 
@@ -107,8 +137,9 @@ class HandOver:
         self._books = threading.RLock()
         """Held for `_bytes` and `_claims`; a signal handler may come in while its own thread holds it."""
         self._working = threading.RLock()
-        self._something = threading.Event()
-        self._enough = threading.Event()
+        self._at_work: int | None = None
+        self._something = _Bell()
+        self._enough = _Bell()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -145,10 +176,9 @@ class HandOver:
         if self._stopped:
             self._relieve()
             return
-        if not self._something.is_set():
-            self._something.set()
-        if len(self._items) >= _SOON and not self._enough.is_set():
-            self._enough.set()
+        self._something.ring()
+        if len(self._items) >= _SOON:
+            self._enough.ring()
 
     def settle(self, timeout: float, *, for_room: bool = False) -> bool:
         """Work on everything that waits, in this thread; False if that was not possible in `timeout` seconds.
@@ -164,8 +194,8 @@ class HandOver:
         What `timeout` seconds do not suffice for is lost; False if there was any.
         """
         self._stopped = True
-        self._something.set()
-        self._enough.set()
+        self._something.ring()
+        self._enough.ring()
         if self.settle(timeout, for_room=True):
             return True
         while (item := self._next()) is not None:
@@ -178,19 +208,32 @@ class HandOver:
         return waiting * parts >= self._most_items or (waiting > 0 and (self._bytes + size) * parts > self._most_bytes)
 
     def _relieve(self) -> None:
-        """Do as much of the work as was just added to it."""
-        self._claimed(_RELIEF_SECONDS, lambda: self._take_one() and self._take_one())
+        """Do as much of the work as was just added to it; all of it where nobody else will."""
+        self._claimed(_RELIEF_SECONDS, lambda: self._take_one() and (self._take_one() and self._take_rest()))
+
+    def _take_rest(self) -> bool:
+        while self._stopped and self._take_one():
+            pass
+        return True
 
     def _claimed(self, timeout: float, work: Callable[[], bool]) -> bool:
-        """What `work()` answers, done by this thread alone; False if another one was at it for `timeout` seconds."""
+        """What `work()` answers, done by this thread alone; False if another one was at it for `timeout` seconds.
+
+        Or if this very thread is at it and was interrupted: what it is in the middle of is not for entering again.
+        """
+        me = threading.get_ident()
+        if self._at_work == me:
+            return False
         with self._books:
             self._claims += 1
         try:
             if not self._working.acquire(timeout=max(0.0, timeout)):
                 return False
             try:
+                self._at_work = me
                 return work()
             finally:
+                self._at_work = None
                 self._working.release()
         finally:
             with self._books:
@@ -239,12 +282,14 @@ class HandOver:
         rests_since = float("-inf")
         while not self._stopped:
             self._something.wait()
-            self._something.clear()
+            self._something.hush()
             few = self._gather(rests_since)
             rest_in_copy(process)
             while self._items and not self._stopped:
                 with self._working:
+                    self._at_work = threading.get_ident()
                     taken = self._take_some()
+                    self._at_work = None
                 # The program's threads come first; whoever waits for the lock gets it only from one who sleeps.
                 time.sleep(0 if taken and not self._claims else _MOMENT_SECONDS)
                 rest_in_copy(process)
@@ -259,5 +304,5 @@ class HandOver:
         rested = time.monotonic() - rests_since >= quick and len(self._items) <= _FEW
         if not rested and len(self._items) < _SOON and not self._enough.wait(quick) and len(self._items) > _FEW:
             self._enough.wait(self._delay - quick)
-        self._enough.clear()
+        self._enough.hush()
         return len(self._items) <= _FEW

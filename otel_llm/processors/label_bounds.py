@@ -52,4 +52,4 @@ class LabelBounds:
 
     def reset_after_fork(self) -> None:
         """In a child: a lock that nobody holds. Names that were let through stay so."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()

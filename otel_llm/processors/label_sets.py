@@ -84,7 +84,7 @@ class LabelSets:
 
     def reset_after_fork(self) -> None:
         """In a child: a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _made(self, facts: Mapping[str, Any]) -> LabelSet:
         labels = self._labels(facts)

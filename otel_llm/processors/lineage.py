@@ -108,7 +108,7 @@ class Lineage:
         self._gone: OrderedDict[_Key, SpanContext | None] = OrderedDict()
         self._resources: tuple[Resource, ...] = ()
         """Of the spans that we have seen to begin: those with another are of a provider that we are no part of."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
@@ -173,7 +173,7 @@ class Lineage:
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _learn(self, resource: Resource) -> None:
         if not self._has_seen(resource):

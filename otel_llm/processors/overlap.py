@@ -138,7 +138,7 @@ class OverlapFilter:
         self._parents: OrderedDict[tuple[int, int], SpanContext | None] = OrderedDict()
         self._calls: OrderedDict[tuple[int, int], None] = OrderedDict()
         """The latest calls of ours, ended or not."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         _renew_after_fork(self)
 
     def on_start(self, span: Span, parent_context: Context | None) -> None:
@@ -189,7 +189,7 @@ class OverlapFilter:
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _is_duplicate(self, scope_name: str, span: ReadableSpan, parent_context: Context | None) -> bool:
         if scope_name in BUILT_IN_SCOPES:

@@ -33,7 +33,7 @@ class ReplayFilter:
 
     def __init__(self) -> None:
         self._ended: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
@@ -55,7 +55,7 @@ class ReplayFilter:
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _has_ended(self, ids: tuple[int, int]) -> bool:
         with self._lock:

@@ -104,7 +104,7 @@ class Tally:
 
     def reset_after_fork(self) -> None:
         """Start from zero in a child process: what the parent counted stays the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._usage: dict[tuple[str, str], Usage] = {}
         self._by_said: dict[tuple[Any, ...], Usage] = {}
         """The same by what spans say, before it is cut and bounded."""

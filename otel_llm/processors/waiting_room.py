@@ -88,7 +88,7 @@ class WaitingRoom:
 
     def reset_after_fork(self) -> None:
         """In a child process: what waited is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._traces: OrderedDict[int, _Waiting] = OrderedDict()
         self._kept: OrderedDict[int, None] = OrderedDict()
         self._spans = 0

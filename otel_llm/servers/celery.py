@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 _IDENTITY: Final = "otel_llm_identity"
 _TRACE: Final = "otel_llm_trace"
 _UPSTREAM: Final = "opentelemetry.instrumentation.celery"
-_lock = threading.Lock()
+_lock = threading.RLock()
 _instrumented = False
 _open: dict[str, tuple[Served, list[BaseException]]] = {}
 """Task id -> the run that goes on, and the errors that it came to."""

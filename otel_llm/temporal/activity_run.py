@@ -68,7 +68,7 @@ class _Heartbeats:
     def __init__(self) -> None:
         self.span: Span = trace.INVALID_SPAN
         self.count = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def beat(self) -> None:
         """One more. What the program says with it is its own business and is not recorded."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from otel_llm.faults import guarded, note_fault
+from otel_llm.faults import guarded, let_through, note_fault
 from otel_llm.instrumentation.litellm.unasked import hide_usage
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class ReadAround(Protocol):
 
 
 _FAILED: Final = object()
+_BEGINNING: Final[Any] = object()
+"""In place of our work while that is beginning: whatever is raised then is the program's (a signal, Ctrl-C)."""
 
 
 def run_around(
@@ -79,21 +81,21 @@ def run_around(
 ) -> Any:
     """Call `original`, within what `begin(args, kwargs)` starts (None: nothing of ours)."""
     before = otel_context.get_current()
+    work: Around | None = _BEGINNING
     try:
-        work = begin(args, kwargs)
-    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
-        note_fault("starting a call", error)
-        work = None
-    if work is None:
-        _undo(before)
-        return original(*args, **kwargs)
-    try:
-        result = original(*args, **work.kwargs)
+        work = _begun(begin, args, kwargs, before)
+        result = original(*args, **(kwargs if work is None else work.kwargs))
     except BaseException as error:
         _failed(work, error, before)
         del work  # whoever keeps the error keeps this frame
         raise
-    return _finished(work, result, before)
+    try:
+        return result if work is None else _finished(work, result, before)
+    except BaseException:  # a signal of the program's, Ctrl-C: what comes next must not be recorded as part of this
+        _back_to(before)
+        if work is not None:
+            guarded("ending a call", work.abandon)
+        raise
 
 
 async def arun_around(
@@ -101,21 +103,21 @@ async def arun_around(
 ) -> Any:
     """The same for a coroutine function."""
     before = otel_context.get_current()
+    work: Around | None = _BEGINNING
     try:
-        work = begin(args, kwargs)
-    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
-        note_fault("starting a call", error)
-        work = None
-    if work is None:
-        _undo(before)
-        return await original(*args, **kwargs)
-    try:
-        result = await original(*args, **work.kwargs)
+        work = _begun(begin, args, kwargs, before)
+        result = await original(*args, **(kwargs if work is None else work.kwargs))
     except BaseException as error:
         _failed(work, error, before)
         del work
         raise
-    return _finished(work, result, before)
+    try:
+        return result if work is None else _finished(work, result, before)
+    except BaseException:  # a signal of the program's, Ctrl-C: what comes next must not be recorded as part of this
+        _back_to(before)
+        if work is not None:
+            guarded("ending a call", work.abandon)
+        raise
 
 
 async def arun_within(context: Context, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
@@ -135,7 +137,8 @@ def recording_of(stream: Any, attribute: str) -> Any:
     """What is to be told of a read of `stream` that begins now, if anybody is."""
     try:
         found = stream.__dict__.get(attribute)
-    except Exception:  # noqa: BLE001  (an object that does not keep what it was given: nobody follows it)
+    except Exception as error:  # noqa: BLE001  (an object that does not keep what it was given: nobody follows it)
+        let_through(error)
         return None
     return None if found is None or found.reading or found.over else found
 
@@ -206,23 +209,43 @@ def _detach(token: object) -> None:
         return
 
 
-def _finished(work: Around, result: Any, before: Context) -> Any:
-    if work.asked:
-        guarded("hiding the usage chunk", hide_usage, result)
+def _begun(
+    begin: Callable[..., Around | None], args: tuple[Any, ...], kwargs: dict[str, Any], before: Context
+) -> Around | None:
     try:
+        work = begin(args, kwargs)
+    except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
+        note_fault("starting a call", error)
+        work = None
+    if work is None:
+        _undo(before)
+    return work
+
+
+def _finished(work: Around, result: Any, before: Context) -> Any:
+    try:
+        if work.asked:
+            guarded("hiding the usage chunk", hide_usage, result)
         finished = work.finish(result)
     except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
-        note_fault("recording an answer", error)
         guarded("ending a call", work.abandon)
+        note_fault("recording an answer", error)
         finished = None
     _back_to(before)
     return result if finished is None else finished
 
 
-def _failed(work: Around, error: BaseException, before: Context) -> None:
-    if guarded("recording a failure", work.fail, error, default=_FAILED) is _FAILED:
-        guarded("ending a call", work.abandon)
-    _back_to(None if isinstance(error, GeneratorExit) else before)
+def _failed(work: Around | None, error: BaseException, before: Context) -> None:
+    if work is None:
+        return
+    if work is _BEGINNING:
+        _undo(before)
+        return
+    try:
+        if guarded("recording a failure", work.fail, error, default=_FAILED) is _FAILED:
+            guarded("ending a call", work.abandon)
+    finally:
+        _back_to(None if isinstance(error, GeneratorExit) else before)
 
 
 def _undo(before: Context) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from otel_llm.errors import InstrumentationError
+from otel_llm.faults import let_through
 
 __all__ = ["PROVIDER_NAMES", "guest", "load_guest", "locate", "provider_name", "resolve", "vendor_model"]
 
@@ -76,7 +77,8 @@ def resolve(model: str, kwargs: dict[str, Any]) -> tuple[str, str | None, str | 
     base = kwargs.get("api_base") or kwargs.get("base_url") or kwargs.get("aws_bedrock_runtime_endpoint")
     try:
         named, found, found_base = _asked(guest().get_llm_provider, model, given, base)
-    except Exception:  # noqa: BLE001  (an unknown provider is the caller's error, raised again by the call itself)
+    except Exception as error:  # noqa: BLE001  (an unknown provider is the caller's error, raised again by the call itself)
+        let_through(error)
         prefix, slash, rest = model.partition("/")
         return (rest, prefix, base) if slash and not given else (model, given, base)
     provider = found or given

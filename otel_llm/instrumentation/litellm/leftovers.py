@@ -33,7 +33,7 @@ class Stoppable(Protocol):
 _open: dict[Stoppable, Any] = {}
 """Recordings of streams that have not ended, with the finalizer of each stream."""
 _collected: SimpleQueue[Stoppable] = SimpleQueue()
-_lock = threading.Lock()
+_lock = threading.RLock()
 _worker: threading.Thread | None = None
 
 
@@ -116,7 +116,7 @@ def _abandon(recording: Stoppable) -> None:
 def _after_fork() -> None:
     """A child has no worker, and its parent's streams are the parent's to end."""
     global _lock, _worker, _collected
-    _lock, _worker, _collected = threading.Lock(), None, SimpleQueue()
+    _lock, _worker, _collected = threading.RLock(), None, SimpleQueue()
     _open.clear()
 
 

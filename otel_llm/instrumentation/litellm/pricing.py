@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
+from otel_llm.faults import let_through
 from otel_llm.instrumentation.litellm.charges import (
     billed_of,
     has_extras,
@@ -263,7 +264,8 @@ def _litellms(request: Request, answer: object, *, served: list[str], fresh: boo
                     custom_llm_provider=request.provider,
                 )
             )
-        except Exception:  # noqa: BLE001  (litellm raises a bare Exception for a model without a price)
+        except Exception as error:  # noqa: BLE001  (litellm raises a bare Exception for a model without a price)
+            let_through(error)
             _logger.debug("litellm has no price for %s", name)
     return None
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.faults import let_through
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +23,8 @@ def readable(value: object) -> bool:
     """Whether `value` can be asked for its class, as `isinstance` does; one whose every attribute raises cannot."""
     try:
         value.__class__  # noqa: B018  (asking is the point)
-    except Exception:  # noqa: BLE001  (the program's own class raised: that is the answer)
+    except Exception as error:  # noqa: BLE001  (the program's own class raised: that is the answer)
+        let_through(error)
         return False
     return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.faults import let_through
 from otel_llm.instrumentation.litellm.guest import guest
 from otel_llm.instrumentation.litellm.reading import get, items, text
 from otel_llm.instrumentation.litellm.usage import Usage, read_usage
@@ -219,7 +220,8 @@ class StreamReader:
             if not messages and isinstance(prompt, str):
                 given = library.token_counter(model=model, text=prompt)
             return Usage(input=given, output=library.token_counter(model=model, text=spoken), estimated=True)
-        except Exception:  # noqa: BLE001  (a tokenizer that cannot be loaded offline leaves the usage unknown)
+        except Exception as error:  # noqa: BLE001  (a tokenizer that cannot be loaded offline leaves the usage unknown)
+            let_through(error)
             return None
 
 

@@ -44,7 +44,7 @@ _taught: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes whose methods tell us of chunks. Held weakly: litellm's Router makes a class per stream."""
 _answers: weakref.WeakSet[type] = weakref.WeakSet()
 """Classes of what calls return that is no stream."""
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 _MANY: Final = 256
 """Chunks of one stream that are not left to wait for its end."""

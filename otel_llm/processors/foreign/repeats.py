@@ -98,14 +98,14 @@ class Repeats:
         self._around: set[_Key] = set()
         self._absorbed: dict[_Key, dict[str, Any]] = {}
         self._recent: deque[_Call] = deque(maxlen=_RECENT)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
 
     def reset_after_fork(self) -> None:
         """Take a lock that nobody holds."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def on_start(self, span: Span, parent_context: Context | None) -> None:
         """Remember a span that begins, if it is foreign or stands below one that is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -279,3 +280,16 @@ def test_answers_of_a_server_that_closes_after_each() -> None:
     with HttpServer(close) as server:
         client = HttpClient(server.url)
         assert [client.request("GET", "/x", timeout=5).body for _ in range(3)] == [b"ok"] * 3
+
+
+def test_what_was_told_in_confidence_is_not_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal that quotes the request is read without the key, and the key in the query is in no log, yet is sent."""
+    caplog.set_level(logging.DEBUG)
+    refusal = Reply(400, {}, b"no such key: key-canary-1, at ?token=key-canary-2")
+    headers = {"Authorization": "Bearer key-canary-1", "Accept": "no such"}
+    with HttpServer() as server:
+        server.always(refusal)
+        answer = HttpClient(f"{server.url}?token=key-canary-2", headers).request("POST", timeout=5.0)
+    assert server.requests[0].query == {"token": ["key-canary-2"]}
+    assert answer.body == b"no such key: ***, at ?token=***"
+    assert "canary" not in caplog.text

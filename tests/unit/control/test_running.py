@@ -261,3 +261,44 @@ def test_a_program_with_another_vendors_provider_keeps_it(tmp_path: Path) -> Non
         tmp_path,
     )
     assert answer.stdout == "True False\n", answer.stderr
+
+
+def test_where_no_handler_can_be_set_the_start_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sub-interpreter (mod_wsgi) has a main thread that may set no handler: SIGTERM is left alone."""
+
+    def refuse(*_: object) -> None:
+        message = "signal only works in main thread of the main interpreter"
+        raise ValueError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("signal.signal", refuse)
+        assert otel_llm.configure(backend="none").running
+
+
+def test_a_program_without_stderr_is_recorded(tmp_path: Path) -> None:
+    """A daemon that was started with stderr closed has none in Python, and is recorded all the same."""
+    source = """
+        import os, sys
+        sys.stderr = None
+        import otel_llm
+        print(otel_llm.configure().running)
+    """
+    done = run_program(source, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
+@pytest.mark.parametrize("name", ["otel-llm.toml", "pyproject.toml", ".opik.config"])
+def test_a_pipe_in_place_of_a_settings_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    """What lies about under a settings file's name and has no end is named or passed over, never waited for."""
+    source = f"""
+        import os
+        import otel_llm
+        from otel_llm.errors import ConfigError
+        os.chdir({str(tmp_path)!r})
+        os.mkfifo({name!r})
+        try:
+            print(otel_llm.configure(backend="none").running)
+        except ConfigError as error:
+            print("pipe" in str(error))
+    """
+    assert run_program(source, tmp_path, HOME=str(tmp_path)).stdout == "True\n"
