@@ -143,16 +143,17 @@ class FileBackend:
 
 
 _CHOOSE: Final = "choose another file_path (OTEL_LLM_FILE_PATH)"
-_OTHER: Final = ("Look at the disk and at the system's log; the spans are kept.", "io_error", False)
+_OTHER: Final = ("Look at the disk and at the system's log.", "io_error", False)
 _REMEDIES: Final = {
-    errno.ENOSPC: ("Free some space on that disk; the spans are kept.", "disk_full", False),
-    errno.EDQUOT: ("Free some space within your quota; the spans are kept.", "disk_full", False),
+    errno.ENOSPC: ("Free some space on that disk.", "disk_full", False),
+    errno.EDQUOT: ("Free some space within your quota.", "disk_full", False),
     errno.EROFS: (f"The file system is read-only: {_CHOOSE}.", "read_only", True),
     errno.EACCES: (f"Give this user the right to write there, or {_CHOOSE}.", "permission", True),
     errno.EPERM: (f"Give this user the right to write there, or {_CHOOSE}.", "permission", True),
     errno.ELOOP: (f"It is a symbolic link, which is not followed: remove it, or {_CHOOSE}.", "unsafe_path", True),
     errno.EISDIR: (f"It is not an ordinary file: {_CHOOSE}.", "unsafe_path", True),
     errno.ENXIO: (f"It is not an ordinary file: {_CHOOSE}.", "unsafe_path", True),
+    errno.ENOENT: (f"Its directory is missing and cannot be made: {_CHOOSE}.", "unsafe_path", True),
     errno.ENOTDIR: (f"A part of the path is not a directory: {_CHOOSE}.", "unsafe_path", True),
     errno.EEXIST: (f"A part of the path is not a directory: {_CHOOSE}.", "unsafe_path", True),
     errno.ENAMETOOLONG: (f"The name is too long: {_CHOOSE}.", "unsafe_path", True),

@@ -10,7 +10,8 @@ import signal
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,6 @@ from otel_llm.contracts import CheckStatus, Delivered, Outcome, Retry
 from otel_llm.delivery.codec import decode
 from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.spans import make_batch
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TIMEOUT = 20.0
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -193,6 +191,18 @@ def test_unfit_places_are_refused_at_once(tmp_path: Path, make: Any, reason: str
     (finding,) = backend.check()
     assert finding.status is CheckStatus.FAILED
     assert not (tmp_path / "place" / "target").exists()
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self"), reason="a place where nobody can make a directory is Linux's /proc"
+)
+def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """What to do is to choose another path; nothing is promised about the spans, which no spool holds here."""
+    outcome = _send(FileBackend(Path("/proc/nobody-makes-this/s.jsonl")))
+    assert isinstance(outcome, Retry)
+    assert outcome.why.endswith(
+        "Its directory is missing and cannot be made: choose another file_path (OTEL_LLM_FILE_PATH)."
+    )
 
 
 @NOT_ROOT
