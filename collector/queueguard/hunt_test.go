@@ -331,6 +331,7 @@ func hunt(seed uint64, keep string) error {
 			if whole, page, err = makeQueue(random, directory); err != nil {
 				return fmt.Errorf("no file could be made: %w", err)
 			}
+			_ = os.Remove(used) // what a panic has left open keeps its lock
 			_ = os.WriteFile(used, whole, 0o600)
 			numbers = inUse(used)
 			if err := read(used); err != nil || len(numbers) == 0 {
