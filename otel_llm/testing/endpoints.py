@@ -65,6 +65,7 @@ _ENDPOINTS: dict[str, Endpoint] = {
     "embeddings": Computed(lambda request, _: openai_other.embeddings_body(request)),
     "moderations": Computed(lambda request, serial: (openai_other.moderations_body(request, serial), None)),
     "images/generations": Computed(lambda request, _: (openai_other.images_body(request), None)),
+    "images/edits": Computed(lambda request, _: (openai_other.images_body(request), None)),
     "audio/speech": Computed(lambda _, __: (openai_other.SPEECH, None), content_type="audio/mpeg"),
     "rerank": Computed(openai_other.rerank_body),
 }

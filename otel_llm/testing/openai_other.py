@@ -75,7 +75,7 @@ def moderations_body(request: Mapping[str, Any], serial: int) -> dict[str, Any]:
 
 
 def images_body(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to `POST /v1/images/generations`: `n` times the same transparent pixel."""
+    """The answer to `POST /v1/images/generations` and `/edits`: `n` times the same transparent pixel."""
     count = max(1, int(request.get("n") or 1))
     return {"created": int(time.time()), "data": [{"b64_json": _PIXEL}] * count}
 

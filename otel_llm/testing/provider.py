@@ -35,8 +35,8 @@ class FakeProvider(Scripting):
     """An HTTP server on 127.0.0.1 that speaks OpenAI's and Anthropic's wire formats.
 
     Served, each under any prefix: `chat/completions`, `completions`, `responses`, `embeddings`, `moderations`,
-    `images/generations`, `audio/transcriptions`, `audio/speech`, `rerank` and Anthropic's `messages`; text
-    whole or streamed. What is not scripted is answered deterministically: the last message is repeated, and
+    `images/generations`, `images/edits`, `audio/transcriptions`, `audio/speech`, `rerank` and Anthropic's `messages`;
+    text whole or streamed. What is not scripted is answered deterministically: the last message is repeated, and
     tokens are counted with `count_tokens`.
 
     Use it with `with` or `async with`, or call `start` and `stop`. It listens on a port of the system's

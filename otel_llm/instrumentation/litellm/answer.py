@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
+from otel_llm.instrumentation.litellm.forms import IMAGES
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, vendor_model
 from otel_llm.instrumentation.litellm.pricing import fill_cost
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, path, text
@@ -122,7 +123,7 @@ def _content(request: Request, answer: object) -> dict[str, object]:
         return {semconv.OUTPUT_MESSAGES: messages.response_output(get(answer, "output"))}
     if family == "transcription":
         return {semconv.OUTPUT_MESSAGES: messages.spoken_output(get(answer, "text"))}
-    if family == "image_generation":
+    if family in IMAGES:
         return {semconv.OUTPUT_MESSAGES: messages.image_output(get(answer, "data"))}
     if family == "rerank":
         return {semconv.RETRIEVAL_DOCUMENTS: messages.ranked_documents(get(answer, "results"))}

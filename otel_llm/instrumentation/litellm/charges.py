@@ -86,6 +86,7 @@ _BEYOND_TOKENS: Final = {
     "rerank": _with_searches,
     "speech": _with_characters,
     "image_generation": _with_images,
+    "image_edit": _with_images,
     "transcription": _with_seconds,
 }
 """Family of calls -> what adds the units that are billed beside tokens, or in their place."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from otel_llm import semconv
 
-__all__ = ["FORMS", "RETRY_DRIVERS", "Form", "is_inner_half"]
+__all__ = ["FORMS", "IMAGES", "RETRY_DRIVERS", "Form", "is_inner_half"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,18 @@ FORMS: Final[dict[str, Form]] = {
         *_pair("embedding", semconv.OP_EMBEDDINGS, ("model", "input")),
         *_pair("rerank", semconv.OP_RETRIEVAL, ("model", "query", "documents")),
         *_pair("image_generation", semconv.OP_GENERATE_CONTENT, ("prompt", "model"), output_type="image"),
+        # The async one takes its arguments in another order.
+        Form("image_edit", "image_edit", semconv.OP_GENERATE_CONTENT, ("image", "prompt", "model"), "image"),
+        Form("aimage_edit", "image_edit", semconv.OP_GENERATE_CONTENT, ("image", "model", "prompt"), "image"),
         *_pair("transcription", semconv.OP_GENERATE_CONTENT, ("model", "file"), output_type="text"),
         *_pair("speech", semconv.OP_GENERATE_CONTENT, ("model", "input", "voice"), output_type="speech"),
         *_pair("moderation", semconv.OP_MODERATION, ("input", "model")),
     )
 }
 """Every recorded function of the litellm module by name."""
+
+IMAGES: Final = frozenset({"image_generation", "image_edit"})
+"""Families whose answers are images."""
 
 RETRY_DRIVERS: Final = (
     "completion_with_retries",
@@ -66,6 +72,7 @@ _INNER_FLAGS: Final = {
     "responses": "aresponses",
     "rerank": "arerank",
     "image_generation": "aimg_generation",
+    "image_edit": "async_call",
     "transcription": "atranscription",
     "speech": "aspeech",
 }

@@ -49,6 +49,7 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "responses": (*_ALWAYS, "status", "incomplete_details", "output"),
     "rerank": (*_ALWAYS, "meta", "results"),
     "image_generation": (*_ALWAYS, "data", "size"),
+    "image_edit": (*_ALWAYS, "data", "size"),
     "transcription": (*_ALWAYS, "text", "duration"),
 }
 """Family of calls -> what is read of an answer."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from otel_llm import semconv
 from otel_llm.context import NOBODY, Identity
 from otel_llm.instrumentation.litellm import messages
+from otel_llm.instrumentation.litellm.forms import IMAGES
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
 from otel_llm.instrumentation.litellm.keeping import ATOMS, kept_arguments
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
@@ -171,7 +172,7 @@ def _content(request: Request) -> dict[str, object]:
         made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("instructions"))
     elif family == "rerank":
         made[semconv.RETRIEVAL_QUERY_TEXT] = text(arguments.get("query"))
-    elif family in {"text_completion", "image_generation"}:
+    elif family == "text_completion" or family in IMAGES:
         made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("prompt"))
     elif family in {"speech", "moderation"}:
         made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("input"))

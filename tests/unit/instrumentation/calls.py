@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 MESSAGES = [{"role": "user", "content": "How far is the moon?"}]
+PNG = b"\x89PNG\r\n\x1a\n"
 WAV = ("talk.wav", b"RIFF\x24\x00\x00\x00WAVEfmt ", "audio/wav")
 
 
@@ -90,6 +91,13 @@ CALLS: dict[str, CallForm] = {
             "openai/gpt-image-1",
             semconv.OP_GENERATE_CONTENT,
             {"prompt": "a moon"},
+            counts_tokens=False,
+        ),
+        *_pair(
+            "image_edit",
+            "openai/gpt-image-1",
+            semconv.OP_GENERATE_CONTENT,
+            {"image": PNG, "prompt": "a moon"},
             counts_tokens=False,
         ),
         *_pair("transcription", "openai/whisper-1", semconv.OP_GENERATE_CONTENT, {"file": WAV}, counts_tokens=False),

@@ -209,7 +209,7 @@ def _routed_sync(provider: FakeProvider) -> Any:
 
 SCENES: dict[str, Callable[..., Any]] = {
     **{name: _plain(name) for name in ("acompletion", "atext_completion", "embedding", "responses", "rerank",
-                                       "image_generation", "transcription", "speech", "moderation")},
+                                       "image_generation", "image_edit", "transcription", "speech", "moderation")},
     "rich": _rich,
     "stream": _stream,
     "astream": _astream,

@@ -77,7 +77,7 @@ def test_a_refusal_is_recorded(
 
 
 @pytest.mark.parametrize("name", ["text_completion", "aembedding", "responses", "arerank", "aspeech", "moderation",
-                                  "transcription", "aimage_generation"])  # fmt: skip
+                                  "transcription", "aimage_generation", "image_edit"])  # fmt: skip
 def test_a_refusal_of_any_form_is_recorded(name: str, provider: FakeProvider, spans: Spans) -> None:
     """Every call form ends its span with the error."""
     provider.error(400)
