@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import threading
 import time
 import weakref
 from collections import deque
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.greenlets import rest_in_copy
@@ -74,7 +75,7 @@ class _Bell:
     """
 
     def __init__(self) -> None:
-        self._rung: SimpleQueue[None] = SimpleQueue()
+        self._rung: queue.SimpleQueue[None] = queue.SimpleQueue()  # looked up now: gevent has one of its own
 
     def ring(self) -> None:
         """Let who waits go on, now or when it waits next."""
@@ -150,10 +151,13 @@ class HandOver:
 
     def start(self) -> None:
         """Have the worker run; later, at the end of the program, there may be no more threads to be had."""
-        if self._thread is not None or self._stopped:
-            return
-        thread = threading.Thread(target=self._run, name="otel-llm-hand-over", daemon=True)
-        self._thread = thread
+        with self._books:
+            if self._thread is not None or self._stopped:
+                return
+            # With its thread: gevent may have come in between, and a greenlet that waits for a real one stops all.
+            self._something, self._enough = _Bell(), _Bell()
+            thread = threading.Thread(target=self._run, name="otel-llm-hand-over", daemon=True)
+            self._thread = thread
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending: whoever puts does the work
