@@ -79,16 +79,10 @@ func writeQueue(t *testing.T, file string) {
 	require.NoError(t, db.Close())
 }
 
-// useQueue opens a file as file_storage does, and compacts, reads, adds and deletes until nothing is left.
-func useQueue(file string) error {
-	db, err := bbolt.Open(file, 0o600, storageOptions())
-	if err != nil {
-		return err
-	}
-	// Not closed: the process ends, and after a panic within a transaction bbolt would wait in Close for itself.
-	var keys [][]byte
-	if err := db.Update(func(tx *bbolt.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists([]byte("default"))
+// keysOf a queue, which is made if it is not there, as file_storage does.
+func keysOf(db *bbolt.DB) (keys [][]byte, err error) {
+	err = db.Update(func(tx *bbolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists([]byte(storageBucket))
 		if err != nil {
 			return err
 		}
@@ -96,7 +90,19 @@ func useQueue(file string) error {
 			keys = append(keys, append([]byte{}, key...))
 			return nil
 		})
-	}); err != nil {
+	})
+	return keys, err
+}
+
+// useQueue opens a file as file_storage does, and compacts, reads, adds and deletes until nothing is left.
+func useQueue(file string) error {
+	db, err := bbolt.Open(file, 0o600, storageOptions())
+	if err != nil {
+		return err
+	}
+	// Not closed: the process ends, and after a panic within a transaction bbolt would wait in Close for itself.
+	keys, err := keysOf(db)
+	if err != nil {
 		return err
 	}
 	if err := compact(db, file+".before"); err != nil {

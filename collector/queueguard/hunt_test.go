@@ -221,17 +221,8 @@ func using(random *rand.Rand, file string) error {
 	if err != nil {
 		return err
 	}
-	var keys [][]byte
-	if err := db.Update(func(tx *bbolt.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists([]byte(storageBucket))
-		if err != nil {
-			return err
-		}
-		return bucket.ForEach(func(key, _ []byte) error {
-			keys = append(keys, append([]byte{}, key...))
-			return nil
-		})
-	}); err != nil {
+	keys, err := keysOf(db)
+	if err != nil {
 		return err
 	}
 	if random.IntN(3) == 0 {

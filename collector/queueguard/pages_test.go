@@ -136,18 +136,26 @@ func TestSoundFilesOfAnyShapePass(t *testing.T) {
 	}
 }
 
-// A bucket among the items, as an older page in another's place may hold one, could not be deleted by file_storage.
-func TestBucketAmongItems(t *testing.T) {
+// newQueue is a file with a queue that `fill` has put something into.
+func newQueue(t *testing.T, fill func(*bbolt.Bucket) error) string {
 	file := filepath.Join(t.TempDir(), "queue")
 	db, err := bbolt.Open(file, 0o600, storageOptions())
 	require.NoError(t, err)
 	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucket([]byte(storageBucket))
 		require.NoError(t, err)
-		_, err = bucket.CreateBucket([]byte("0"))
-		return err
+		return fill(bucket)
 	}))
 	require.NoError(t, db.Close())
+	return file
+}
+
+// A bucket among the items, as an older page in another's place may hold one, could not be deleted by file_storage.
+func TestBucketAmongItems(t *testing.T) {
+	file := newQueue(t, func(bucket *bbolt.Bucket) error {
+		_, err := bucket.CreateBucket([]byte("0"))
+		return err
+	})
 	assert.ErrorContains(t, read(file), "items only")
 }
 
@@ -312,16 +320,10 @@ func TestDamageToFreePagesIsNamed(t *testing.T) {
 // A queue of few small items is a page within its bucket's element. Two keys of it in the wrong order pass bbolt's own check,
 // and as soon as the queue is larger the file cannot be opened any more.
 func TestOrderWithinAnElement(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "queue")
-	db, err := bbolt.Open(file, 0o600, storageOptions())
-	require.NoError(t, err)
-	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
-		bucket, err := tx.CreateBucket([]byte(storageBucket))
-		require.NoError(t, err)
+	file := newQueue(t, func(bucket *bbolt.Bucket) error {
 		require.NoError(t, bucket.Put([]byte("ri"), []byte("first of the books")))
 		return bucket.Put([]byte("wi"), []byte("second of the books"))
-	}))
-	require.NoError(t, db.Close())
+	})
 	require.NoError(t, read(file))
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)

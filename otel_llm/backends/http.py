@@ -28,6 +28,7 @@ __all__ = ["Answer", "Deadline", "HttpClient", "NoAnswerError", "Tls", "retry_af
 
 _MAX_WAIT_SECONDS: Final = 15 * 60.0
 """No server may make us wait longer than this in one go."""
+_FIRST_REFUSAL: Final = 300
 
 
 class Tls(NamedTuple):
@@ -47,6 +48,11 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     """Looked up without regard to case."""
     body: bytes
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server did not do what it was asked for."""
+        return self.status >= _FIRST_REFUSAL
 
 
 class NoAnswerError(Exception):
@@ -101,7 +107,9 @@ class HttpClient:
         sent = {**self._headers, **(headers or {})}
         with untraced():
             answer = self._wire().exchange(method, path, body, sent)
-        return answer if answer.status < 300 else answer._replace(body=_without_secrets(answer.body, sent, self._url))
+        if not answer.is_refusal:
+            return answer
+        return answer._replace(body=_without_secrets(answer.body, sent, self._url))
 
     def close(self) -> None:
         """Drop all connections; a later request would open a new one."""

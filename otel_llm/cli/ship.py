@@ -94,11 +94,17 @@ def find_spools(settings: Config, service: str | None) -> list[Spool]:
 
 
 def _directories(settings: Config, service: str | None) -> list[Path]:
-    from otel_llm.delivery.spool_files import LOG_NAME, spool_directory  # noqa: PLC0415
+    from otel_llm.delivery.spool_files import spool_directory  # noqa: PLC0415
 
     service = chosen_service(settings, service)
     if service is not None:
         return [spool_directory(settings.state_dir, service)]
+    return _all_directories(settings)
+
+
+def _all_directories(settings: Config) -> list[Path]:
+    from otel_llm.delivery.spool_files import LOG_NAME  # noqa: PLC0415
+
     return sorted(log.parent for log in (settings.state_dir / "spool").glob(f"*/{LOG_NAME}"))
 
 
@@ -116,11 +122,8 @@ def say_nothing_spooled(settings: Config, named: str | None) -> None:
 
 def name_others(shown: list[Spool], settings: Config) -> None:
     """Say on stderr which other services have a spool, where only one was looked at."""
-    from otel_llm.delivery.spool_files import LOG_NAME  # noqa: PLC0415
-
     here = {spool.directory for spool in shown}
-    logs = (settings.state_dir / "spool").glob(f"*/{LOG_NAME}")
-    others = sorted(log.parent.name for log in logs if log.parent not in here)
+    others = [directory.name for directory in _all_directories(settings) if directory not in here]
     if others:
         write_line(sys.stderr, f"Other services with a spool here: {', '.join(others)} (--service NAME).")
 

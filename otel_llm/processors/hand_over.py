@@ -20,7 +20,6 @@ import threading
 import time
 import weakref
 from collections import deque
-from queue import Empty
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.greenlets import rest_in_copy
@@ -86,7 +85,7 @@ class _Bell:
         """Wait until it has rung; False if it has not in `timeout` seconds."""
         try:
             self._rung.get(timeout=timeout)
-        except Empty:
+        except queue.Empty:
             return False
         return True
 
@@ -213,7 +212,7 @@ class HandOver:
 
     def _relieve(self) -> None:
         """Do as much of the work as was just added to it; all of it where nobody else will."""
-        self._claimed(_RELIEF_SECONDS, lambda: self._take_one() and (self._take_one() and self._take_rest()))
+        self._claimed(_RELIEF_SECONDS, lambda: self._take_one() and self._take_one() and self._take_rest())
 
     def _take_rest(self) -> bool:
         while self._stopped and self._take_one():

@@ -26,8 +26,6 @@ _MAX_WORDS: Final = 500
 _SHOWN_ALIKE: Final = 32
 """Letters of a server's words that may be those of the request in one piece: fewer are a name or a value that it
 complains about, more are the request itself, which holds prompts. What is twice as long is always noticed."""
-_LEAST_SECRET: Final = 6
-"""Letters; what is shorter is in every text."""
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BAD_INDEX: Final = re.compile(r"(?:spans|traces)\[(\d+)\]|ArrayList\[(\d+)\]")
 _REFUSALS: Final = {400: "invalid", 409: "conflict", 413: "too_large", 422: "invalid"}
@@ -75,17 +73,12 @@ def judge(answer: Answer, place: Place) -> Verdict:
     return _misconfigured(answer, place)
 
 
-def discreet(answer: Answer, sent: bytes, api_key: str) -> Answer:
-    """A refusal with no words in it that may not be logged.
+def discreet(answer: Answer, sent: bytes) -> Answer:
+    """A refusal with no words in it that may not be logged; `HttpClient` has taken the key out of it.
 
-    A server, or a proxy before it, that repeats what it was sent would put prompts and the key into log and status.
+    A server, or a proxy before it, that repeats what it was sent would put prompts into log and status.
     """
-    key = api_key.strip().encode()
-    if len(key) >= _LEAST_SECRET and key in answer.body:
-        answer = answer._replace(body=answer.body.replace(key, b"****"))
-    if _repeats(_words(answer), sent):
-        answer = answer._replace(body=b"")
-    return answer
+    return answer._replace(body=b"") if _repeats(_words(answer), sent) else answer
 
 
 def _repeats(words: str, sent: bytes) -> bool:

@@ -91,10 +91,8 @@ def run_around(
         raise
     try:
         return result if work is None else _finished(work, result, before)
-    except BaseException:  # a signal of the program's, Ctrl-C: what comes next must not be recorded as part of this
-        _back_to(before)
-        if work is not None:
-            guarded("ending a call", work.abandon)
+    except BaseException:
+        _interrupted(work, before)
         raise
 
 
@@ -113,10 +111,8 @@ async def arun_around(
         raise
     try:
         return result if work is None else _finished(work, result, before)
-    except BaseException:  # a signal of the program's, Ctrl-C: what comes next must not be recorded as part of this
-        _back_to(before)
-        if work is not None:
-            guarded("ending a call", work.abandon)
+    except BaseException:
+        _interrupted(work, before)
         raise
 
 
@@ -246,6 +242,13 @@ def _failed(work: Around | None, error: BaseException, before: Context) -> None:
             guarded("ending a call", work.abandon)
     finally:
         _back_to(None if isinstance(error, GeneratorExit) else before)
+
+
+def _interrupted(work: Around | None, before: Context) -> None:
+    """A signal of the program's, Ctrl-C: what comes next must not be recorded as part of this call."""
+    _back_to(before)
+    if work is not None:
+        guarded("ending a call", work.abandon)
 
 
 def _undo(before: Context) -> None:
