@@ -146,6 +146,16 @@ def bare(sink: str) -> Peer:
     return Peer(litellm.completion, litellm.acompletion)
 
 
+def least(sink: str) -> Peer:
+    """No peer but a floor: the least that a recorder into Opik can do (`benchmarks/least.py`)."""
+    from benchmarks.least import Least
+
+    litellm = litellm_itself()
+    recorder = Least(sink)
+    plain = litellm.completion, litellm.acompletion
+    return Peer(recorder.completion(plain[0]), plain[1], flush_backend=recorder.flush, plain=plain)
+
+
 def openinference(sink: str) -> Peer:
     """OpenInference's instrumentation, with the SDK's batching and OTLP over HTTP."""
     from openinference.instrumentation.litellm import LiteLLMInstrumentor
@@ -332,6 +342,7 @@ PEERS: dict[str, Callable[[str], Peer]] = {
     function.__name__: function
     for function in (
         bare,
+        least,
         openinference,
         openllmetry,
         openlit,

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from benchmarks import conversation
+from benchmarks.least import Least
 from tests.benchmarks.test_payloads import PROTOBUF, conventions, otlp
 
 if TYPE_CHECKING:
@@ -145,3 +146,17 @@ def test_the_sink_for_grpc_refuses_hangs_and_comes_back(grpc_sink: Server) -> No
     grpc_sink.tell("mode?m=ok")
     export(grpc_sink, otlp(conventions(1)))
     assert grpc_sink.tell("stats")["whole"] == 1
+
+
+def test_the_least_recorder_delivers_whole_calls(sink: Server) -> None:
+    """The floor in place is one: question, answer and usage arrive, of each call, in a span row and a trace row."""
+    import litellm
+
+    recorder = Least(sink.url)
+    completion = recorder.completion(litellm.completion)
+    for number in (1, 2, 3):
+        completion(**conversation.call(number, sink.url, mock_response=conversation.answer(number)))
+    recorder.flush()
+    stats = sink.tell("stats?numbers=1")
+    assert (stats["whole"], stats["spans"], stats["unreadable"]) == (3, 3, 0)
+    assert set(stats["numbers"]) == {"1", "2", "3"}
