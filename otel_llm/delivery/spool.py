@@ -41,6 +41,7 @@ _PATIENCE = 1.0
 _MEMORY_TRY_SECONDS = 1.0
 _NEXT_TRY_SECONDS = 0.005
 _EXPIRE_EVERY = 60.0
+_BALANCE_EVERY = 600.0
 _SHRINK_ABOVE = 32 * 1024 * 1024
 
 _left_open_by_fork: list[object] = []
@@ -56,7 +57,7 @@ class Spool(SpoolKeeper):
 
     def __init__(self, directory: Path, settings: SpoolSettings | None = None, *, announce: bool = True) -> None:
         super().__init__(directory, settings or SpoolSettings(), announce=announce)
-        self._expired_at = float("-inf")
+        self._expired_at = self._balanced_at = float("-inf")
         self._start()
         watch_forks(self)
 
@@ -199,6 +200,8 @@ class Spool(SpoolKeeper):
         if sync is not None:
             sync.sync_if_due()
             sync.checkpoint_if_due()
+        if time.monotonic() - self._balanced_at > _BALANCE_EVERY:
+            self._balance()
         if time.monotonic() - self._expired_at > _EXPIRE_EVERY:
             self._expired_at = time.monotonic()
             with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
@@ -208,6 +211,15 @@ class Spool(SpoolKeeper):
                     log.shrink()
         if self.settings.mode == "overflow" and self._to_disk and not self.pending():
             self._to_disk = False
+
+    def _balance(self) -> None:
+        """Find out whether damage that SQLite did not notice has taken something away."""
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
+            self._balanced_at = time.monotonic()
+            missing = {name: spans for name, spans in log.balance(self._backends).items() if spans > 0}
+            if missing:
+                lost = ", ".join(f"{spans} for {name}" for name, spans in missing.items())
+                logger.warning("The spool in %s is damaged; spans in it are lost (%s).", self.directory, lost)
 
     def seconds_until_care(self) -> float | None:
         """Seconds until `tend` has something to do; None if nothing is known to be due."""

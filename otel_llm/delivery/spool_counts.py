@@ -37,6 +37,7 @@ DROPPED = "dropped"
 Tally: TypeAlias = "Counter[tuple[str, str, str]]"
 """(backend name, kind, reason) -> number of spans; the reason is empty for `created` and `delivered`."""
 
+_AS_WRITTEN = f"kind IN ('{CREATED}', '{DELIVERED}', '{REJECTED}', '{DROPPED}') AND typeof(spans) = 'integer'"
 _REVOCABLE = ("spool_full", "expired")
 """Reasons for which a batch can be dropped while another thread or process is sending it."""
 
@@ -67,10 +68,20 @@ class Counts:
                 taken += found
         return taken
 
+    def open(self, backend: int) -> int:
+        """Spans that were created for a backend and have met no end."""
+        row = self._connection.execute(
+            f"SELECT coalesce(sum(CASE kind WHEN ? THEN spans ELSE -spans END), 0) FROM counts"  # noqa: S608  (constants)
+            f" WHERE backend = ? AND {_AS_WRITTEN}",
+            (CREATED, backend),
+        ).fetchone()
+        return int(row[0])
+
     def tally(self) -> Tally:
-        """All counts, by backend name."""
+        """All counts, by backend name; without rows that are not what was ever written."""
         rows = self._connection.execute(
-            "SELECT name, kind, counts.reason, spans FROM counts JOIN backends ON backends.id = counts.backend"
+            "SELECT name, kind, counts.reason, spans FROM counts"  # noqa: S608  (constants)
+            f" JOIN backends ON backends.id = counts.backend WHERE {_AS_WRITTEN}"
         )
         return Counter({(name, kind, reason): spans for name, kind, reason, spans in rows})
 

@@ -16,8 +16,9 @@ from otel_llm.delivery.spool_counts import DiskView
 from otel_llm.delivery.spool_files import LOG_NAME, file_identity, prepare, set_aside, was_set_aside
 from otel_llm.delivery.spool_log import SpoolLog
 from otel_llm.delivery.spool_salvage import salvage, salvage_file
-from otel_llm.delivery.spool_schema import Trouble, UnknownVersionError, diagnose
+from otel_llm.delivery.spool_schema import NONSENSE, Trouble, UnknownVersionError, diagnose
 from otel_llm.delivery.spool_sync import DiskSync
+from otel_llm.faults import let_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,8 @@ class SpoolKeeper:
             self._in_use = True
             try:
                 yield self._opened(create=create)
-            except (sqlite3.Error, OSError, UnknownVersionError) as error:
+            except (sqlite3.Error, OSError, UnknownVersionError, *NONSENSE) as error:
+                let_through(error)
                 self._react(error)
                 raise Unavailable from error
             finally:
@@ -129,7 +131,7 @@ class SpoolKeeper:
             try:
                 if self._recover(trouble):
                     return
-            except (sqlite3.Error, OSError, UnknownVersionError) as worse:
+            except (sqlite3.Error, OSError, UnknownVersionError, *NONSENSE) as worse:
                 trouble = diagnose(worse, self.directory)
         if trouble.kind != "full":  # on a full disk, reading and deleting still work
             self._close_log()

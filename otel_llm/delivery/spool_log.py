@@ -7,6 +7,7 @@ them raise sqlite3.Error; `Spool`, the one caller, holds the lock and knows what
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import time
 import zlib
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from otel_llm.contracts import Batch
 from otel_llm.delivery.spool_archive import Archive
 from otel_llm.delivery.spool_at_hand import SpansAtHand
+from otel_llm.delivery.spool_balance import DAMAGED_ORDER, check_balance
 from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED, Counts, Tally
 from otel_llm.delivery.spool_files import file_identity
 from otel_llm.delivery.spool_room import Room, boot_id, uptime
@@ -23,7 +25,7 @@ from otel_llm.delivery.spool_schema import SCHEMA_VERSION, open_log
 from otel_llm.delivery.spool_types import Appended, Failure, Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from otel_llm.delivery.spool_types import Reject, SpoolSettings
@@ -166,6 +168,7 @@ class SpoolLog:
                 if gone:
                     self.room.release(seq)
                 else:
+                    self._check_is_gone(seq, backend_id)
                     overtaken += spans
             if overtaken:  # dropped while it was being sent: what counts is what the backend answered
                 overtaken -= self._counts.take_back_dropped(backend_id, overtaken)
@@ -214,6 +217,13 @@ class SpoolLog:
         """Drop what is too old; return how many batches went."""
         with self._transaction():
             return self.room.expire()
+
+    def balance(self, backends: Iterable[str]) -> dict[str, int]:
+        """Make the counts of `backends` say what is there; return what that changed (see `check_balance`)."""
+        self.tally()  # raises where a name cannot be read
+        with self._transaction():
+            ids = {self._backend_id(name): name for name in backends}
+            return {ids[found]: spans for found, spans in check_balance(self._connection, ids).items()}
 
     def replay(self, backend: str, since: float, until: float, *, quarantined: bool) -> int:
         """Let stored batches closed in [since, until] wait for `backend` (again); return their number of spans."""
@@ -320,6 +330,14 @@ class SpoolLog:
         with self._transaction():
             self.archive.keep_unreadable(seq)
             self.room.drop(seq, "corrupt")
+            for backend_id in self._backends.values():
+                self._check_is_gone(seq, backend_id)
+
+    def _check_is_gone(self, seq: int, backend_id: int) -> None:
+        """Raise for a damaged index, in which a row is met on the way but not found: it would be sent without end."""
+        scan = "SELECT 1 FROM waiting WHERE +seq = ? AND +backend = ? LIMIT 1"  # the plus keeps it off the index
+        if self._connection.execute(scan, (seq, backend_id)).fetchone():
+            raise sqlite3.DatabaseError(DAMAGED_ORDER)
 
 
 def merged(batches: list[Batch]) -> Batch:

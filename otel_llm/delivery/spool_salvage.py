@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from otel_llm.delivery.spool_counts import CREATED, DROPPED, Counts, Tally
 from otel_llm.delivery.spool_log import SpoolLog, restored
-from otel_llm.delivery.spool_schema import PAGE_SIZE, open_log
+from otel_llm.delivery.spool_schema import NONSENSE, PAGE_SIZE, open_log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["salvage", "salvage_file"]
 
 _HEAD_BYTES = 100
+_UNREADABLE = (sqlite3.Error, *NONSENSE)
 _LONGEST_FILE = 4 * 1024**3
 """Bytes that a damaged head is believed to speak of at most; they are a hole in the file, not room on the disk."""
 
@@ -46,7 +47,7 @@ def salvage_file(broken: Path, into: SpoolLog, default_backends: Collection[str]
 
 def _has_a_head(broken: Path) -> bool:
     """Whether SQLite finds our tables in it."""
-    with suppress(sqlite3.Error), closing(sqlite3.Connection(broken, isolation_level=None)) as source:
+    with suppress(*_UNREADABLE), closing(sqlite3.Connection(broken, isolation_level=None)) as source:
         return bool(source.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone())
     return False
 
@@ -92,13 +93,14 @@ def salvage(
 
     What was waiting and cannot be read any more is counted as dropped (`corrupt`), as far as the counts can be
     read; where they cannot, by the `known` ones, which were seen last. Where it cannot be read who waits for a batch,
-    all of `default_backends` do: a duplicate beats a loss. `only_origin` limits it to the batches of one process.
+    or nobody does and it is not kept either, all of `default_backends` do: a duplicate beats a loss. `only_origin`
+    limits it to the batches of one process.
     """
-    names = _backend_names(source)
-    waiting = _waiting(source, names)
+    waiting = _waiting(source, default_backends)
+    kept = _kept(source)
     saved: Tally = Counter()
     for seq, batch_origin, batch in _batches(source):
-        backends = default_backends if waiting is None else waiting.get(seq, ())
+        backends = _awaited_by(seq, waiting, kept, default_backends)
         if not backends or (only_origin is not None and batch_origin != only_origin):
             continue
         into.append([(batch, backends)], batch_origin)
@@ -109,22 +111,39 @@ def salvage(
     return max(saved.values(), default=0)
 
 
+def _awaited_by(
+    seq: int, waiting: dict[int, set[str]] | None, kept: set[int] | None, default_backends: Collection[str]
+) -> Collection[str]:
+    """Who waits for a batch; everybody, where the row that said so is gone."""
+    if waiting is None:
+        return default_backends
+    return waiting.get(seq) or (() if kept is None or seq in kept else default_backends)
+
+
 def _backend_names(source: sqlite3.Connection) -> dict[int, str]:
     try:
         return dict(source.execute("SELECT id, name FROM backends").fetchall())
-    except sqlite3.Error:
+    except _UNREADABLE:
         return {}
 
 
-def _waiting(source: sqlite3.Connection, names: dict[int, str]) -> dict[int, list[str]] | None:
+def _waiting(source: sqlite3.Connection, default_backends: Collection[str]) -> dict[int, set[str]] | None:
     """For each batch the backends that wait for it; None if that cannot be read."""
-    found: dict[int, list[str]] = {}
+    names, found = _backend_names(source), dict[int, set[str]]()
     try:
         for backend, seq in source.execute("SELECT backend, seq FROM waiting"):
-            found.setdefault(seq, []).append(names[backend])
-    except (sqlite3.Error, KeyError):
+            found.setdefault(seq, set()).update([names[backend]] if backend in names else default_backends)
+    except _UNREADABLE:
         return None
     return found
+
+
+def _kept(source: sqlite3.Connection) -> set[int] | None:
+    """Batches that are there although everybody has them; None if that cannot be read."""
+    try:
+        return {seq for (seq,) in source.execute("SELECT seq FROM kept")}
+    except _UNREADABLE:
+        return None
 
 
 def _batches(source: sqlite3.Connection) -> Iterator[tuple[int, str, Batch]]:
@@ -134,7 +153,7 @@ def _batches(source: sqlite3.Connection) -> Iterator[tuple[int, str, Batch]]:
             row = source.execute(
                 "SELECT origin, id, created_at, spans, encoding, crc, payload FROM batches WHERE seq = ?", (seq,)
             ).fetchone()
-        except sqlite3.Error:
+        except _UNREADABLE:
             continue
         batch = restored(row[1:]) if row else None
         if batch is not None:
@@ -145,7 +164,7 @@ def _sequence_numbers(source: sqlite3.Connection) -> list[int]:
     """All that can be reached, from the front and, past a damaged page, from the back."""
     found: set[int] = set()
     for direction in ("ASC", "DESC"):
-        with suppress(sqlite3.Error):
+        with suppress(*_UNREADABLE):
             for (seq,) in source.execute(f"SELECT seq FROM batches ORDER BY seq {direction}"):  # noqa: S608
                 found.add(seq)
     return sorted(found)
@@ -155,7 +174,7 @@ def _carried_over(source: sqlite3.Connection, saved: Tally, known: Tally) -> Tal
     """The old counts as far as they are to be added: what was saved is counted already."""
     try:
         old = Counts(source).tally()
-    except sqlite3.Error:
+    except _UNREADABLE:
         old = known
     carried: Tally = Counter({key: spans for key, spans in old.items() if key[1] != CREATED})
     for backend in {name for name, _, _ in old}:

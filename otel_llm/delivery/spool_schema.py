@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BACKSTOP_PAGES",
     "JOURNAL_BYTES",
+    "NONSENSE",
     "PAGE_SIZE",
     "SCHEMA_VERSION",
     "Trouble",
@@ -86,6 +87,9 @@ _SCHEMA = (
 class UnknownVersionError(Exception):
     """The file was written by another version of otel_llm, which this one cannot read."""
 
+
+NONSENSE = (TypeError, UnicodeDecodeError, LookupError, ArithmeticError)
+"""What reading raises in a file where another type or number stands than was written, and SQLite cannot know it."""
 
 Kind: TypeAlias = Literal["busy", "full", "corrupt", "unknown_version", "unusable"]
 
@@ -166,7 +170,7 @@ _SQLITE_KINDS: tuple[tuple[str, Kind, str], ...] = (
     ("unable to open", "unusable", "It cannot be opened. Check that its directory exists and is yours."),
     ("malformed", "corrupt", "It is damaged."),
     ("not a database", "corrupt", "It is not an SQLite database."),
-    ("could not decode", "corrupt", "It is damaged."),
+    ("constraint failed", "corrupt", "It is damaged."),
     ("no such table", "corrupt", "It is an SQLite database, but not a spool."),
     ("no such column", "corrupt", "It is an SQLite database, but not a spool."),
     ("has no column", "corrupt", "It is an SQLite database, but not a spool."),
@@ -185,6 +189,8 @@ def diagnose(error: Exception, place: Path) -> Trouble:
         why = f"The spool in {place} cannot be used ({error.strerror or error}). {advice}"
         return Trouble("full" if full else "unusable", why)
     text = str(error).lower()
+    if isinstance(error, NONSENSE) or "could not decode" in text:  # SQLite's words would quote what stands there
+        return Trouble("corrupt", f"The spool in {place} cannot be used (what it holds makes no sense). It is damaged.")
     for needle, kind, advice in _SQLITE_KINDS:
         if needle in text:
             return Trouble(kind, f"The spool in {place} cannot be used ({error}). {advice}")
