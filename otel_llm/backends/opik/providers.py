@@ -13,7 +13,7 @@ from otel_llm import semconv
 if TYPE_CHECKING:
     from otel_llm.backends.opik.values import Attributes
 
-__all__ = ["CANONICAL", "CONSULTED", "EXCLUDES_CACHED", "provider_of"]
+__all__ = ["CANONICAL", "CONSULTED", "UNCACHED_INPUT", "provider_of"]
 
 _AMBIGUOUS_GOOGLE: Final = "google"
 _CLAUDE_ON_VERTEX: Final = "anthropic_vertexai"
@@ -70,8 +70,12 @@ CANONICAL: Final[dict[str, str]] = {
 }
 """Lower-case name as instrumentations write it -> the name Opik prices under."""
 
-EXCLUDES_CACHED: Final = frozenset({"anthropic", _CLAUDE_ON_VERTEX, "bedrock"})
-"""Providers whose `prompt_tokens` Opik bills at full price besides the cached ones, so they must not be in it."""
+UNCACHED_INPUT: Final = {
+    "anthropic": "original_usage.input_tokens",
+    _CLAUDE_ON_VERTEX: "original_usage.input_tokens",
+    "bedrock": "original_usage.inputTokens",
+}
+"""Providers whose cached tokens Opik bills besides the input -> the key of the input without them."""
 
 _PROVIDER_ATTRIBUTES: Final = (
     semconv.PROVIDER_NAME,

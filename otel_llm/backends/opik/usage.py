@@ -1,8 +1,9 @@
 """Tokens and cost of a span, counted the way Opik bills.
 
-Opik wants a flat map of 32-bit integers. Its own estimate takes `prompt_tokens` of Anthropic and Bedrock as the
-uncached ones and adds the cached; of all others as all of them and subtracts the cached. The conventions
-count cached tokens inside the input everywhere, so for the former they are taken out.
+Opik wants a flat map of 32-bit integers. Its pages show `prompt_tokens` as the input, cached tokens included, for every
+provider, as its SDK sends it. Its own estimate adds the cached tokens to the input of Anthropic and Bedrock, and
+subtracts them from that of all others; the former's uncached input it takes from `original_usage.*`, and from
+`prompt_tokens` only where that is missing. The conventions count cached tokens inside the input everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
-from otel_llm.backends.opik.providers import EXCLUDES_CACHED
+from otel_llm.backends.opik.providers import UNCACHED_INPUT
 
 if TYPE_CHECKING:
     from otel_llm.backends.opik.values import Attributes
@@ -110,12 +111,12 @@ def usage_of(attributes: Attributes, names: UsageNames, provider: str | None) ->
     given, completion = _count(attributes, names.prompt), _count(attributes, names.completion)
     read = _count(attributes, names.read) if names.read else None
     written = _count(attributes, names.written) if names.written else None
-    prompt = given
-    if given is not None and provider in EXCLUDES_CACHED:
-        prompt = _uncached(given, read, written)
-    total = _count(attributes, names.total) if names.total else None
-    if total is None and (given is not None or completion is not None):
-        total = (given or 0) + (completion or 0)
+    prompt, uncached, uncached_key = given, None, UNCACHED_INPUT.get(provider or "")
+    if given is not None and uncached_key is not None and (read or written):
+        prompt, uncached = _divided(given, (read or 0) + (written or 0))
+    total = _count(attributes, names.total) if names.total and prompt == given else None
+    if total is None and (prompt is not None or completion is not None):
+        total = (prompt or 0) + (completion or 0)
     usage: dict[str, int] = {}
     _put(usage, "prompt_tokens", prompt)
     _put(usage, "completion_tokens", completion)
@@ -123,6 +124,8 @@ def usage_of(attributes: Attributes, names: UsageNames, provider: str | None) ->
     if names.read or names.written:
         _put(usage, "cache_read_input_tokens", read)
         _put(usage, "cache_creation_input_tokens", written)
+    if uncached_key is not None:
+        _put(usage, uncached_key, uncached)
     for key, sources in names.details:
         _put(usage, key, _count(attributes, sources))
     return usage or None
@@ -157,10 +160,9 @@ def ttft_ms_of(attributes: Attributes, names: UsageNames) -> float | None:
     return None
 
 
-def _uncached(given: int, read: int | None, written: int | None) -> int:
-    """Input without its cached part. A part larger than the whole was reported outside of it."""
-    cached = (read or 0) + (written or 0)
-    return given - cached if cached <= given else given
+def _divided(given: int, cached: int) -> tuple[int, int]:
+    """All input, and the part that no cache held. A cached part larger than `given` was reported outside of it."""
+    return (given, given - cached) if cached <= given else (given + cached, given)
 
 
 def _count(attributes: Attributes, names: tuple[str, ...]) -> int | None:

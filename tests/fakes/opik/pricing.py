@@ -128,7 +128,7 @@ def _charge(provider: str, price: _Price, usage: Mapping[str, int]) -> Decimal:
 
 def _count(provider: str, kind: str, usage: Mapping[str, int]) -> int:
     own = _KEYS[kind].get(provider, _KEYS[kind][""])
-    return usage.get(f"original_usage.{own}") or usage.get(_COMMON[kind]) or 0
+    return usage.get(f"original_usage.{own}", usage.get(_COMMON[kind], 0))  # a 0 that is said counts
 
 
 def _cost_in_metadata(metadata: Mapping[str, Any]) -> Decimal:

@@ -43,9 +43,11 @@ var canonicalProviders = map[string]string{
 
 var providerAttributes = []string{attrProvider, attrProviderGenA, "llm.provider", "llm.system"}
 
-// excludesCached tells whether Opik bills the provider's `prompt_tokens` besides its cached ones.
-func excludesCached(provider string) bool {
-	return provider == providerAnthropic || provider == providerClaudeOnVertex || provider == providerBedrock
+// uncachedInput names, for the providers whose cached tokens Opik bills besides the input, the key of the input without them.
+var uncachedInput = map[string]string{
+	providerAnthropic:      "original_usage.input_tokens",
+	providerClaudeOnVertex: "original_usage.input_tokens",
+	providerBedrock:        "original_usage.inputTokens",
 }
 
 // providerOf is the provider under Opik's name; "" where the span names none.

@@ -58,14 +58,15 @@ func usageOf(span attributes, provider string) object {
 	completion, hasCompletion := countOf(span, outputTokens)
 	read, hasRead := countOf(span, cacheReadTokens)
 	written, hasWritten := countOf(span, cacheWriteTokens)
-	total, hasTotal := countOf(span, totalTokens)
-	if !hasTotal {
-		total, hasTotal = given+completion, hasGiven || hasCompletion
+	prompt, uncached, hasUncached := given, given, false
+	uncachedKey := uncachedInput[provider]
+	if cached := read + written; uncachedKey != "" && hasGiven && cached > 0 {
+		prompt, uncached = divided(given, cached)
+		hasUncached = true
 	}
-	prompt := given
-	// A cached part larger than the whole was reported outside of it.
-	if cached := read + written; excludesCached(provider) && cached <= given {
-		prompt = given - cached
+	total, hasTotal := countOf(span, totalTokens)
+	if !hasTotal || prompt != given {
+		total, hasTotal = prompt+completion, hasGiven || hasCompletion
 	}
 	usage := object{}
 	keepCount(usage, "prompt_tokens", prompt, hasGiven)
@@ -73,6 +74,7 @@ func usageOf(span attributes, provider string) object {
 	keepCount(usage, "total_tokens", total, hasTotal)
 	keepCount(usage, "cache_read_input_tokens", read, hasRead)
 	keepCount(usage, "cache_creation_input_tokens", written, hasWritten)
+	keepCount(usage, uncachedKey, uncached, hasUncached)
 	for key, names := range detailTokens {
 		count, known := countOf(span, names)
 		keepCount(usage, key, count, known)
@@ -81,6 +83,14 @@ func usageOf(span attributes, provider string) object {
 		return nil
 	}
 	return usage
+}
+
+// divided is all input, and the part that no cache held. A cached part larger than the whole was reported outside of it.
+func divided(given, cached int64) (all, uncached int64) {
+	if cached <= given {
+		return given, given - cached
+	}
+	return given + cached, given
 }
 
 func keepCount(usage object, key string, count int64, known bool) {
