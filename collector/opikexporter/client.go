@@ -29,15 +29,11 @@ func newClient(ctx context.Context, cfg *Config, host component.Host, set compon
 		return nil, fmt.Errorf("cannot set up HTTP to Opik: %w", err)
 	}
 	transport.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	workspace := cfg.Workspace
-	if workspace == "" {
-		workspace = "default"
-	}
 	return &client{
 		http:      transport,
 		base:      strings.TrimRight(cfg.ClientConfig.Endpoint, "/"),
 		apiKey:    strings.TrimSpace(string(cfg.APIKey)),
-		workspace: workspace,
+		workspace: cfg.workspaceOf(""),
 		userAgent: build.Command + "/" + build.Version,
 	}, nil
 }

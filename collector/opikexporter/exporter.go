@@ -36,7 +36,7 @@ func newOpikExporter(cfg *Config, set exporter.Settings) (*opikExporter, error) 
 		set:       set,
 		routing:   cfg.routing(),
 		memory:    opikrows.NewMemory(),
-		journal:   newJournal(),
+		journal:   newJournal(len(cfg.workspaces())),
 		taken:     &tally{counts: map[place]int64{}},
 		telemetry: own,
 	}, nil
@@ -78,7 +78,7 @@ func (e *opikExporter) push(ctx context.Context, batch ptrace.Traces) error {
 // conclude counts and logs the refused spans of a batch that is finished.
 func (e *opikExporter) conclude(ctx context.Context, spans int, rejections []rejection) error {
 	for _, each := range rejections {
-		e.telemetry.countRejected(ctx, each.reason)
+		e.telemetry.countRejected(ctx, each.reason, 1)
 	}
 	if len(rejections) == 0 {
 		return nil

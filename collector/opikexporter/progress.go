@@ -22,7 +22,7 @@ const (
 	maxProof = 64 << 10
 )
 
-// maxRememberedBatches bounds what is remembered of batches that are being retried.
+// maxRememberedBatches bounds what is remembered, for each workspace, of batches that are being retried.
 const maxRememberedBatches = 64
 
 // batchKey identifies a batch by its rows, so that a retry of it is recognised.
@@ -137,9 +137,12 @@ type journal struct {
 	mutex   sync.Mutex
 	batches map[batchKey]*progress
 	order   []batchKey
+	most    int
 }
 
-func newJournal() *journal { return &journal{batches: map[batchKey]*progress{}} }
+func newJournal(workspaces int) *journal {
+	return &journal{batches: map[batchKey]*progress{}, most: workspaces * maxRememberedBatches}
+}
 
 // open is the progress of a batch, new or from its last attempt.
 func (j *journal) open(key batchKey) *progress {
@@ -161,7 +164,7 @@ func (j *journal) keep(key batchKey, reached *progress) {
 		j.order = append(j.order, key)
 	}
 	j.batches[key] = reached
-	if len(j.order) > maxRememberedBatches {
+	if len(j.order) > j.most {
 		delete(j.batches, j.order[0])
 		j.order = j.order[1:]
 	}

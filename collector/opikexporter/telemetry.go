@@ -16,6 +16,7 @@ type telemetry struct {
 	exporter attribute.KeyValue
 	requests metric.Int64Counter
 	rejected metric.Int64Counter
+	closed   metric.Int64Gauge
 }
 
 func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry, error) {
@@ -23,8 +24,10 @@ func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry,
 	requests, errRequests := meter.Int64Counter("otelcol_exporter_opik_requests", metric.WithUnit("{request}"),
 		metric.WithDescription("HTTP requests to Opik, by kind of row and outcome."))
 	rejected, errRejected := meter.Int64Counter("otelcol_exporter_opik_rejected_spans", metric.WithUnit("{span}"),
-		metric.WithDescription("Spans that Opik refused for good, by reason; the rest of their batch was delivered."))
-	return &telemetry{attribute.String("exporter", id.String()), requests, rejected}, errors.Join(errRequests, errRejected)
+		metric.WithDescription("Spans that are lost, by reason: Opik refused them for good, or their workspace is closed and its queue full."))
+	closed, errClosed := meter.Int64Gauge("otelcol_exporter_opik_workspace_closed", metric.WithUnit("1"),
+		metric.WithDescription("1 as long as Opik takes no spans for a workspace (401, 402, 403, 404), by its last answer; 0 if it does."))
+	return &telemetry{attribute.String("exporter", id.String()), requests, rejected, closed}, errors.Join(errRequests, errRejected, errClosed)
 }
 
 func (t *telemetry) countRequest(ctx context.Context, of kind, err error) {
@@ -39,6 +42,10 @@ func (t *telemetry) countRequest(ctx context.Context, of kind, err error) {
 		attribute.String("kind", string(of)), attribute.String("outcome", outcome)))
 }
 
-func (t *telemetry) countRejected(ctx context.Context, reason string) {
-	t.rejected.Add(ctx, 1, metric.WithAttributes(t.exporter, attribute.String("reason", reason)))
+func (t *telemetry) countRejected(ctx context.Context, reason string, spans int) {
+	t.rejected.Add(ctx, int64(spans), metric.WithAttributes(t.exporter, attribute.String("reason", reason)))
+}
+
+func (t *telemetry) sayClosed(ctx context.Context, workspace string, is int64) {
+	t.closed.Record(ctx, is, metric.WithAttributes(t.exporter, attribute.String("workspace", workspace)))
 }

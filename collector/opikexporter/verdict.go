@@ -62,6 +62,13 @@ type failure struct{ words string }
 
 func (f *failure) Error() string { return f.words }
 
+// closed is an answer about the workspace (or the key, or the address): as long as that is so no rows are taken there.
+type closed struct{ words string }
+
+func (c *closed) Error() string { return c.words }
+
+const reasonClosed = "workspace_closed"
+
 // judge is nil if the rows were taken, *refused if one of them never will be, else an error that is worth a retry.
 func judge(got answer) error {
 	_, isRefusal := refusals[got.status]
@@ -120,6 +127,10 @@ func refusal(got answer) *refused {
 func later(got answer) error {
 	//lint:ignore ST1005 Opik is a name
 	err := fmt.Errorf("Opik answered HTTP %d (%s). %s", got.status, wordsOf(got), remedies[got.status])
+	switch got.status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound:
+		err = &closed{err.Error()}
+	}
 	if wait := waitOf(got.header); wait > 0 {
 		return exporterhelper.NewThrottleRetry(err, wait)
 	}

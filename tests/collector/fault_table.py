@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.fakes.opik import FakeOpik
 
@@ -27,7 +27,14 @@ class FaultTable:
         self._record = record
 
     def row(
-        self, fault: str, opik: FakeOpik, *, created: int, acknowledged: int | None = None, rejected: int = 0
+        self,
+        fault: str,
+        opik: FakeOpik,
+        *,
+        created: int,
+        acknowledged: int | None = None,
+        rejected: int = 0,
+        workspaces: Sequence[str] = ("default",),
     ) -> None:
         """Count what became of the spans, and compare with the guide.
 
@@ -37,16 +44,26 @@ class FaultTable:
             created: How many spans a program had.
             acknowledged: How many of them were answered with 200; all of them if not told.
             rejected: How many Opik refused for good, which the Collector counted.
+            workspaces: Where to look for them.
         """
-        line = self.seen(fault, opik, created=created, acknowledged=acknowledged, rejected=rejected)
+        line = self.seen(
+            fault, opik, created=created, acknowledged=acknowledged, rejected=rejected, workspaces=workspaces
+        )
         assert line in _GUIDE.read_text().splitlines(), f"docs/collector.md does not say what was counted: {line}"
 
     def seen(
-        self, fault: str, opik: FakeOpik, *, created: int, acknowledged: int | None = None, rejected: int = 0
+        self,
+        fault: str,
+        opik: FakeOpik,
+        *,
+        created: int,
+        acknowledged: int | None = None,
+        rejected: int = 0,
+        workspaces: Sequence[str] = ("default",),
     ) -> str:
         """Count, and print at the end, what is not the same in every run; the row."""
         acknowledged = created if acknowledged is None else acknowledged
-        delivered = len({row["id"] for row in opik.spans()})
+        delivered = len({row["id"] for name in workspaces for row in opik.spans(workspace=name)})
         counts = (created, acknowledged, delivered, rejected, len(opik.duplicates()))
         line = f"| {fault} | {' | '.join(map(str, counts))} | {acknowledged - delivered - rejected} |"
         self._record(_PROPERTY, line)

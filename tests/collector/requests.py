@@ -43,9 +43,9 @@ def _attribute(key: str, value: str) -> dict[str, Any]:
     return {"key": key, "value": {"stringValue": value}}
 
 
-def names_in(opik: FakeOpik) -> list[str]:
+def names_in(opik: FakeOpik, workspace: str = "default") -> list[str]:
     """The names of all spans that are there, sorted; one that is there twice is named twice."""
-    return sorted(row["name"] for row in opik.spans())
+    return sorted(row["name"] for row in opik.spans(workspace=workspace))
 
 
 def numbered(first: int, count: int) -> list[str]:

@@ -103,6 +103,11 @@ class FakeOpik:
             self._crashes += self._http.crashes
             self._http = None
 
+    def let(self, api_key: str, *workspaces: str) -> None:
+        """Change what a key may write to, its default workspace first."""
+        assert self._keys is not None, "an installation without authentication"
+        self._keys[api_key] = workspaces
+
     def reset(self) -> None:
         """Forget all rows, requests, violations and planned faults."""
         self.faults.clear()

@@ -2,8 +2,11 @@ package opikrows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
+
+	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
 // Destination is where rows go. An empty workspace means the configured one.
@@ -23,7 +26,11 @@ type Routing struct {
 	Tenants map[string]string
 }
 
-const unnamedService = "unknown_service"
+const (
+	unnamedService = "unknown_service"
+	// tenantWorkspace stands between the project and the workspace of a tenant.
+	tenantWorkspace = " @"
+)
 
 // Validate reports a placeholder that does not exist.
 func (r Routing) Validate() error {
@@ -35,13 +42,43 @@ func (r Routing) Validate() error {
 }
 
 func (r Routing) destination(span, resource attributes) Destination {
-	tenant := orText(cleanName(span.values[attrTenant]), unknownTenant)
-	project, workspace, _ := strings.Cut(r.Tenants[tenant], " @")
+	tenant := tenantOf(span.values[attrTenant])
+	project, _, _ := strings.Cut(r.Tenants[tenant], tenantWorkspace)
 	chosen := orText(
 		cleanName(span.values[attrOpikProject]), cleanName(project), r.configured(tenant, resource), r.fallback(resource),
 	)
-	return Destination{chosen, cleanName(workspace)}
+	return Destination{chosen, r.workspace(tenant)}
 }
+
+// WorkspaceOf is the workspace of the span's row; empty means the configured one.
+func (r Routing) WorkspaceOf(span ptrace.Span) string {
+	var tenant any
+	for key, value := range span.Attributes().All() { // of a repeated key the last counts, as in the row
+		if key == attrTenant {
+			tenant = valueOf(value)
+		}
+	}
+	return r.workspace(tenantOf(tenant))
+}
+
+// Workspaces are those that tenants have of their own, sorted.
+func (r Routing) Workspaces() []string {
+	var names []string
+	for tenant := range r.Tenants {
+		if name := r.workspace(tenant); name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (r Routing) workspace(tenant string) string {
+	_, workspace, _ := strings.Cut(r.Tenants[tenant], tenantWorkspace)
+	return cleanName(workspace)
+}
+
+func tenantOf(attribute any) string { return orText(cleanName(attribute), unknownTenant) }
 
 // fallback is the project of spans for which none was configured: the service's name.
 func (r Routing) fallback(resource attributes) string {
