@@ -69,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
+    except PermissionError as error:
+        print(f"{_PROGRAM}: {_closed_to_us(error)}", file=sys.stderr)
+        return _EXIT_FAILED
     except OSError as error:
         if error.errno not in _DISK_IS_FULL:
             raise
@@ -89,6 +92,15 @@ def _run(words: list[str]) -> int:
     if left:
         parser.error(_left_over(left, parser.format_usage()))
     return command.run(args)
+
+
+def _closed_to_us(error: PermissionError) -> str:
+    """Where a container runs its program as another user, HOME still names the directory of the first."""
+    place = error.filename or "a file"
+    return (
+        f"This user may not use {place} ({error.strerror or 'permission denied'}). Run it as the user whose program "
+        "records, or name a directory of this user's own in OTEL_LLM_STATE_DIR."
+    )
 
 
 def _without_command(words: list[str]) -> int:

@@ -35,6 +35,7 @@ _POLL_SECONDS = 0.5
 _TROUBLE_SECONDS = 1.0
 _PERHAPS_THE_BATCH = frozenset({"server_error", "internal", "timeout", "reset", "unavailable"})
 """Reasons that may lie with the batch: servers fail, hang and hang up on one they cannot digest."""
+_NO_LEASE = "no_lease"
 _SUSPECT_AFTER = 4
 """Failures of one parcel after which the next one is tried, to learn whether it is the parcel or the backend."""
 _GIVE_UP_AFTER = 6
@@ -257,9 +258,25 @@ class Lane:
         if self._spool.settings.mode == "off":
             return False
         try:
-            return self._lease.acquire()
-        except OSError:  # no directory: nothing is on disk, or the disk is gone
-            return False
+            leading = self._lease.acquire()
+        except OSError as error:
+            leading = False
+            if self._spool.outlasts_process:  # else the spool itself says what is wrong with its directory
+                self._cannot_lead(error)
+        else:
+            if self._failure is not None and self._failure.reason == _NO_LEASE:
+                self._failure = None
+        return leading
+
+    def _cannot_lead(self, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):  # no directory: nothing is on disk
+            return
+        why = (
+            f"What waits on disk cannot be delivered: the lock file {self._lease.path} cannot be used "
+            f"({error.strerror}). Remove it, or whatever is in its place; a new one is made by itself."
+        )
+        if self._failure is None or self._failure.why != why:
+            self._note_failure(Retry(why, _NO_LEASE, needs_action=True))
 
     # --- one attempt -------------------------------------------------------------------------------------
 

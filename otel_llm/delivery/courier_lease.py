@@ -20,7 +20,7 @@ class Lease:
     """A file lock that the system takes back when its holder dies, however it dies. Used by one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor: int | None = None
 
     @property
@@ -29,11 +29,16 @@ class Lease:
         return self._descriptor is not None
 
     def acquire(self) -> bool:
-        """Try to become the one who delivers; True if we are. Raises OSError where there is no directory for it."""
+        """Try to become the one who delivers; True if we are. Raises OSError where that can be nobody here.
+
+        Never in somebody else's directory: a lock of root's would keep its owner from delivering.
+        """
         if self._descriptor is not None and not self._still_there(self._descriptor):
             self.release()
         if self._descriptor is None:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            if self.path.parent.stat().st_uid != os.geteuid():
+                raise PermissionError(errno.EACCES, "the directory belongs to another user", str(self.path))
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -54,7 +59,7 @@ class Lease:
     def _still_there(self, descriptor: int) -> bool:
         """Whether the path still names the file that we hold; somebody may have removed the directory."""
         try:
-            named = os.stat(self._path)
+            named = os.stat(self.path)
         except OSError:
             return False
         held = os.fstat(descriptor)

@@ -221,6 +221,9 @@ def was_set_aside(directory: Path, identity: tuple[int, int] | None) -> bool:
 
 
 def set_aside_files(directory: Path) -> list[Path]:
-    """The logs that lie set aside in `directory`, oldest first."""
-    found = [*directory.glob("corrupt-*.db"), *directory.glob("unknown-*.db")]
+    """The logs that lie set aside in `directory`, oldest first; none where it cannot be read."""
+    try:
+        found = [*directory.glob("corrupt-*.db"), *directory.glob("unknown-*.db")]
+    except OSError:  # its parent is closed to us: what says so is the spool
+        return []
     return sorted(found, key=lambda path: path.name.rpartition("-")[2])

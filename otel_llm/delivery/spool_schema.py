@@ -185,7 +185,11 @@ def diagnose(error: Exception, place: Path) -> Trouble:
         return Trouble("unusable", str(error))
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        advice = "Free some space." if full else "Make the directory writable, or set OTEL_LLM_STATE_DIR elsewhere."
+        advice = "Make the directory writable, or set OTEL_LLM_STATE_DIR elsewhere."
+        if full:
+            advice = "Free some space."
+        elif error.errno in {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}:
+            advice = f"Remove what is in the way ({error.filename}), or set OTEL_LLM_STATE_DIR elsewhere."
         why = f"The spool in {place} cannot be used ({error.strerror or error}). {advice}"
         return Trouble("full" if full else "unusable", why)
     text = str(error).lower()

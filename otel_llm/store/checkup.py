@@ -39,7 +39,8 @@ def check_store(path: Path, *, min_free_bytes: int) -> list[Finding]:
 
 
 def _nearest_existing(directory: Path) -> Path:
-    return next(place for place in (directory, *directory.absolute().parents) if place.exists())
+    """Not by `Path.exists`, which raises where this user may not look."""
+    return next(place for place in (directory, *directory.absolute().parents) if os.path.exists(place))
 
 
 def _directory(directory: Path) -> Finding:
@@ -53,7 +54,7 @@ def _directory(directory: Path) -> Finding:
 
 
 def _permissions(path: Path) -> Finding:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return Finding("local.permissions", CheckStatus.OK, "the directory will be 0700 and the file 0600")
     fault = directory_fault(path.parent) or file_fault(path)
     if fault:

@@ -69,4 +69,5 @@ def check_spool(config: Config) -> Iterator[Finding]:
 
 
 def _nearest_existing(path: Path) -> Path:
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+    """Not by `Path.exists`, which raises where this user may not look."""
+    return next(place for place in (path, *path.absolute().parents) if os.path.exists(place))

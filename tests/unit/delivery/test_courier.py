@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -551,6 +552,37 @@ while not courier.report()["sink"].leading:
 print("leading", flush=True)
 time.sleep(60)
 """
+
+
+def test_a_lock_file_that_cannot_be_used_is_said(rig: Callable[..., Rig], tmp_path: Path) -> None:
+    """Where nobody can become the one who delivers, the failure says so and what to do; then it goes on by itself."""
+    here = rig()
+    ids = new_ids(2)
+    here.spool.append(batch_of(ids))
+    lock = tmp_path / "spool" / "drain-sink.lock"
+    lock.mkdir()
+    here.courier.notify()
+    assert wait_until(lambda: here.spool.report().backends["sink"].failure)
+    failure = here.spool.report().backends["sink"].failure
+    assert failure is not None
+    assert str(lock) in failure.why
+    assert failure.needs_action
+    assert here.sink.ids == []
+    lock.rmdir()
+    here.courier.flush(30)
+    assert here.sink.ids == ids
+    assert here.spool.report().backends["sink"].failure is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is somebody else")
+def test_root_leaves_no_lock_in_a_users_spool(rig: Callable[..., Rig], tmp_path: Path) -> None:
+    """A command run as root delivers nothing of a user's, and does not keep the user from it by a lock of its own."""
+    (tmp_path / "spool").mkdir(0o700)
+    os.chown(tmp_path / "spool", 4242, 4242)
+    here = rig()
+    here.spool.append(batch_of(1))
+    assert here.courier.flush(30).complete
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_another_process_takes_over_from_a_killed_one(rig: Callable[..., Rig], tmp_path: Path) -> None:
