@@ -133,8 +133,9 @@ def content_of(span: Span | LiveSpan, attributes: Attributes, sides: Sides, *, i
     elif not (indexed or plain_in or plain_out or any(event.name in CONTENT_EVENTS for event in span.events)):
         return _NOTHING
     lists = {prefix: indexed_list(attributes, prefix) for prefix in _INDEXED_PREFIXES} if indexed else {}
-    given = _input_of(span, attributes, lists, is_llm=is_llm)
-    answered = _output_of(span, attributes, lists, is_llm=is_llm)
+    given, answered = _input_of(span, attributes, lists), _output_of(span, attributes, lists)
+    if is_llm or _is_list(given, "messages") or _is_list(answered, "choices"):
+        given, answered = _as_question(given), _as_answer(answered, attributes)
     used = set(indexed)
     if given is not None:
         used |= plain_in
@@ -161,33 +162,45 @@ def _is_indexed(name: str) -> bool:
     return any(name.startswith(prefix) and is_index(name[len(prefix) :].partition(".")[0]) for prefix in _INDEXED)
 
 
-def _input_of(span: Span | LiveSpan, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
+def _input_of(span: Span | LiveSpan, attributes: Attributes, lists: _Lists) -> dict[str, Any] | None:
     messages = _first_messages(attributes, lists, _INPUT_MESSAGES, _INPUT_INDEXED, "user") or _event_messages(span)
     system = _system_messages(attributes)
     if messages or system:
         tools = _tools(attributes, lists)
         return {"messages": [*system, *(messages or [])], **({"tools": tools} if tools else {})}
-    value = _first_value(attributes, (*_INPUT_MESSAGES, *_INPUT_VALUES))
-    text = _lone_text(value) if is_llm else None
-    return {"messages": [{"role": "user", "content": text}]} if text is not None else value
+    return _first_value(attributes, (*_INPUT_MESSAGES, *_INPUT_VALUES))
 
 
-def _output_of(span: Span | LiveSpan, attributes: Attributes, lists: _Lists, *, is_llm: bool) -> dict[str, Any] | None:
-    reasons = attributes.get(semconv.FINISH_REASONS)
+def _output_of(span: Span | LiveSpan, attributes: Attributes, lists: _Lists) -> dict[str, Any] | None:
     messages = (
         _first_messages(attributes, lists, _OUTPUT_MESSAGES, _OUTPUT_INDEXED, "assistant")
         or _vercel_answer(attributes)
         or _event_choices(span)
     )
     if messages:
-        return as_choices(messages, reasons)
-    value = _first_value(attributes, (*_OUTPUT_MESSAGES, *_OUTPUT_VALUES))
-    text = _lone_text(value) if is_llm else None
-    return as_choices([_said(text)], reasons) if text is not None else value
+        return as_choices(messages, attributes.get(semconv.FINISH_REASONS))
+    return _first_value(attributes, (*_OUTPUT_MESSAGES, *_OUTPUT_VALUES))
+
+
+def _is_list(side: dict[str, Any] | None, key: str) -> bool:
+    return side is not None and isinstance(side.get(key), list)
+
+
+def _as_question(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    text = _lone_text(value)
+    return value if text is None else {"messages": [{"role": "user", "content": text}]}
+
+
+def _as_answer(value: dict[str, Any] | None, attributes: Attributes) -> dict[str, Any] | None:
+    text = _lone_text(value)
+    return value if text is None else as_choices([_said(text)], attributes.get(semconv.FINISH_REASONS))
 
 
 def _lone_text(value: dict[str, Any] | None) -> str | None:
-    """The text of a side that is nothing but text: on a model call it is drawn as a message."""
+    """The text of a side that is nothing but text: of a model call, and beside a side of messages, it is one message.
+
+    Opik's page draws a conversation only where both sides are messages.
+    """
     if value is None or len(value) != 1:
         return None
     key, text = next(iter(value.items()))

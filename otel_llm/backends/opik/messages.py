@@ -9,15 +9,25 @@ from __future__ import annotations
 from typing import Any, Final
 
 from otel_llm import json_bytes
-from otel_llm.backends.opik.values import compact_json, parsed, text_of
+from otel_llm.backends.opik.parts import PartsRead, collapse, is_part, is_typed, text_item, tool_call, url_item
+from otel_llm.backends.opik.values import parsed, text_of
 
 __all__ = ["FINISH_REASONS", "as_choices", "as_messages", "finish_reason"]
 
 FINISH_REASONS: Final = {"tool_call": "tool_calls"}
 """The conventions' word -> the chat format's."""
 
-_AUDIO_FORMATS: Final = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-wav": "wav"}
-_URL_ITEMS: Final = {"image": "image_url", "video": "video_url", "audio": "audio_url"}
+_ROLES: Final = frozenset({"system", "user", "assistant", "tool", "function"})
+"""Those that Opik's page knows: one message of any other, and it draws none of the conversation."""
+_OTHER_ROLES: Final = {
+    "developer": "system",
+    "model": "assistant",
+    "ai": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "human": "user",
+}
+_KEPT: Final = ("name", "tool_call_id", "reasoning_content", "refusal", "function_call", "finish_reason")
 
 
 def as_messages(value: Any, default_role: str = "user") -> list[dict[str, Any]] | None:
@@ -62,7 +72,7 @@ def _usual(text: str) -> list[dict[str, Any]] | None:
                 or part["type"] != "text"
                 or type(content) is not str
                 or type(role) is not str
-                or not role
+                or role not in _ROLES
             ):
                 return None
             message = {"role": role, "content": content}
@@ -106,40 +116,56 @@ def _from_message(item: dict[str, Any], default_role: str) -> list[dict[str, Any
         return _from_parts(item, parts, default_role)
     if not any(key in item for key in ("role", "content", "contents", "tool_calls")):
         return None
-    return [_from_chat(item, default_role)]
+    blocks = _blocks(item)
+    if blocks is not None:
+        return _from_parts(item, blocks, default_role)
+    return [_finished({**_whose(item, default_role), "content": item.get("content")}, item, [])]
 
 
-def _from_chat(item: dict[str, Any], default_role: str) -> dict[str, Any]:
-    """A message that is (nearly) in the chat format already."""
-    message: dict[str, Any] = {"role": item.get("role") or default_role, "content": _chat_content(item)}
-    for key in ("name", "tool_call_id", "reasoning_content", "refusal", "function_call", "finish_reason"):
+def _whose(item: dict[str, Any], default_role: str) -> dict[str, Any]:
+    """The message's role in the chat format's words; one that it lacks becomes the name of who spoke."""
+    said = text_of(item.get("role")).strip()
+    role = _OTHER_ROLES.get(said.lower(), said.lower())
+    if role in _ROLES:
+        return {"role": role}
+    return {"role": default_role, "name": said} if said else {"role": default_role}
+
+
+def _finished(message: dict[str, Any], item: dict[str, Any], calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """`message` with the calls of tools and whatever else the item says in the chat format already."""
+    for key in _KEPT:
         if item.get(key) is not None:
             message[key] = item[key]
-    calls = item.get("tool_calls")
-    if isinstance(calls, list) and calls:
-        message["tool_calls"] = [_tool_call(call) for call in calls if isinstance(call, dict)]
+    said = item.get("tool_calls")
+    calls = calls + [_tool_call(call) for call in said if isinstance(call, dict)] if isinstance(said, list) else calls
+    if calls:
+        message["tool_calls"] = calls
     return message
 
 
-def _chat_content(item: dict[str, Any]) -> Any:
+def _blocks(item: dict[str, Any]) -> list[Any] | None:
+    """Content that is a list of typed blocks, or of OpenInference's; None for text and all else."""
     if isinstance(item.get("contents"), list):
-        return _collapse([_openinference_item(content) for content in item["contents"] if isinstance(content, dict)])
-    content = parsed(item.get("content"))
-    if isinstance(content, list) and content and all(isinstance(entry, dict) and "type" in entry for entry in content):
-        return content
-    return item.get("content")
+        return [_openinference_item(content) for content in item["contents"] if isinstance(content, dict)]
+    said = item.get("content")
+    content = parsed(said)
+    if not isinstance(content, list) or not content:
+        return None
+    # text is taken for blocks only where all of them have a type: a program may well ask about JSON
+    known = is_part if content is said else is_typed
+    return content if all(isinstance(entry, dict) and known(entry) for entry in content) else None
 
 
 def _openinference_item(content: dict[str, Any]) -> dict[str, Any]:
     entry = content.get("message_content", content)
     if not isinstance(entry, dict):
-        return {"type": "text", "text": text_of(entry)}
+        return text_item(entry)
     image = entry.get("image")
     if isinstance(image, dict):
         inner = image.get("image", image)
-        return _url_item("image", text_of(inner.get("url") if isinstance(inner, dict) else inner))
-    if "text" in entry:
-        return {"type": "text", "text": text_of(entry["text"])}
+        return url_item("image", text_of(inner.get("url") if isinstance(inner, dict) else inner))
+    if "text" in entry and entry.get("type") not in ("reasoning", "thinking"):
+        return text_item(entry["text"])
     return entry
 
 
@@ -149,87 +175,21 @@ def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function") if isinstance(call.get("function"), dict) else call
     arguments = function.get("arguments", function.get("args", function.get("input"))) if function else None
     name = function.get("name", function.get("toolName")) if function else None
-    return _call(call.get("id", call.get("toolCallId")), name, arguments)
-
-
-def _call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
-    call: dict[str, Any] = {"type": "function", "function": {"name": text_of(name), "arguments": text_of(arguments)}}
-    return {"id": text_of(call_id), **call} if call_id is not None else call
+    return tool_call(call.get("id", call.get("toolCallId")), name, arguments)
 
 
 def _from_parts(item: dict[str, Any], parts: list[Any], default_role: str) -> list[dict[str, Any]]:
-    """The message itself, unless it holds nothing but tools' answers, then a message for each of those."""
-    message: dict[str, Any] = {"role": item.get("role") or default_role}
-    content: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
-    reasoning: list[str] = []
-    answers: list[dict[str, Any]] = []
+    """The message itself, unless it holds nothing but tools' answers, then a message for each of those.
+
+    Answers that a user's message holds are to the calls before it, and come first.
+    """
+    read = PartsRead()
     for part in parts:
-        if not isinstance(part, dict):
-            content.append({"type": "text", "text": text_of(part)})
-            continue
-        kind = part.get("type")
-        if kind == "tool_call":
-            calls.append(_call(part.get("id"), part.get("name"), part.get("arguments")))
-        elif kind == "server_tool_call":
-            calls.append(_call(part.get("id"), part.get("name"), part.get("server_tool_call")))
-        elif kind == "tool_call_response":
-            answers.append(_answer(part))
-        elif kind in ("reasoning", "thinking"):
-            reasoning.append(text_of(part.get("content")))
-        else:
-            content.append(_content_item(part))
-    if not (content or calls or reasoning) and answers:
-        return answers
-    message["content"] = _collapse(content)
-    if reasoning:
-        message["reasoning_content"] = "\n".join(reasoning)
-    if calls:
-        message["tool_calls"] = calls
-    for key in ("name", "finish_reason"):
-        if item.get(key) is not None:
-            message[key] = item[key]
-    return [message, *answers]
-
-
-def _answer(part: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"role": "tool", "content": text_of(part.get("response", part.get("result")))}
-    if part.get("id") is not None:
-        answer["tool_call_id"] = text_of(part["id"])
-    return answer
-
-
-def _collapse(content: list[dict[str, Any]]) -> Any:
-    """Nothing becomes None, one text becomes plain text, anything else stays a list of items."""
-    if not content:
-        return None
-    if len(content) == 1 and content[0].get("type") == "text":
-        return content[0].get("text")
-    return content
-
-
-def _content_item(part: dict[str, Any]) -> dict[str, Any]:
-    kind, modality = part.get("type"), str(part.get("modality") or "")
-    if kind in ("text", "compaction"):
-        return {"type": "text", "text": text_of(part.get("content", part.get("text")))}
-    if kind == "uri":
-        return _url_item(modality, text_of(part.get("uri")))
-    if kind == "blob":
-        return _blob_item(modality, str(part.get("mime_type") or ""), text_of(part.get("content")))
-    if kind == "file":
-        return {"type": "file", "file": {"file_id": text_of(part.get("file_id"))}}
-    return part if isinstance(kind, str) else {"type": "text", "text": compact_json(part)}
-
-
-def _url_item(modality: str, url: str) -> dict[str, Any]:
-    kind = _URL_ITEMS.get(modality)
-    return {"type": kind, kind: {"url": url}} if kind else {"type": "file", "file": {"file_url": url}}
-
-
-def _blob_item(modality: str, mime_type: str, base64_text: str) -> dict[str, Any]:
-    if modality == "audio" and mime_type in _AUDIO_FORMATS:
-        return {"type": "input_audio", "input_audio": {"data": base64_text, "format": _AUDIO_FORMATS[mime_type]}}
-    url = f"data:{mime_type or 'application/octet-stream'};base64,{base64_text}"
-    if modality in _URL_ITEMS:
-        return _url_item(modality, url)
-    return {"type": "file", "file": {"file_data": url}}
+        read.add(part)
+    if read.only_answers:
+        return read.answers
+    message: dict[str, Any] = {**_whose(item, default_role), "content": collapse(read.content)}
+    if read.reasoning:
+        message["reasoning_content"] = "\n".join(read.reasoning)
+    finished = _finished(message, item, read.calls)
+    return [*read.answers, finished] if finished["role"] == "user" else [finished, *read.answers]

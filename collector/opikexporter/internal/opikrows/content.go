@@ -84,12 +84,14 @@ func isContentEvent(name string) bool {
 type contentReader struct {
 	attributes
 	events ptrace.SpanEventSlice
-	isLLM  bool
 }
 
 func contentOf(span ptrace.Span, said attributes, isLLM bool) content {
-	reader := contentReader{said, span.Events(), isLLM}
+	reader := contentReader{said, span.Events()}
 	read := content{input: reader.input(), output: reader.output()}
+	if isLLM || isList(read.input, "messages") || isList(read.output, "choices") {
+		read.input, read.output = asQuestion(read.input), reader.asAnswer(read.output)
+	}
 	for _, name := range said.order {
 		if isIndexed(name) || (read.input != nil && inputNames[name]) || (read.output != nil && outputNames[name]) {
 			read.used = append(read.used, name)
@@ -120,15 +122,10 @@ func (r contentReader) input() object {
 		}
 		return input
 	}
-	value := r.firstValue(inputMessages, inputValues)
-	if text, isText := loneText(value); isText && r.isLLM {
-		return object{"messages": []any{object{"role": "user", "content": text}}}
-	}
-	return value
+	return r.firstValue(inputMessages, inputValues)
 }
 
 func (r contentReader) output() object {
-	reasons := r.values[attrFinishReasons]
 	messages := r.firstMessages(outputMessages, outputPrefixes, "assistant")
 	if len(messages) == 0 {
 		messages = r.vercelAnswer()
@@ -137,16 +134,32 @@ func (r contentReader) output() object {
 		messages = r.eventChoices()
 	}
 	if len(messages) > 0 {
-		return asChoices(messages, reasons)
+		return asChoices(messages, r.values[attrFinishReasons])
 	}
-	value := r.firstValue(outputMessages, outputValues)
-	if text, isText := loneText(value); isText && r.isLLM {
-		return asChoices([]any{saidByAssistant(text)}, reasons)
+	return r.firstValue(outputMessages, outputValues)
+}
+
+func isList(side object, key string) bool {
+	_, found := side[key].([]any)
+	return found
+}
+
+func asQuestion(value object) object {
+	if text, isText := loneText(value); isText {
+		return object{"messages": []any{object{"role": "user", "content": text}}}
 	}
 	return value
 }
 
-// loneText is the text of a side that is nothing but text: on a model call it is drawn as a message.
+func (r contentReader) asAnswer(value object) object {
+	if text, isText := loneText(value); isText {
+		return asChoices([]any{saidByAssistant(text)}, r.values[attrFinishReasons])
+	}
+	return value
+}
+
+// loneText is the text of a side that is nothing but text: of a model call, and beside a side of messages, it is one
+// message. Opik's page draws a conversation only where both sides are messages.
 func loneText(value object) (string, bool) {
 	if len(value) != 1 {
 		return "", false

@@ -6,9 +6,20 @@ import "strings"
 // conventions has a role and parts; the chat format has a role, content (text or a list of items), `tool_calls`, and one
 // message of its own for each tool's answer.
 
-var audioFormats = map[string]string{"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-wav": "wav"}
+// drawnRoles are those that Opik's page knows: one message of any other, and it draws none of the conversation.
+var drawnRoles = map[string]bool{"system": true, "user": true, "assistant": true, "tool": true, "function": true}
 
-var urlItems = map[string]string{"image": "image_url", "video": "video_url", "audio": "audio_url"}
+var otherRoles = map[string]string{
+	"developer": "system",
+	"model":     "assistant",
+	"ai":        "assistant",
+	"bot":       "assistant",
+	"chatbot":   "assistant",
+	"human":     "user",
+}
+
+// chatKeys of a message are taken over where they have a value.
+var chatKeys = []string{"name", "tool_call_id", "reasoning_content", "refusal", "function_call", "finish_reason"}
 
 // asMessages reads chat messages from a list of messages in any known shape; nil if the value is not such a list.
 func asMessages(value any, defaultRole string) []any {
@@ -83,26 +94,55 @@ func fromMessage(item object, defaultRole string) []any {
 	if parts, isList := item["parts"].([]any); isList {
 		return fromParts(item, parts, defaultRole)
 	}
-	for _, key := range []string{"role", "content", "contents", "tool_calls"} {
-		if _, found := item[key]; found {
-			return []any{fromChat(item, defaultRole)}
-		}
+	if !hasAny(item, "role", "content", "contents", "tool_calls") {
+		return nil
 	}
-	return nil
+	if blocks := blocksOf(item); blocks != nil {
+		return fromParts(item, blocks, defaultRole)
+	}
+	message := whose(item, defaultRole)
+	message["content"] = item["content"]
+	return []any{finished(message, item, nil)}
 }
 
-// fromChat takes a message that is (nearly) in the chat format already.
-func fromChat(item object, defaultRole string) object {
-	message := object{"role": orElse(item["role"], defaultRole), "content": chatContent(item)}
-	copyPresent(message, item, "name", "tool_call_id", "reasoning_content", "refusal", "function_call", "finish_reason")
-	if calls, isList := item["tool_calls"].([]any); isList && len(calls) > 0 {
-		read := make([]any, 0, len(calls))
-		for _, call := range calls {
-			if fields, isObject := call.(object); isObject {
-				read = append(read, toolCall(fields))
-			}
+// hasAny tells whether one of the keys is there, be it with an empty value.
+func hasAny(fields object, keys ...string) bool {
+	for _, key := range keys {
+		if _, found := fields[key]; found {
+			return true
 		}
-		message["tool_calls"] = read
+	}
+	return false
+}
+
+// whose is the message's role in the chat format's words; one that it lacks becomes the name of who spoke.
+func whose(item object, defaultRole string) object {
+	said := strip(textOf(item["role"]))
+	role := strings.ToLower(said)
+	if other, known := otherRoles[role]; known {
+		role = other
+	}
+	switch {
+	case drawnRoles[role]:
+		return object{"role": role}
+	case said != "":
+		return object{"role": defaultRole, "name": said}
+	default:
+		return object{"role": defaultRole}
+	}
+}
+
+// finished is the message with the calls of tools and whatever else the item says in the chat format already.
+func finished(message, item object, calls []any) object {
+	copyPresent(message, item, chatKeys...)
+	said, _ := item["tool_calls"].([]any)
+	for _, call := range said {
+		if fields, isObject := call.(object); isObject {
+			calls = append(calls, toolCall(fields))
+		}
+	}
+	if len(calls) > 0 {
+		message["tool_calls"] = calls
 	}
 	return message
 }
@@ -116,7 +156,9 @@ func copyPresent(to, from object, keys ...string) {
 	}
 }
 
-func chatContent(item object) any {
+// blocksOf is content that is a list of typed blocks, or of OpenInference's; nil for text and all else. Text is taken for
+// blocks only where all of them have a type: a program may well ask about JSON.
+func blocksOf(item object) []any {
 	if contents, isList := item["contents"].([]any); isList {
 		items := make([]any, 0, len(contents))
 		for _, content := range contents {
@@ -124,24 +166,22 @@ func chatContent(item object) any {
 				items = append(items, openInferenceItem(fields))
 			}
 		}
-		return collapse(items)
+		return items
 	}
-	if content := parsed(item["content"]); isItemList(content) {
-		return content
+	known := isPart
+	if _, isText := item["content"].(string); isText {
+		known = isTyped
 	}
-	return item["content"]
-}
-
-// isItemList tells whether the value is a list of the chat format's content items.
-func isItemList(value any) bool {
-	items, _ := value.([]any)
-	for _, item := range items {
-		fields, isObject := item.(object)
-		if _, typed := fields["type"]; !isObject || !typed {
-			return false
+	blocks, _ := parsed(item["content"]).([]any)
+	for _, block := range blocks {
+		if fields, isObject := block.(object); !isObject || !known(fields) {
+			return nil
 		}
 	}
-	return len(items) > 0
+	if len(blocks) == 0 {
+		return nil
+	}
+	return blocks
 }
 
 func openInferenceItem(content object) any {
@@ -156,7 +196,8 @@ func openInferenceItem(content object) any {
 	if image, isImage := fields["image"].(object); isImage {
 		return urlItem("image", textOf(imageURL(image)))
 	}
-	if text, isText := fields["text"]; isText {
+	kind := fields["type"]
+	if text, isText := fields["text"]; isText && kind != "reasoning" && kind != "thinking" {
 		return textItem(text)
 	}
 	return fields
@@ -197,120 +238,24 @@ func firstOf(fields object, keys ...string) any {
 	return nil
 }
 
-func newCall(id, name, arguments any) object {
-	call := object{
-		"type":     "function",
-		"function": object{"name": textOf(name), "arguments": textOf(arguments)},
-	}
-	if id != nil {
-		call["id"] = textOf(id)
-	}
-	return call
-}
-
-// partsRead is a message's parts, sorted by what they become.
-type partsRead struct {
-	content, calls, answers []any
-	reasoning               []string
-}
-
-func (r *partsRead) add(part any) {
-	fields, isObject := part.(object)
-	if !isObject {
-		r.content = append(r.content, textItem(part))
-		return
-	}
-	switch kind, _ := fields["type"].(string); kind {
-	case "tool_call":
-		r.calls = append(r.calls, newCall(fields["id"], fields["name"], fields["arguments"]))
-	case "server_tool_call":
-		r.calls = append(r.calls, newCall(fields["id"], fields["name"], fields["server_tool_call"]))
-	case "tool_call_response":
-		r.answers = append(r.answers, toolAnswer(fields))
-	case "reasoning", "thinking":
-		r.reasoning = append(r.reasoning, textOf(fields["content"]))
-	default:
-		r.content = append(r.content, contentItem(fields))
-	}
-}
-
-// fromParts is the message itself, unless it holds nothing but tools' answers, then a message for each of those.
+// fromParts is the message itself, unless it holds nothing but tools' answers, then a message for each of those. Answers
+// that a user's message holds are to the calls before it, and come first.
 func fromParts(item object, parts []any, defaultRole string) []any {
 	var read partsRead
 	for _, part := range parts {
 		read.add(part)
 	}
-	if len(read.content)+len(read.calls)+len(read.reasoning) == 0 && len(read.answers) > 0 {
+	if read.onlyAnswers() {
 		return read.answers
 	}
-	message := object{"role": orElse(item["role"], defaultRole), "content": collapse(read.content)}
+	message := whose(item, defaultRole)
+	message["content"] = collapse(read.content)
 	if len(read.reasoning) > 0 {
 		message["reasoning_content"] = strings.Join(read.reasoning, "\n")
 	}
-	if len(read.calls) > 0 {
-		message["tool_calls"] = read.calls
+	message = finished(message, item, read.calls)
+	if message["role"] == "user" {
+		return append(read.answers, message)
 	}
-	copyPresent(message, item, "name", "finish_reason")
 	return append([]any{message}, read.answers...)
-}
-
-func toolAnswer(part object) object {
-	answer := object{"role": "tool", "content": textOf(firstOf(part, "response", "result"))}
-	if part["id"] != nil {
-		answer["tool_call_id"] = textOf(part["id"])
-	}
-	return answer
-}
-
-// collapse makes nil of nothing and plain text of a single text; anything else stays a list of items.
-func collapse(items []any) any {
-	if len(items) == 0 {
-		return nil
-	}
-	if only, _ := items[0].(object); len(items) == 1 && only["type"] == "text" {
-		return only["text"]
-	}
-	return items
-}
-
-func contentItem(part object) object {
-	kind, typed := part["type"].(string)
-	modality := textOf(orElse(part["modality"], ""))
-	switch kind {
-	case "text", "compaction":
-		return textItem(firstOf(part, "content", "text"))
-	case "uri":
-		return urlItem(modality, textOf(part["uri"]))
-	case "blob":
-		return blobItem(modality, textOf(orElse(part["mime_type"], "")), textOf(part["content"]))
-	case "file":
-		return object{"type": "file", "file": object{"file_id": textOf(part["file_id"])}}
-	}
-	if typed {
-		return part
-	}
-	return object{"type": "text", "text": compactJSON(part)}
-}
-
-func textItem(value any) object { return object{"type": "text", "text": textOf(value)} }
-
-func urlItem(modality, url string) object {
-	if kind, known := urlItems[modality]; known {
-		return object{"type": kind, kind: object{"url": url}}
-	}
-	return object{"type": "file", "file": object{"file_url": url}}
-}
-
-func blobItem(modality, mimeType, base64Text string) object {
-	if format, known := audioFormats[mimeType]; known && modality == "audio" {
-		return object{"type": "input_audio", "input_audio": object{"data": base64Text, "format": format}}
-	}
-	if mimeType == "" {
-		mimeType = "application/octet-stream"
-	}
-	url := "data:" + mimeType + ";base64," + base64Text
-	if _, known := urlItems[modality]; known {
-		return urlItem(modality, url)
-	}
-	return object{"type": "file", "file": object{"file_data": url}}
 }

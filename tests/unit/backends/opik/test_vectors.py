@@ -16,6 +16,7 @@ from otel_llm.backends.opik.packing import Parcel, pack
 from otel_llm.backends.opik.routing import Routing
 from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.opik import FakeOpik, needs_openapi
+from tests.fakes.opik.page import is_drawn
 
 _ROOT = Path(__file__).parents[4]
 _VECTORS = {path.stem: json.loads(path.read_text()) for path in sorted((_ROOT / "tests/vectors/opik").glob("*.json"))}
@@ -60,6 +61,16 @@ def test_there_are_enough_vectors() -> None:
     """There are at least sixty vectors, each with a sentence that says why."""
     assert len(_VECTORS) >= 60
     assert all(vector["why"].endswith(".") for vector in _VECTORS.values())
+
+
+@pytest.mark.parametrize("name", _VECTORS)
+def test_opiks_page_draws_every_conversation(name: str) -> None:
+    """Messages and choices of a row are of the roles and shapes that Opik's page knows; else it shows JSON."""
+    for row in (*_VECTORS[name]["expected"]["traces"], *_VECTORS[name]["expected"]["spans"]):
+        for which, key in (("input", "messages"), ("output", "choices")):
+            side = row.get(which)
+            if side is not None and isinstance(side.get(key), list):
+                assert is_drawn(side, which), side
 
 
 @needs_openapi
