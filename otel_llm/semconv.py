@@ -422,6 +422,15 @@ PYDANTIC_AI_RESULT: Final = "final_result"
 PYDANTIC_AI_TOOL_ARGUMENTS: Final = "tool_arguments"
 PYDANTIC_AI_TOOL_RESULT: Final = "tool_response"
 
+# --- Google ADK, read only ----------------------------------------------------------------------------------------
+ADK_SCOPE: Final = "gcp.vertex.agent"
+"""Its instrumentation scope, and what it calls the provider of a span around a call."""
+ADK_LLM_REQUEST: Final = "gcp.vertex.agent.llm_request"
+ADK_LLM_RESPONSE: Final = "gcp.vertex.agent.llm_response"
+ADK_TOOL_ARGUMENTS: Final = "gcp.vertex.agent.tool_call_args"
+ADK_TOOL_RESULT: Final = "gcp.vertex.agent.tool_response"
+ADK_SESSION: Final = "gcp.vertex.agent.session_id"
+
 # --- Langfuse, read only ------------------------------------------------------------------------------------------
 LANGFUSE_TYPE: Final = "langfuse.observation.type"
 
@@ -458,6 +467,16 @@ TOOL_CONTENT: Final = frozenset(
         PYDANTIC_AI_TOOL_RESULT,
         VERCEL_TOOL_ARGUMENTS,
         VERCEL_TOOL_RESULT,
+        ADK_TOOL_ARGUMENTS,
+        ADK_TOOL_RESULT,
+        "gen_ai.agent.action.tool_input",
+        "gen_ai.agent.tool_results",
+        "gen_ai.response.tool_calls",
+        "gen_ai.tool.args",
+        "gen_ai.tool.input",
+        "gen_ai.tool.output",
+        "lk.function_tool.arguments",
+        "lk.function_tool.output",
         "tool.json_schema",
         "tool.parameters",
         "tool_call.function.arguments",

@@ -39,6 +39,11 @@ FOREIGN = dict.fromkeys(
         *("output.value", "gen_ai.prompt.0.content", "gen_ai.completion.0.content", "traceloop.entity.input"),
         *("traceloop.entity.output", "ai.prompt.messages", "ai.response.text", "request_data", "tool_arguments"),
         *("pydantic_ai.all_messages", "langfuse.trace.input", semconv.TOOL_CALL_ARGUMENTS, semconv.TOOL_CALL_RESULT),
+        *("gcp.vertex.agent.llm_request", "gcp.vertex.agent.llm_response", "gcp.vertex.agent.tool_response"),
+        *("gcp.vertex.agent.tool_call_args", "gcp.vertex.agent.data", "gen_ai.content.reasoning"),
+        *("gen_ai.content.revised_prompt", "gen_ai.workflow.input", "gen_ai.workflow.output", "gen_ai.tool.args"),
+        *("gen_ai.response.tool_calls", "gen_ai.retrieval.query", "lk.chat_ctx", "lk.user_transcript"),
+        *("lk.response.text", "lk.function_tool.arguments", "haystack.component.input"),
     ],
     "canary",
 )
