@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from otel_llm.backends.trouble import Refusal, Trouble
+from otel_llm.clock import monotonic
 from otel_llm.contracts import CheckStatus, Delivered, Finding
 from otel_llm.otlp_json import to_otlp_json
 from otel_llm.wire import IllFormedPayloadError, decode
@@ -62,7 +63,7 @@ class FileBackend:
         except IllFormedPayloadError as error:
             return Refusal(f"The batch cannot be written to {self.path}: {error}.").outcome()
         try:
-            self._append(line, time.monotonic() + timeout)
+            self._append(line, monotonic() + timeout)
         except OSError as error:
             return self._trouble(error).outcome()
         return Delivered(batch.span_count)
@@ -180,7 +181,7 @@ def _lock(descriptor: int, deadline: float) -> None:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise
         time.sleep(_LOCK_PAUSE_SECONDS)
 

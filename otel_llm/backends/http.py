@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from otel_llm.backends.loopback import is_loopback
+from otel_llm.clock import monotonic
 from otel_llm.loading import loading
 from otel_llm.untraced import untraced
 
@@ -162,14 +163,14 @@ class Deadline:
 
     def start(self, seconds: float) -> None:
         """It is `seconds` away now."""
-        self._end = time.monotonic() + seconds
+        self._end = monotonic() + seconds
         self._process = os.getpid()
 
     def left(self) -> float:
         """Seconds until then. Raises `TimeoutError` when it has passed, `ConnectionAbortedError` in a fork."""
         if self._process != os.getpid():
             raise ConnectionAbortedError("the request belongs to another process")
-        left = self._end - time.monotonic()
+        left = self._end - monotonic()
         if left <= 0:
             raise TimeoutError("the time for the request is over")
         return left

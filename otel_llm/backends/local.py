@@ -5,9 +5,9 @@ Loading this module loads neither sqlite3 nor protobuf; the first `send` or `che
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Retry
 from otel_llm.faults import note_fault
 from otel_llm.loading import loading
@@ -53,7 +53,7 @@ class LocalBackend:
         `disk_full`, `read_only`, `permission`, `locked`, `cannot_open`, `io_error`, `corrupt`, `unusable`
         (the path is not safe, or a newer otel_llm wrote the file) or `internal`: not now.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         try:
             rows = _decode(batch.payload)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with the bytes, it will not get better)

@@ -19,6 +19,8 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
+from otel_llm.clock import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -146,6 +148,7 @@ class _Track:
         """Take notice of new losses; returns what was lost lately in words, empty for nothing."""
         grown = now_lost - self.seen  # a forked child begins at zero: what became less counts as nothing new
         self.seen = now_lost
+        self.lost_at = min(self.lost_at, now)  # a clock that was set back makes no loss of the future
         if now - self.lost_at > LOSS_SECONDS:
             self.recent.clear()
         if grown:
@@ -160,9 +163,10 @@ class HealthMonitor:
     A change of state is one line in the log: a warning when things get worse, information when they get better.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._begun = clock()
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or (lambda: time.time())  # noqa: PLW0108  (looked up anew: a mock stands where reports look)
+        self._begun = self._clock()
+        self._begun_monotonic = monotonic()
         self._lock = threading.RLock()
         self._tracks: dict[str, _Track] = {}
 
@@ -185,7 +189,9 @@ class HealthMonitor:
         with self._lock:
             track = self._track(report, now)
             losses = track.note_losses(_losses(report), now)
-        return self._conclude(report, judge(report, now=now, begun=self._begun, losses=losses), now)
+        # Where the clock was set back, what happens now carries moments from before the start as it was read then.
+        begun = min(self._begun, now - (monotonic() - self._begun_monotonic))
+        return self._conclude(report, judge(report, now=now, begun=begun, losses=losses), now)
 
     def _track(self, report: ChannelReport, now: float) -> _Track:
         """The memory of this backend; what was lost before the first look is no news."""

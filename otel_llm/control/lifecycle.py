@@ -26,6 +26,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from otel_llm.clock import monotonic
 from otel_llm.control.servers import watch_uvicorn
 
 if TYPE_CHECKING:
@@ -154,18 +155,18 @@ class EndOfProcess:
         """
         if self._closing_in == threading.get_ident():  # this thread is at it, and goes on when the handler returns
             return
-        end = time.monotonic() + self._patience + _GRACE_SECONDS
+        end = monotonic() + self._patience + _GRACE_SECONDS
         handed_over = _beside(self._hand_over)
-        while not (handed_over() and self._closing_in is None) and time.monotonic() < end:
+        while not (handed_over() and self._closing_in is None) and monotonic() < end:
             time.sleep(_LOOK_SECONDS)  # another thread may have begun to close before us
 
     def _on_os_exit(self, status: int) -> NoReturn:
         """In place of `os._exit`, which may be called anywhere, under any lock: so beside, and for a while only."""
         try:
             patience = self._os_exit_patience or 0.0
-            end = time.monotonic() + patience
+            end = monotonic() + patience
             kept = _beside(lambda: self._keep(patience))
-            while not kept() and time.monotonic() < end:
+            while not kept() and monotonic() < end:
                 time.sleep(_LOOK_SECONDS / 10)
         finally:
             self._os_exit(status)
@@ -207,10 +208,10 @@ class EndOfProcess:
 
 def beside(work: Callable[[], object], timeout: float) -> bool:
     """Run `work` in another thread, for one that may have been interrupted under a lock; False if it takes longer."""
-    end = time.monotonic() + timeout
+    end = monotonic() + timeout
     done = _beside(work)
     while not done():
-        if time.monotonic() >= end:
+        if monotonic() >= end:
             return False
         time.sleep(_LOOK_SECONDS)
     return True

@@ -8,10 +8,11 @@ import socket
 import socketserver
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from otel_llm.clock import monotonic
 
 __all__ = ["ADDRESS", "LOCAL_NAMES", "LoopbackHandler", "LoopbackServer", "host_name"]
 
@@ -48,11 +49,11 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def begin_request(self, connection: socket.socket) -> None:
         """A request is to be read on this connection now."""
-        self._ends[connection] = time.monotonic() + self.request_seconds
+        self._ends[connection] = monotonic() + self.request_seconds
 
     def service_actions(self) -> None:
         """Close what has taken too long; called by `serve_forever` again and again."""
-        now = time.monotonic()
+        now = monotonic()
         for connection, end in list(self._ends.items()):
             if now > end:
                 _hang_up(connection)

@@ -11,7 +11,6 @@ batches through the spool on disk. Each has its own queue, so a slow one never h
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
 from otel_llm import backends, semconv
+from otel_llm.clock import monotonic
 from otel_llm.config import CLIENT_LIBRARIES, NO_BACKEND, ON_THIS_MACHINE
 from otel_llm.control.captured import capture_in_force
 from otel_llm.control.channels import DirectChannel, hand_over_delay
@@ -121,11 +121,11 @@ class Pipeline:
 
     def keep(self, timeout: float) -> None:
         """Before the process ends: put spans where they outlive it, within `timeout` seconds, and deliver no more."""
-        end = time.monotonic() + timeout
+        end = monotonic() + timeout
         if self.processor is not None:
             self.processor.settle(timeout / 2, for_room=True)  # what is through the stages must get to the disk, too
         for channel in self.channels:
-            channel.keep(max(0.0, end - time.monotonic()))
+            channel.keep(max(0.0, end - monotonic()))
 
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
@@ -139,7 +139,7 @@ class Pipeline:
             client.end()
         for instrumentation in self.http:
             instrumentation.end()
-        end = time.monotonic() + timeout
+        end = monotonic() + timeout
         self.counting.export.begin_close(timeout)
         for channel in self.channels:
             channel.hurry(timeout)
@@ -148,10 +148,10 @@ class Pipeline:
         self.home.leave()
         for channel in self.channels:
             channel.close(timeout)
-        self.counting.export.wait(max(0.0, end - time.monotonic()))
+        self.counting.export.wait(max(0.0, end - monotonic()))
         if self.media is not None:
             _offer_media_to(None)
-            self.media.flush(max(0.0, end - time.monotonic()))
+            self.media.flush(max(0.0, end - monotonic()))
 
 
 def assemble(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import weakref
 from collections import Counter
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
+from otel_llm.clock import monotonic
 from otel_llm.processors.weight import weight_of_finished
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class GuardedBatching(SpanProcessor):
         if self._ended or self._takes_one_more():
             self._full_since = None
             return True
-        now = time.monotonic()
+        now = monotonic()
         if self._full_since is None:
             self._full_since = now
         return now - self._full_since > _PATIENCE

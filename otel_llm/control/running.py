@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 import threading
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from otel_llm.clock import monotonic
 from otel_llm.config import load
 from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.control.health import BackendStatus, HealthMonitor
@@ -306,13 +306,13 @@ def flush(timeout: float = 5.0) -> FlushReport:
     with _at_it() as first:
         if first:
             return _flush(timeout)
-    began = time.monotonic()
+    began = monotonic()
     reports: list[FlushReport] = []
     if beside(lambda: reports.append(_flush(timeout)), timeout) and reports:
         return reports[0]
     pipeline = _running.pipeline  # what was interrupted holds what it would take to know more
     waiting = pipeline.processor.waiting if pipeline is not None and pipeline.processor is not None else 0
-    return FlushReport(0, max(1, waiting), {}, {}, time.monotonic() - began)
+    return FlushReport(0, max(1, waiting), {}, {}, monotonic() - began)
 
 
 @contextmanager
@@ -329,21 +329,21 @@ def _at_it() -> Iterator[bool]:
 
 
 def _flush(timeout: float) -> FlushReport:
-    began = time.monotonic()
+    began = monotonic()
     pipeline = _running.pipeline
     channels = pipeline.channels if pipeline is not None else []
     settle(timeout)
     if pipeline is not None and pipeline.processor is not None:
-        pipeline.processor.settle(max(0.0, timeout - (time.monotonic() - began)), for_room=True)
+        pipeline.processor.settle(max(0.0, timeout - (monotonic() - began)), for_room=True)
     waiting = 0
     if pipeline is not None and pipeline.processor is not None:
         waiting = pipeline.processor.waiting * len(_reports(pipeline))
     for channel in channels:
-        waiting += channel.flush(max(0.0, timeout - (time.monotonic() - began)))
+        waiting += channel.flush(max(0.0, timeout - (monotonic() - began)))
     if pipeline is not None:
-        pipeline.counting.export.flush(max(0.0, timeout - (time.monotonic() - began)))
+        pipeline.counting.export.flush(max(0.0, timeout - (monotonic() - began)))
         if pipeline.media is not None:
-            pipeline.media.flush(max(0.0, timeout - (time.monotonic() - began)))
+            pipeline.media.flush(max(0.0, timeout - (monotonic() - began)))
     if _running.outside is not None:
         _running.outside.write(channels)
     ledgers = [report.ledger for channel in channels for report in channel.reports()]
@@ -352,7 +352,7 @@ def _flush(timeout: float) -> FlushReport:
         waiting=waiting,
         rejected=_summed([ledger.rejected for ledger in ledgers]),
         dropped=_summed([ledger.dropped for ledger in ledgers]),
-        seconds=time.monotonic() - began,
+        seconds=monotonic() - began,
     )
 
 

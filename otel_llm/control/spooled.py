@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
+from otel_llm.clock import monotonic
 from otel_llm.config import ON_THIS_MACHINE
 from otel_llm.control.channels import ChannelReport, batching, empty_queue
 from otel_llm.delivery.courier import Courier, CourierSettings
@@ -76,9 +76,9 @@ class SpooledChannel:
 
     def flush(self, timeout: float) -> int:
         """Put everything queued into the spool and deliver it; return the spans of this process that still wait."""
-        began = time.monotonic()
+        began = monotonic()
         emptied = empty_queue(self._queue, timeout)
-        waiting = self._courier.flush(max(0.0, timeout - (time.monotonic() - began))).waiting
+        waiting = self._courier.flush(max(0.0, timeout - (monotonic() - began))).waiting
         queued = 0 if emptied else self._queue.queued * self._backends
         return sum(waiting.values()) + queued
 
@@ -101,9 +101,9 @@ class SpooledChannel:
 
     def keep(self, timeout: float) -> None:
         """Put what is queued into the spool, and that onto the disk; wait for what is being sent now."""
-        end = time.monotonic() + timeout
+        end = monotonic() + timeout
         empty_queue(self._queue, timeout)
-        self._courier.rest(end - time.monotonic())
+        self._courier.rest(end - monotonic())
         self._spool.close()
 
     def close(self, timeout: float) -> None:

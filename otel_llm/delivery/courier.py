@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_llm.clock import monotonic
 from otel_llm.delivery.courier_lane import CourierSettings, Lane, LaneReport
 from otel_llm.delivery.late_codec import prepare_for
 from otel_llm.delivery.spool_fork import watch_forks
@@ -94,16 +94,16 @@ class Courier:
         Back-off is cut short once. With `stop_on_failure` it returns as soon as every backend that is still owed
         something has failed to take it, or has not answered a request for `patience` seconds.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         mark = self._spool.mark()
         waiting = self._spool.pending(mark)
         failures = {lane.name: lane.failures for lane in self._lanes}
         for lane in self._lanes:
             if waiting.get(lane.name) and lane.start():
                 lane.retry_now()
-        while waiting and time.monotonic() < deadline:
+        while waiting and monotonic() < deadline:
             with self._progress:
-                self._progress.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+                self._progress.wait(min(_LOOK_SECONDS, max(0.0, deadline - monotonic())))
             waiting = self._spool.pending(mark)
             owing = [lane for lane in self._lanes if waiting.get(lane.name)]
             if stop_on_failure and all(
@@ -116,7 +116,7 @@ class Courier:
 
     def drain(self, timeout: float) -> FlushReport:
         """Deliver everything in the spool, whoever appended it (`otel-llm ship`); ends early when nothing can move."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         failures = {lane.name: lane.failures for lane in self._lanes}
         self.notify()
         while True:
@@ -129,14 +129,14 @@ class Courier:
                 if lane.name in report.backends and report.backends[lane.name].ledger.waiting > 0
             }
             failed = all(lane.failures > failures[lane.name] for lane in self._lanes if lane.name in waiting)
-            if failed or time.monotonic() >= deadline:
+            if failed or monotonic() >= deadline:
                 return FlushReport(waiting, report)
             with self._progress:
                 self._progress.wait(_LOOK_SECONDS)
 
     def hurry(self, timeout: float) -> None:
         """The program is ending: no request that begins now lasts longer than this, and `shutdown` returns by then."""
-        self._end = time.monotonic() + timeout
+        self._end = monotonic() + timeout
         for lane in self._lanes:
             lane.limit(self._end - _CLOSING_SECONDS)
 
@@ -148,23 +148,23 @@ class Courier:
         two fifths of that time is not waited for any longer. A second call does nothing more than report.
         """
         timeout = self.settings.exit_timeout if timeout is None else timeout
-        deadline = min(time.monotonic() + timeout, self._end)
+        deadline = min(monotonic() + timeout, self._end)
         if self._stopped:
             return FlushReport(self._spool.pending(), self._spool.report())
         self._stopped = True
         for lane in self._lanes:
             lane.limit(deadline - _CLOSING_SECONDS)
         patience = timeout * _PATIENT_PART if self._spool.outlasts_process else float("inf")
-        left = max(0.0, deadline - _CLOSING_SECONDS - time.monotonic())
+        left = max(0.0, deadline - _CLOSING_SECONDS - monotonic())
         report = self.flush(left, stop_on_failure=True, patience=patience)
         if not report.complete:
-            deadline = min(deadline, time.monotonic() + _CLOSING_SECONDS)
+            deadline = min(deadline, monotonic() + _CLOSING_SECONDS)
         for lane in self._lanes:
             lane.stop()
         ended = [
             lane
             for lane in self._lanes
-            if lane.join(0 if lane.waits_for_answer() > patience else deadline - time.monotonic())
+            if lane.join(0 if lane.waits_for_answer() > patience else deadline - monotonic())
         ]
         self._spool.close()
         for lane in ended:  # one that is still sending is used by its thread
@@ -176,11 +176,11 @@ class Courier:
 
         What a process was sending when it ended may have arrived, and whoever delivers next sends it again.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
-            lane.join(deadline - time.monotonic())
+            lane.join(deadline - monotonic())
 
     def report(self) -> dict[str, LaneReport]:
         """The state of each lane, by backend name."""

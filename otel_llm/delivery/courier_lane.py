@@ -10,6 +10,7 @@ from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from otel_llm.clock import monotonic
 from otel_llm.contracts import Batch, Delivered, Rejected, Rejection, Retry
 from otel_llm.delivery.courier_backoff import Backoff
 from otel_llm.delivery.courier_lease import Lease
@@ -114,7 +115,7 @@ class Lane:
         """Make sure that the thread runs; False if the system gives us none (tried again a little later)."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        if self._stopping or time.monotonic() < self._no_thread_until:
+        if self._stopping or monotonic() < self._no_thread_until:
             return False
         # In a context of its own: Sentry hands the program's on to threads, and our requests would be its request's.
         thread = threading.Thread(
@@ -123,7 +124,7 @@ class Lane:
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            self._no_thread_until = time.monotonic() + _TROUBLE_SECONDS
+            self._no_thread_until = monotonic() + _TROUBLE_SECONDS
             logger.debug("No thread to deliver to %s (%s); batches stay in the spool.", self.name, error)
             return False
         self._thread = thread
@@ -171,11 +172,11 @@ class Lane:
     def waits_for_answer(self) -> float:
         """Seconds for which the request under way has not been answered; 0.0 if there is none."""
         asked_at = self._asked_at
-        return 0.0 if asked_at is None else time.monotonic() - asked_at
+        return 0.0 if asked_at is None else monotonic() - asked_at
 
     def report(self) -> LaneReport:
         """The state of this lane."""
-        waits = self._not_before - time.monotonic()
+        waits = self._not_before - monotonic()
         return LaneReport(
             backend=self.name,
             running=self._thread is not None and self._thread.is_alive(),
@@ -214,7 +215,7 @@ class Lane:
         self._spool.tend()
         self._settle_late()
         gathers = self._gathers_until if self._gathers() else float("-inf")
-        waits = max(self._not_before, gathers) - time.monotonic()
+        waits = max(self._not_before, gathers) - monotonic()
         if waits <= 0:
             self._gathered, self._gathers_until = 0, float("-inf")
             passage = self._next_passage()
@@ -228,12 +229,12 @@ class Lane:
 
     def _gathers(self) -> bool:
         """Whether what comes now may wait for more to come: something was delivered just before."""
-        return self._gathered < self._settings.request_bytes and time.monotonic() < self._gathers_until
+        return self._gathered < self._settings.request_bytes and monotonic() < self._gathers_until
 
     def _rest(self) -> float:
         """Nothing waits any more: the seconds until it is worth looking again."""
         if not self._idle and self._spool.writes_at_once:  # on disk it can wait
-            self._gathers_until = time.monotonic() + self._settings.pace
+            self._gathers_until = monotonic() + self._settings.pace
         self._idle = True
         return _POLL_SECONDS
 
@@ -291,8 +292,8 @@ class Lane:
         self._on_progress()
 
     def _send(self, batch: Batch) -> Outcome:
-        timeout = max(0.05, min(self._settings.request_timeout, self._deadline - time.monotonic()))
-        self._asked_at = time.monotonic()
+        timeout = max(0.05, min(self._settings.request_timeout, self._deadline - monotonic()))
+        self._asked_at = monotonic()
         try:
             outcome: object = self.backend.send(batch, timeout=timeout)
         except Exception as error:
@@ -337,7 +338,7 @@ class Lane:
             return
         elif not self._probing:
             self._passage = passage  # the same bytes under the same id again: a resend is to be known as one
-        self._not_before = time.monotonic() + self._backoff.seconds_after(retry)
+        self._not_before = monotonic() + self._backoff.seconds_after(retry)
         self._note_failure(retry)
         suspicious = retry.reason in _PERHAPS_THE_BATCH and passage.parcel.rows
         enough = self._backoff.failures >= _SUSPECT_AFTER or passage.parcel.attempts

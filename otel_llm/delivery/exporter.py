@@ -10,13 +10,13 @@ import logging
 import os
 import random
 import threading
-import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Retry
 from otel_llm.delivery.late_codec import encode, halve, prepare_for
 from otel_llm.faults import note_fault
@@ -117,7 +117,7 @@ class DeliveryExporter(SpanExporter):
 
         As long as the backend takes every batch it may go on for `while_taken` seconds, where that is more.
         """
-        now = time.monotonic()
+        now = monotonic()
         self._longest_send = seconds
         self._end_of_failing = now + seconds
         self._latest_end = now + max(seconds, while_taken)
@@ -141,7 +141,7 @@ class DeliveryExporter(SpanExporter):
         unencodable = len(spans) - sum(batch.span_count for batch in batches)
         if unencodable:
             tally.dropped(unencodable, "unencodable")
-        end = time.monotonic() + self._timeout
+        end = monotonic() + self._timeout
         waiting, halves = deque(batches), 0
         while waiting:
             batch = waiting.popleft()
@@ -157,7 +157,7 @@ class DeliveryExporter(SpanExporter):
         """The last outcome for a batch: tried again while that can help and there is time."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            left = min(end, self._latest_end) - time.monotonic()
+            left = min(end, self._latest_end) - monotonic()
             if left <= 0:
                 return Retry("There was no time left to send the spans.", "no_time")
             outcome = self._backend.send(batch, timeout=min(left, self._longest_send))
@@ -167,7 +167,7 @@ class DeliveryExporter(SpanExporter):
             if not isinstance(outcome, Retry) or outcome.needs_action:
                 return outcome
             wait = outcome.after if outcome.after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311
-            if time.monotonic() + wait >= end or self._stopped.wait(wait):
+            if monotonic() + wait >= end or self._stopped.wait(wait):
                 return outcome
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.delivery.spool_counts import CREATED, DROPPED, DiskView, Tally, earliest, latest, ledger_report
 from otel_llm.delivery.spool_files import file_identity, set_aside_files
 from otel_llm.delivery.spool_fork import watch_forks
@@ -200,10 +201,10 @@ class Spool(SpoolKeeper):
         if sync is not None:
             sync.sync_if_due()
             sync.checkpoint_if_due()
-        if time.monotonic() - self._balanced_at > _BALANCE_EVERY:
+        if monotonic() - self._balanced_at > _BALANCE_EVERY:
             self._balance()
-        if time.monotonic() - self._expired_at > _EXPIRE_EVERY:
-            self._expired_at = time.monotonic()
+        if monotonic() - self._expired_at > _EXPIRE_EVERY:
+            self._expired_at = monotonic()
             with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
                 while log.expire():
                     pass
@@ -215,7 +216,7 @@ class Spool(SpoolKeeper):
     def _balance(self) -> None:
         """Find out whether damage that SQLite did not notice has taken something away."""
         with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
-            self._balanced_at = time.monotonic()
+            self._balanced_at = monotonic()
             missing = {name: spans for name, spans in log.balance(self._backends).items() if spans > 0}
             if missing:
                 lost = ", ".join(f"{spans} for {name}" for name, spans in missing.items())
@@ -250,7 +251,7 @@ class Spool(SpoolKeeper):
             self._memory.drop_all("shutdown")
         else:
             self._to_disk = True
-            self._persist_at_last(time.monotonic() + _PATIENCE)
+            self._persist_at_last(monotonic() + _PATIENCE)
             if len(self._memory):
                 logger.warning("The spool in %s cannot be written; what waits in memory is lost.", self.directory)
                 self._memory.drop_all("shutdown")
@@ -264,7 +265,7 @@ class Spool(SpoolKeeper):
     def _persist_at_last(self, deadline: float) -> None:
         """Write what is in memory, however many others are writing just now; not where the disk takes nothing."""
         while len(self._memory) and self._persist(None, _PATIENCE) is None and self._trouble is None:
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 return
             time.sleep(_NEXT_TRY_SECONDS)
 

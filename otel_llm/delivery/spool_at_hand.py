@@ -7,9 +7,10 @@ hand is read.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
+
+from otel_llm.clock import monotonic
 
 if TYPE_CHECKING:
     from otel_llm.contracts import Batch
@@ -38,7 +39,7 @@ class SpansAtHand:
         """Remember the spans of a batch that was stored in `row`, if there is room."""
         if not batch.spans:
             return
-        now = time.monotonic() if now is None else now
+        now = monotonic() if now is None else now
         size = len(batch.payload)
         while self._batches and self._bytes + size > self._most_bytes:
             oldest, (_, until) = next(iter(self._batches.items()))

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.delivery.spool_counts import DiskView
 from otel_llm.delivery.spool_files import LOG_NAME, file_identity, prepare, set_aside, was_set_aside
 from otel_llm.delivery.spool_log import SpoolLog
@@ -97,7 +98,7 @@ class SpoolKeeper:
     def _opened(self, *, create: bool) -> SpoolLog:
         if self._log is not None and file_identity(self._path) == self._log.identity:
             return self._log
-        if time.monotonic() < self._retry_at:
+        if monotonic() < self._retry_at:
             raise Unavailable
         deleted = self._log
         if deleted is None and not create and not os.path.lexists(self._path):
@@ -135,7 +136,7 @@ class SpoolKeeper:
                 trouble = diagnose(worse, self.directory)
         if trouble.kind != "full":  # on a full disk, reading and deleting still work
             self._close_log()
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        self._retry_at = monotonic() + _RETRY_SECONDS
         if self._trouble is None:
             self._trouble_since = time.time()
             limit = self.settings.memory_bytes >> 20
@@ -145,9 +146,9 @@ class SpoolKeeper:
 
     def _recover(self, trouble: Trouble) -> bool:
         """Set the damaged file aside and begin a new one with what can still be read; False if that was just done."""
-        if time.monotonic() - self._recovered_at < _RECOVERIES_APART:
+        if monotonic() - self._recovered_at < _RECOVERIES_APART:
             return False
-        self._recovered_at = time.monotonic()
+        self._recovered_at = monotonic()
         broken = self._log.identity if self._log is not None else file_identity(self._path)
         self._close_log()
         aside = set_aside(self._path, broken, "corrupt" if trouble.kind == "corrupt" else "unknown")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.delivery.spool_counts import DROPPED, Counts
 from otel_llm.delivery.spool_files import free_bytes
 from otel_llm.delivery.spool_schema import BACKSTOP_PAGES, JOURNAL_BYTES
@@ -49,7 +50,7 @@ class Room:
 
     def capacity(self) -> int:
         """Bytes that the log may use now: the configured cap, or the share of what others leave of the disk."""
-        now = time.monotonic()
+        now = monotonic()
         stale = now - self._free_disk_at > _FREE_DISK_STALE_SECONDS
         if stale:
             self._free_disk, self._free_disk_at = free_bytes(self._directory), now

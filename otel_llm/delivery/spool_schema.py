@@ -7,6 +7,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from otel_llm.clock import monotonic
 from otel_llm.delivery.spool_files import UnsafePlaceError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def open_log(path: Path, *, busy_seconds: float, fsync: Fsync) -> sqlite3.Connec
     )
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        _use_wal(connection, time.monotonic() + max(busy_seconds, 0.2))
+        _use_wal(connection, monotonic() + max(busy_seconds, 0.2))
         connection.execute(f"PRAGMA synchronous = {'FULL' if fsync == 'always' else 'NORMAL'}")
         # Debian's SQLite overwrites what is deleted, which doubles the writing; FAST does so only where it is free.
         connection.execute("PRAGMA secure_delete = FAST")
@@ -131,7 +132,7 @@ def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:  # noqa: PERF203  (a retry)
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if "locked" not in str(error) or monotonic() > deadline:
                 raise
             time.sleep(0.005)
         else:
@@ -154,7 +155,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
         raise
 
 
@@ -166,6 +168,7 @@ def _version(connection: sqlite3.Connection) -> int:
 _SQLITE_KINDS: tuple[tuple[str, Kind, str], ...] = (
     ("locked", "busy", "Another process holds it; it is tried again."),
     ("is full", "full", "The disk is full. Free some space."),
+    ("disk i/o error", "unusable", "The disk is full or fails. Free some space, and look into the system's log."),
     ("readonly", "unusable", "It is read-only. Make it writable, or set OTEL_LLM_STATE_DIR elsewhere."),
     ("unable to open", "unusable", "It cannot be opened. Check that its directory exists and is yours."),
     ("malformed", "corrupt", "It is damaged."),

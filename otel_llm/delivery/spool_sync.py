@@ -11,9 +11,9 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.delivery.spool_files import sync_directory
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class DiskSync:
         self._unsynced = 0
         self._synced_at = float("-inf")
         self._since_checkpoint = 0
-        self._checkpointed_at = time.monotonic()
+        self._checkpointed_at = monotonic()
 
     def wrote(self, size: int) -> None:
         """Note that `size` bytes were committed."""
@@ -55,7 +55,7 @@ class DiskSync:
             return None
         if self._unsynced >= _SYNC_BYTES:
             return 0.0
-        return max(0.0, self._synced_at + self._interval - time.monotonic())
+        return max(0.0, self._synced_at + self._interval - monotonic())
 
     def sync_if_due(self) -> None:
         """Sync if the interval is over; a disk that refuses is left to the next commit to report."""
@@ -67,7 +67,7 @@ class DiskSync:
         with self._lock, contextlib.suppress(OSError):
             if self._closed:
                 return
-            self._unsynced, self._synced_at = 0, time.monotonic()
+            self._unsynced, self._synced_at = 0, monotonic()
             if self._descriptor is None:
                 wal = f"{self._path}-wal"
                 self._descriptor = os.open(wal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -79,13 +79,13 @@ class DiskSync:
 
         On a connection of its own: this may take long on a slow disk, and blocks neither readers nor writers.
         """
-        idle = time.monotonic() - self._checkpointed_at > _CHECKPOINT_IDLE_SECONDS
+        idle = monotonic() - self._checkpointed_at > _CHECKPOINT_IDLE_SECONDS
         if not self._since_checkpoint or not (idle or self._since_checkpoint > _CHECKPOINT_BYTES):
             return
         with self._lock, contextlib.suppress(sqlite3.Error):
             if self._closed:  # else a connection could be open during a fork
                 return
-            self._since_checkpoint, self._checkpointed_at = 0, time.monotonic()
+            self._since_checkpoint, self._checkpointed_at = 0, monotonic()
             with contextlib.closing(sqlite3.Connection(self._path, timeout=0, isolation_level=None)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 

@@ -22,6 +22,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.clock import monotonic
 from otel_llm.greenlets import rest_in_copy
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class HandOver:
 
         With `for_room`, a place for what is worked on is waited for; else it is left to the worker.
         """
-        end = time.monotonic() + timeout
+        end = monotonic() + timeout
         return self._claimed(timeout, lambda: self._take_all(end, for_room=for_room))
 
     def stop(self, timeout: float) -> bool:
@@ -245,12 +246,12 @@ class HandOver:
     def _take_all(self, end: float, *, for_room: bool) -> bool:
         while self._items:
             if not self._has_room():
-                if not for_room or time.monotonic() > end:
+                if not for_room or monotonic() > end:
                     return False
                 time.sleep(_MOMENT_SECONDS)
                 continue
             self._take_one()
-            if time.monotonic() > end:
+            if monotonic() > end:
                 return not self._items
         return True
 
@@ -266,9 +267,9 @@ class HandOver:
 
     def _take_some(self) -> bool:
         """Work on as many as a moment suffices for; False if there is none, or no place for it."""
-        end = time.perf_counter() + _STRETCH_SECONDS
+        end = monotonic() + _STRETCH_SECONDS
         while self._take_one():
-            if not self._items or self._claims or time.perf_counter() >= end:
+            if not self._items or self._claims or monotonic() >= end:
                 return True
         return False
 
@@ -299,12 +300,12 @@ class HandOver:
             if few and not self._stopped:
                 self._pass_on()
                 rest_in_copy(process)
-            rests_since = time.monotonic()
+            rests_since = monotonic()
 
     def _gather(self, rests_since: float) -> bool:
         """Wait for more, where it is worth it; whether there are few. `rests_since` is on the monotonic clock."""
         quick = min(_QUICK_SECONDS, self._delay)
-        rested = time.monotonic() - rests_since >= quick and len(self._items) <= _FEW
+        rested = monotonic() - rests_since >= quick and len(self._items) <= _FEW
         if not rested and len(self._items) < _SOON and not self._enough.wait(quick) and len(self._items) > _FEW:
             self._enough.wait(self._delay - quick)
         self._enough.hush()

@@ -6,9 +6,9 @@ import os
 import shutil
 import sqlite3
 import stat
-import time
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import StoreError
 from otel_llm.store.db import diagnose, open_writer
@@ -94,11 +94,11 @@ def _writable(path: Path) -> Finding:
 
 def _integrity(path: Path) -> Finding:
     """SQLite's quick check, given up after some seconds: it reads the whole file."""
-    deadline = time.monotonic() + _INTEGRITY_SECONDS
+    deadline = monotonic() + _INTEGRITY_SECONDS
     try:
         connection = sqlite3.Connection(path.absolute().as_uri() + "?mode=ro", uri=True, timeout=_BUSY_SECONDS)
         try:
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
+            connection.set_progress_handler(lambda: monotonic() > deadline, _INSTRUCTIONS_BETWEEN_LOOKS)
             answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         finally:
             connection.close()

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.clock import monotonic
 from otel_llm.errors import StoreError
 from otel_llm.store.private_file import make_private
 from otel_llm.store.schema import SCHEMA_VERSION, migrate, schema_version
@@ -49,7 +50,7 @@ def open_writer(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=16
     )
     try:
-        _use_wal(connection, time.monotonic() + busy_seconds)
+        _use_wal(connection, monotonic() + busy_seconds)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         migrate(connection)
@@ -61,7 +62,7 @@ def open_writer(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
 
 def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
     """Switch the file to WAL; SQLite does not wait for the lock it needs for that, so we do."""
-    while not _switched_to_wal(connection, last_try=time.monotonic() >= deadline):
+    while not _switched_to_wal(connection, last_try=monotonic() >= deadline):
         time.sleep(0.01)
 
 
@@ -113,8 +114,8 @@ def snapshot(path: Path, *, seconds: float | None = None) -> Iterator[sqlite3.Co
     """
     with closing(open_reader(path)) as connection:
         if seconds is not None:
-            end = time.monotonic() + seconds
-            connection.set_progress_handler(lambda: time.monotonic() > end, _INSTRUCTIONS_BETWEEN_LOOKS)
+            end = monotonic() + seconds
+            connection.set_progress_handler(lambda: monotonic() > end, _INSTRUCTIONS_BETWEEN_LOOKS)
         try:
             connection.execute("BEGIN")
             yield connection

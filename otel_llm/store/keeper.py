@@ -10,9 +10,9 @@ import logging
 import os
 import shutil
 import sqlite3
-import time
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.errors import StoreError
 from otel_llm.store.db import Trouble, diagnose
 from otel_llm.store.private_file import file_identity, move_aside
@@ -118,4 +118,4 @@ class StoreKeeper:
 
 
 def _seconds_until(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
+    return max(0.0, deadline - monotonic())

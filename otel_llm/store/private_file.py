@@ -14,6 +14,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.errors import StoreError
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def _exclusively(path: Path) -> Iterator[None]:
     lock = path.with_name(path.name + ".lock")
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not _locked(descriptor, last_try=time.monotonic() >= deadline):
+        deadline = monotonic() + _LOCK_SECONDS
+        while not _locked(descriptor, last_try=monotonic() >= deadline):
             time.sleep(0.01)
         yield
     finally:

@@ -10,9 +10,9 @@ Invariants
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
 
+from otel_llm.clock import monotonic
 from otel_llm.store.db import open_writer
 from otel_llm.store.private_file import file_identity
 
@@ -107,7 +107,7 @@ class StoreWriter:
 
         Raises sqlite3.Error, and then nothing of `rows` is in the store.
         """
-        deadline = time.monotonic() + busy_seconds
+        deadline = monotonic() + busy_seconds
         self._connection.execute(f"PRAGMA busy_timeout = {max(1, int(busy_seconds * 1000)):d}")
         with _Transaction(self._connection):
             self._connection.executemany("INSERT OR IGNORE INTO resources VALUES (?, ?)", rows.resources.items())
@@ -127,7 +127,7 @@ class StoreWriter:
             return
         deleted = 0
         with _Transaction(self._connection):
-            while self._bytes_in_use() > self._max_bytes and time.monotonic() < deadline:
+            while self._bytes_in_use() > self._max_bytes and monotonic() < deadline:
                 if self._delete_oldest_bodies():
                     continue
                 gone = self._delete_oldest_spans()

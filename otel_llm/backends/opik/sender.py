@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from otel_llm.backends.opik.mapping import map_request, map_spans
 from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.packing import pack, parted
 from otel_llm.backends.opik.verdicts import Place, Refused, Verdict, judge, judge_silence
+from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Rejection, Retry
 from otel_llm.wire import IllFormedPayloadError, decode
 
@@ -67,7 +67,7 @@ class Sender:
 
         Sending the same batch again is safe: every row replaces itself.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         try:
             rows = self._rows(batch)
         except IllFormedPayloadError as error:
@@ -120,7 +120,7 @@ class Sender:
         return None
 
     def _post(self, kind: str, workspace: str | None, body: bytes, deadline: float) -> Verdict:
-        left = deadline - time.monotonic()
+        left = deadline - monotonic()
         if left <= 0:
             return Retry("The time for this batch ran out before all of it was sent; the rest follows.", "timeout")
         headers = {"Comet-Workspace": workspace} if workspace else {}

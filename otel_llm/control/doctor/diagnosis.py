@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import backends
+from otel_llm.clock import monotonic
 from otel_llm.config import NO_BACKEND, ON_THIS_MACHINE, load
 from otel_llm.config.stability import misspelt_opt_ins
 from otel_llm.contracts import CheckStatus
@@ -56,13 +56,13 @@ class Diagnosis:
 
 def diagnose(backend: str | None = None, *, seconds: float = _SECONDS) -> Diagnosis:
     """Look at everything, for at most `seconds`; never raises. `backend` stands in for the configured ones."""
-    began = time.monotonic()
+    began = monotonic()
     examination = Examination(seconds)
     examination.look("versions", check_versions, local=True)
     config = _load(examination, backend)
     if config is not None:
         _examine(examination, config)
-    return Diagnosis(tuple(examination.findings), time.monotonic() - began)
+    return Diagnosis(tuple(examination.findings), monotonic() - began)
 
 
 def _load(examination: Examination, backend: str | None) -> Config | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from otel_llm.clock import monotonic
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import OtelLlmError
 
@@ -25,14 +25,14 @@ class Examination:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = monotonic() + seconds
         self._reserved = 0.0
         self.findings: list[Finding] = []
 
     @property
     def left(self) -> float:
         """Seconds that are left for now."""
-        return max(0.0, self._end - self._reserved - time.monotonic())
+        return max(0.0, self._end - self._reserved - monotonic())
 
     @contextmanager
     def reserving(self, share: float) -> Iterator[None]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from otel_llm.backends.http import HttpClient, NoAnswerError, Tls
 from otel_llm.backends.trouble import tls_remedy
+from otel_llm.clock import monotonic
 from otel_llm.config import mask_url
 from otel_llm.control.doctor.examination import failed, ok, warning
 
@@ -86,7 +87,7 @@ def check_name(target: Target) -> Iterator[Finding]:
     proxy = target.proxy
     if proxy is not None:
         yield ok("network.proxy", f"Requests to {mask_url(target.url)} go through the proxy {proxy}.")
-    began = time.monotonic()
+    began = monotonic()
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -96,14 +97,14 @@ def check_name(target: Target) -> Iterator[Finding]:
         yield failed("network.dns", f"The name {host!r} does not resolve ({words}).", remedy)
         return
     addresses = ", ".join(sorted({str(address[4][0]) for address in found}))
-    yield ok("network.dns", f"{host} is {addresses} ({(time.monotonic() - began) * 1000:.0f} ms).")
+    yield ok("network.dns", f"{host} is {addresses} ({(monotonic() - began) * 1000:.0f} ms).")
 
 
 def check_connection(target: Target) -> Iterator[Finding]:
     """Whether somebody takes a TCP connection there."""
     host, port = target.endpoint
     whose = "the proxy of the environment" if target.proxy else target.setting
-    began = time.monotonic()
+    began = monotonic()
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except ConnectionRefusedError:
@@ -116,9 +117,7 @@ def check_connection(target: Target) -> Iterator[Finding]:
         remedy = f"Look at this machine's network, or correct {whose}."
         yield failed("network.tcp", f"{host} port {port} cannot be reached ({error.strerror or error}).", remedy)
     else:
-        yield ok(
-            "network.tcp", f"{host} takes connections on port {port} ({(time.monotonic() - began) * 1000:.0f} ms)."
-        )
+        yield ok("network.tcp", f"{host} takes connections on port {port} ({(monotonic() - began) * 1000:.0f} ms).")
 
 
 def check_server(target: Target) -> Iterator[Finding]:

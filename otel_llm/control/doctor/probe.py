@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import trace
 
 from otel_llm import semconv
+from otel_llm.clock import monotonic
 from otel_llm.control import running
 from otel_llm.control.doctor.examination import failed, ok, warning
 
@@ -98,10 +99,10 @@ def _accepted(name: str, backend: str, waiting: int) -> Finding:
 
 def _eventually(look: Callable[[], str | None], seconds: float) -> str | None:
     """What `look` finds, asked again until there is something: servers store in their own time."""
-    end = time.monotonic() + seconds
+    end = monotonic() + seconds
     while True:
         found = look()
-        if found is not None or time.monotonic() >= end:
+        if found is not None or monotonic() >= end:
             return found
         time.sleep(_PAUSE_SECONDS)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from otel_llm.clock import monotonic
 from otel_llm.errors import InstrumentationError
 from otel_llm.faults import let_through
 
@@ -94,14 +94,14 @@ def _asked(ask: Any, model: str, given: Any, base: Any) -> tuple[Any, Any, Any]:
     key = (ask, model, given, base)
     plain = type(model) is str and (given is None or type(given) is str) and (base is None or type(base) is str)
     known = _answers.get(key) if plain else None
-    if known is not None and known[0] > time.monotonic():
+    if known is not None and known[0] > monotonic():
         return known[1]
     found = ask(model=model, custom_llm_provider=given, api_base=base)
     answer = found[0], found[1], found[3]  # the third is a key
     if plain:
         if len(_answers) >= _MOST_ANSWERS:
             _answers.clear()
-        _answers[key] = time.monotonic() + _GOOD_SECONDS, answer
+        _answers[key] = monotonic() + _GOOD_SECONDS, answer
     return answer
 
 

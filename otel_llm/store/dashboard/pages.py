@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from otel_llm.clock import monotonic
 from otel_llm.errors import StoreError
 from otel_llm.store.dashboard.calls_page import calls_page
 from otel_llm.store.dashboard.html import tag
@@ -53,12 +53,12 @@ class Pages:
             return trouble(503, str(error), *_advice(), store=self._store, refresh_seconds=_REFRESH_SECONDS)
 
     def _page(self, path: str, query: str) -> Page:
-        began = time.monotonic()
+        began = monotonic()
         refresh = max(_REFRESH_SECONDS, int(_SHARE * self._took))
         if path == "/":
             question = read_question(query, (*SHARED, "by"), since=_DEFAULT_PERIOD)
             page = overview_page(self._store, question, seconds=self._seconds, refresh_seconds=refresh)
-            self._took = time.monotonic() - began
+            self._took = monotonic() - began
             return page
         if path == "/calls":
             question = read_question(query, (*SHARED, "status", "trace", "before"), since=ALL)

@@ -72,6 +72,21 @@ def test_all_causes_of_a_degraded_backend_are_named() -> None:
     assert "3 lost." in (verdict.cause or "")
 
 
+def test_a_clock_that_is_set_back_hides_no_failure() -> None:
+    """What fails after the clock was set back counts as this program's, and a loss is forgiven in time."""
+    clock = Clock()
+    monitor = HealthMonitor(clock)
+    monitor.observe([report(last=None)])
+    [status] = monitor.observe([report(last=None, dropped={"queue_full": 1})])
+    assert status.state == "degraded"
+    clock.now -= 3600
+    [status] = monitor.observe([report(last=None, failure="Refused.", failed_at=clock.now, dropped={"queue_full": 1})])
+    assert status.state == "failing"
+    clock.now += LOSS_SECONDS + 1
+    [status] = monitor.observe([report(last=clock.now, dropped={"queue_full": 1})])
+    assert status.state == "ok"
+
+
 def test_a_loss_degrades_for_a_while_and_then_is_forgiven() -> None:
     """New losses make a backend degraded, with count, reason and remedy; without further ones it is ok again."""
     clock = Clock()
