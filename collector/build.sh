@@ -39,7 +39,7 @@ install_builder() {
 hash_sources() {
     cd "$here"
     { echo build.sh; echo manifest.yaml
-      find opikexporter queueguard -type f \( -name '*.go' -o -name go.mod -o -name go.sum \) ! -name '*_test.go' | LC_ALL=C sort
+      find opikexporter queueguard secretsprocessor -type f \( -name '*.go' -o -name go.mod -o -name go.sum \) ! -name '*_test.go' | LC_ALL=C sort
     } | while read -r file; do sha256sum "$file"; done | sha256sum | cut -d' ' -f1
 }
 

@@ -81,6 +81,16 @@ def test_shipped_configuration_keeps_our_rules(config: Path) -> None:
     assert broken_rules(yaml.safe_load(config.read_text()), is_sidecar=config == _SIDECAR) == []
 
 
+@pytest.mark.parametrize("config", _SHIPPED, ids=_name)
+def test_all_mask_the_same(config: Path) -> None:
+    """Every configuration looks for the secrets that the sidecar's looks for; ours needs no `transform`."""
+    found = yaml.safe_load(config.read_text())["processors"]
+    (mine,) = (found[name] for name in ("secrets", "redaction") if name in found)
+    sidecar = yaml.safe_load(_SIDECAR.read_text())["processors"]["secrets"]
+    assert {key: mine[key] for key in sidecar} == sidecar
+    assert config.stem == "stock" or not any(name.startswith("transform") for name in found)
+
+
 def broken_rules(config: dict[str, Any], *, is_sidecar: bool = False) -> list[str]:
     """What in a configuration would lose or expose spans although the Collector accepts it; one sentence each."""
     broken = [
@@ -130,7 +140,8 @@ def _faults_of_pipeline(name: str, pipeline: dict[str, Any]) -> list[str]:
         return faults
     processors = pipeline.get("processors", [])
     faults = [] if processors[:1] == ["memory_limiter"] else ["memory_limiter must come first"]
-    if not {"redaction", "transform/secrets"} <= set(processors) and name not in _WITHOUT_CONTENT_OF_USERS:
+    is_redacted = "secrets" in processors or {"redaction", "transform/secrets"} <= set(processors)
+    if not is_redacted and name not in _WITHOUT_CONTENT_OF_USERS:
         faults.append("spans must be redacted, their names as well, before they are kept or sent")
     return faults
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = [needs_openapi, pytest.mark.timeout(1800)]
 
 _VECTORS = [json.loads(path.read_text()) for path in sorted((ROOT / "tests/vectors/opik").glob("*.json"))]
+_SHAPELESS = "canary of no known shape"
 _OF_THE_SERVER = {"created_at", "created_by", "last_updated_by", "project_id"}
 
 
@@ -65,7 +67,7 @@ def test_rows_are_the_same_direct_and_through_the_sidecar(sidecar: Sidecar, opik
 
 
 def _with_keys_everywhere(request: bytes, key: str) -> ExportTraceServiceRequest:
-    """The request with a key of a provider's shape in every place of a span that holds text, but links."""
+    """The request with a key, by its shape and by the name of what it is, in every place of a span that holds text."""
     told = ExportTraceServiceRequest.FromString(request)
     (resource,) = told.resource_spans
     scope = resource.scope_spans[0].scope
@@ -77,8 +79,14 @@ def _with_keys_everywhere(request: bytes, key: str) -> ExportTraceServiceRequest
         scope.attributes,
         span.attributes,
         span.events.add(name=key).attributes,
+        span.links.add(trace_id=span.trace_id, span_id=span.span_id).attributes,
     ):
         place.add(key="text").value.string_value = f"it is {key}"
+        place.add(key="password").value.string_value = _SHAPELESS
+        place.add(key="json").value.string_value = json.dumps({"tool": json.dumps({"api_key": _SHAPELESS})})
+        place.add(key="bytes").value.bytes_value = key.encode()
+        nested = place.add(key="nested").value.array_value.values.add().kvlist_value.values
+        nested.add(key="x-api-key").value.string_value = _SHAPELESS
         place.add(key="list").value.array_value.values.add(string_value=key)
         messages = place.add(key="gen_ai.input.messages").value.array_value.values.add().kvlist_value.values
         messages.add(key="role").value.string_value = "user"
@@ -90,9 +98,12 @@ def _with_keys_everywhere(request: bytes, key: str) -> ExportTraceServiceRequest
 
 @pytest.mark.parametrize("config", ["otel-collector.yaml", "collector/profiles/fanout.yaml"])
 def test_no_key_passes(collector: Path, tmp_path: Path, opik: FakeOpik, config: str) -> None:
-    """A provider's key in any text of a span, in lists and maps too, is not in Opik, and the words around it are."""
+    """A key in any place of a span is neither in Opik nor, at the level debug, in the log; all else arrives."""
     key = "sk-canary0123456789abcdef"
-    sidecar = Sidecar(collector, tmp_path, opik.url, config=ROOT / config, OTLP_BACKEND="http://127.0.0.1:9")
+    debug = ["service.telemetry.logs.level=debug"]
+    sidecar = Sidecar(
+        collector, tmp_path, opik.url, config=ROOT / config, settings=debug, OTLP_BACKEND="http://127.0.0.1:9"
+    )
     sidecar.start()
     try:
         assert sidecar.post(_with_keys_everywhere(request_of(0, 1), key).SerializeToString()) == 200
@@ -101,10 +112,15 @@ def test_no_key_passes(collector: Path, tmp_path: Path, opik: FakeOpik, config: 
         sidecar.kill()
     stored = json.dumps([opik.spans(), opik.traces()])
     assert key not in stored
+    assert base64.b64encode(key.encode()).decode() not in stored
+    assert _SHAPELESS not in stored
     (row,) = opik.spans()
     assert row["name"] == "call with ****"
     assert row["input"]["messages"] == [{"role": "user", "content": "use ****, please"}]
-    assert key not in sidecar.log.read_text()
+    (nested,) = row["metadata"]["nested"]
+    assert nested == {"x-api-key": "****"}
+    for secret in (key, _SHAPELESS, "use ****, please"):
+        assert secret not in sidecar.log.read_text()
 
 
 def test_kill_9_in_an_outage_loses_nothing_acknowledged(
