@@ -44,13 +44,15 @@ _INPUT_MESSAGES: Final = (
     semconv.LOGFIRE_REQUEST,
     semconv.VERCEL_MESSAGES,
     semconv.PYDANTIC_AI_MESSAGES,
+    semconv.ADK_LLM_REQUEST,
 )
-_OUTPUT_MESSAGES: Final = (semconv.OUTPUT_MESSAGES, semconv.LOGFIRE_RESPONSE)
+_OUTPUT_MESSAGES: Final = (semconv.OUTPUT_MESSAGES, semconv.LOGFIRE_RESPONSE, semconv.ADK_LLM_RESPONSE)
 
 _INPUT_VALUES: Final = (
     (semconv.TOOL_CALL_ARGUMENTS, "arguments"),
     (semconv.VERCEL_TOOL_ARGUMENTS, "arguments"),
     (semconv.PYDANTIC_AI_TOOL_ARGUMENTS, "arguments"),
+    (semconv.ADK_TOOL_ARGUMENTS, "arguments"),
     (semconv.RETRIEVAL_QUERY_TEXT, "query"),
     (semconv.OI_INPUT_VALUE, "input"),
     (semconv.TRACELOOP_INPUT, "input"),
@@ -64,6 +66,7 @@ _OUTPUT_VALUES: Final = (
     (semconv.TOOL_CALL_RESULT, "result"),
     (semconv.VERCEL_TOOL_RESULT, "result"),
     (semconv.PYDANTIC_AI_TOOL_RESULT, "result"),
+    (semconv.ADK_TOOL_RESULT, "result"),
     (semconv.RETRIEVAL_DOCUMENTS, "documents"),
     (semconv.OI_OUTPUT_VALUE, "output"),
     (semconv.TRACELOOP_OUTPUT, "output"),
@@ -224,9 +227,9 @@ def _first_value(attributes: Attributes, names: tuple[Any, ...]) -> dict[str, An
     for entry in names:
         name, key = entry if isinstance(entry, tuple) else (entry, "messages")
         value = parsed(attributes.get(name))
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             return value
-        if value is not None and value not in ("", []):
+        if value is not None and value not in ("", [], {}):
             return {key: value}
     return None
 
@@ -297,7 +300,20 @@ def _tools(attributes: Attributes, lists: _Lists) -> list[Any]:
     for prefix in _TOOLS_INDEXED:
         if tools := lists.get(prefix):
             return [_tool(tool) for tool in tools]
-    return []
+    return [_tool(tool) for tool in _declared(attributes)] if semconv.ADK_LLM_REQUEST in attributes else []
+
+
+def _declared(attributes: Attributes) -> list[Any]:
+    """Google's: functions are declared in groups, in the request's configuration."""
+    request = parsed(attributes[semconv.ADK_LLM_REQUEST])
+    config = request.get("config") if isinstance(request, dict) else None
+    groups = config.get("tools") if isinstance(config, dict) else None
+    lists = [group.get("function_declarations") for group in _listed(groups) if isinstance(group, dict)]
+    return [tool for found in lists for tool in _listed(found)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _tool(tool: Any) -> Any:

@@ -37,10 +37,8 @@ def as_messages(value: Any, default_role: str = "user") -> list[dict[str, Any]] 
         if usual is not None:
             return usual
     value = parsed(value)
-    if isinstance(value, dict) and isinstance(value.get("messages"), list):
-        value = value["messages"]
     if isinstance(value, dict):
-        value = [value]
+        value = _unwrapped(value)
     if not isinstance(value, list) or not value:
         return None
     messages: list[dict[str, Any]] = []
@@ -52,6 +50,23 @@ def as_messages(value: Any, default_role: str = "user") -> list[dict[str, Any]] 
             return None
         messages.extend(found)
     return messages
+
+
+def _unwrapped(value: dict[str, Any]) -> list[Any]:
+    """The messages of a request, or the one of an answer: `messages`, or Google's `contents` and `content`."""
+    messages = value.get("messages")
+    if isinstance(messages, list):
+        return messages
+    if isinstance(value.get("contents"), list) and "role" not in value:
+        config = value.get("config")
+        system = config.get("system_instruction") if isinstance(config, dict) else None
+        said = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
+        return [*said, *value["contents"]]
+    content = value.get("content")
+    if isinstance(content, dict) and isinstance(content.get("parts"), list):
+        reason = value.get("finish_reason")
+        return [{**content, "finish_reason": reason.lower()} if isinstance(reason, str) else content]
+    return [value]
 
 
 def _usual(text: str) -> list[dict[str, Any]] | None:

@@ -31,6 +31,7 @@ _THREAD_ATTRIBUTES: Final = (
     semconv.SESSION_ID,
     semconv.CONVERSATION_ID,
     semconv.TRACELOOP_SESSION,
+    semconv.ADK_SESSION,
 )
 _MOST_PLANS: Final = 256
 _MOST_KNOWN: Final = 4096

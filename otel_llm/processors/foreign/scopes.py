@@ -24,6 +24,7 @@ _FRAMEWORKS: Final = frozenset(
             for name in ("agno", "crewai", "haystack", "langchain", "llamaindex", "openai_agents")
         ),
         "pydantic-ai",
+        semconv.ADK_SCOPE,
     }
 )
 """Scopes of frameworks that are not of a family whose scopes all begin alike."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otel_llm import semconv
+from otel_llm.processors.foreign.adk import from_adk
 from otel_llm.processors.foreign.conventions import to_conventions
 from otel_llm.processors.foreign.openinference import from_openinference
 from otel_llm.processors.foreign.openllmetry import from_openllmetry
@@ -22,5 +23,7 @@ def translate(draft: SpanDraft, *, wants_content: bool) -> None:
         from_openinference(draft, wants_content=wants_content)
     elif semconv.ANTHROPIC_STOP_REASON in draft.attributes:
         draft.attributes.setdefault(semconv.FINISH_REASONS, [draft.attributes.pop(semconv.ANTHROPIC_STOP_REASON)])
+    if draft.scope_name == semconv.ADK_SCOPE:
+        from_adk(draft, wants_content=wants_content)
     from_openllmetry(draft, wants_content=wants_content)
     to_conventions(draft, wants_content=wants_content)

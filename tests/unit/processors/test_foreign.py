@@ -317,6 +317,55 @@ def test_a_call_of_ours_inside_a_framework_counts_once() -> None:
     assert [span.name for span in _counting(program)] == ["chat gpt-4o"]
 
 
+ADK = "gcp.vertex.agent"
+CALL_LLM = {
+    "gen_ai__system": ADK,
+    "gen_ai__request__model": "openai/gpt-4o",
+    "gen_ai__usage__input_tokens": 10,
+    "gen_ai__usage__output_tokens": 5,
+    "gcp__vertex__agent__session_id": "s1",
+}
+
+
+def test_google_adks_span_around_a_call_counts_once() -> None:
+    """ADK's `call_llm` says the tokens of the call inside of it, ours (LiteLlm) or its own, which alone counts."""
+    program = Program()
+    with program.span(ADK, "invocation"), program.span(ADK, "call_llm", **CALL_LLM):
+        tracer = program._provider.get_tracer(semconv.OWN_SCOPE)
+        with tracer.start_as_current_span("chat gpt-4o", kind=SpanKind.CLIENT, attributes=_dotted(CHAT)):
+            pass
+    with program.span(ADK, "call_llm", **CALL_LLM) as around:
+        around.set_attribute("gcp.vertex.agent.llm_request", "{}")
+        with program.span(ADK, "generate_content gpt-4o", **{**CHAT, "gen_ai__operation__name": "generate_content"}):
+            pass
+    assert [span.name for span in _counting(program)] == ["chat gpt-4o", "generate_content gpt-4o"]
+    outer = [span for span in program.spans if span.name == "call_llm"]
+    assert [_said(span).get(semconv.REPEATS) for span in outer] == [True, True]
+    assert _said(outer[1])[semconv.CONVERSATION_ID] == "s1"
+    assert "gcp.vertex.agent.llm_request" not in _said(outer[1])
+
+
+def test_google_adks_span_is_the_call_where_there_is_no_other() -> None:
+    """Alone (older ADK, Gemini), `call_llm` is a call like others: operation, model, provider and cost."""
+    program = Program()
+    program.alone(ADK, "call_llm", **CALL_LLM).end()
+    said = _said(program.only())
+    assert said[semconv.OPERATION_NAME] == "generate_content"
+    assert (said[semconv.PROVIDER_NAME], said[semconv.REQUEST_MODEL]) == ("openai", "gpt-4o")
+    assert said[semconv.COST] == pytest.approx(20e-6)
+    assert ADK not in said.values()
+
+
+def test_google_adks_tools_say_what_they_were_given() -> None:
+    """Arguments and result of a tool are those of the conventions."""
+    program = Program()
+    given = {"gcp__vertex__agent__tool_call_args": '{"city":"Rome"}', "gcp__vertex__agent__tool_response": '{"t":12}'}
+    program.alone(ADK, "execute_tool weather", gen_ai__operation__name="execute_tool", **given).end()
+    said = _said(program.only())
+    assert said[semconv.TOOL_CALL_ARGUMENTS] == '{"city":"Rome"}'
+    assert said[semconv.TOOL_CALL_RESULT] == '{"t":12}'
+
+
 FACTS = {"openinference__span__kind": "LLM", "llm__model_name": "gpt-4o", "llm__token_count__completion": 5}
 
 

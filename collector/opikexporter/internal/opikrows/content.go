@@ -30,13 +30,19 @@ var (
 		{attrLogfireRequest, "messages"},
 		{attrVercelMessages, "messages"},
 		{attrPydanticMessages, "messages"},
+		{attrADKRequest, "messages"},
 	}
-	outputMessages = []keyed{{attrOutputMessages, "messages"}, {attrLogfireResponse, "messages"}}
+	outputMessages = []keyed{
+		{attrOutputMessages, "messages"},
+		{attrLogfireResponse, "messages"},
+		{"gcp.vertex.agent.llm_response", "messages"},
+	}
 
 	inputValues = []keyed{
 		{"gen_ai.tool.call.arguments", "arguments"},
 		{"ai.toolCall.args", "arguments"},
 		{"tool_arguments", "arguments"},
+		{"gcp.vertex.agent.tool_call_args", "arguments"},
 		{"gen_ai.retrieval.query.text", "query"},
 		{"input.value", "input"},
 		{"traceloop.entity.input", "input"},
@@ -48,6 +54,7 @@ var (
 		{"gen_ai.tool.call.result", "result"},
 		{"ai.toolCall.result", "result"},
 		{"tool_response", "result"},
+		{"gcp.vertex.agent.tool_response", "result"},
 		{"gen_ai.retrieval.documents", "documents"},
 		{"output.value", "output"},
 		{"traceloop.entity.output", "output"},
@@ -192,7 +199,9 @@ func (r contentReader) firstValue(messages, values []keyed) object {
 		switch value := parsed(r.values[source.attribute]).(type) {
 		case nil:
 		case object:
-			return value
+			if len(value) > 0 {
+				return value
+			}
 		case string:
 			if value != "" {
 				return object{source.key: value}
@@ -306,7 +315,19 @@ func (r contentReader) tools() []any {
 			return asTools(tools)
 		}
 	}
-	return nil
+	return asTools(r.declared())
+}
+
+// declared are Google's: functions are declared in groups, in the request's configuration.
+func (r contentReader) declared() []any {
+	request := asObject(parsed(r.values[attrADKRequest]))
+	groups, _ := asObject(request["config"])["tools"].([]any)
+	var tools []any
+	for _, group := range groups {
+		found, _ := asObject(group)["function_declarations"].([]any)
+		tools = append(tools, found...)
+	}
+	return tools
 }
 
 func asTools(tools []any) []any {

@@ -25,10 +25,7 @@ var chatKeys = []string{"name", "tool_call_id", "reasoning_content", "refusal", 
 func asMessages(value any, defaultRole string) []any {
 	value = parsed(value)
 	if wrapper, isObject := value.(object); isObject {
-		value = []any{wrapper}
-		if inner, isList := wrapper["messages"].([]any); isList {
-			value = inner
-		}
+		value = unwrapped(wrapper)
 	}
 	items, _ := value.([]any)
 	var messages []any
@@ -44,6 +41,28 @@ func asMessages(value any, defaultRole string) []any {
 		messages = append(messages, found...)
 	}
 	return messages
+}
+
+// unwrapped are the messages of a request, or the one of an answer: `messages`, or Google's `contents` and `content`.
+func unwrapped(value object) []any {
+	if messages, isList := value["messages"].([]any); isList {
+		return messages
+	}
+	if contents, isList := value["contents"].([]any); isList && !hasAny(value, "role") {
+		if system, _ := asObject(value["config"])["system_instruction"].(string); system != "" {
+			return append([]any{object{"role": "system", "content": system}}, contents...)
+		}
+		return contents
+	}
+	content := asObject(value["content"])
+	if _, isList := content["parts"].([]any); !isList {
+		return []any{value}
+	}
+	if reason, isText := value["finish_reason"].(string); isText {
+		content = without(content, "finish_reason")
+		content["finish_reason"] = strings.ToLower(reason)
+	}
+	return []any{content}
 }
 
 // asChoices makes `{"choices": [...]}` of answers, one per message, with the span's finish reasons where they have none.

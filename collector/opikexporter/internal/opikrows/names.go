@@ -57,6 +57,8 @@ const (
 	attrLogfireRequest    = "request_data"
 	attrLogfireResponse   = "response_data"
 	attrPydanticMessages  = "pydantic_ai.all_messages"
+	attrADKRequest        = "gcp.vertex.agent.llm_request"
+	attrADKSession        = "gcp.vertex.agent.session_id"
 	attrVercelMessages    = "ai.prompt.messages"
 	attrVercelTools       = "ai.prompt.tools"
 	attrVercelText        = "ai.response.text"

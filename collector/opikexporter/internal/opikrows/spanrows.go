@@ -208,7 +208,7 @@ func tagsOf(said attributes) []any {
 }
 
 func threadOf(said attributes) string {
-	for _, name := range []string{attrThreadID, attrSession, attrConversation, attrTraceloopSession} {
+	for _, name := range []string{attrThreadID, attrSession, attrConversation, attrTraceloopSession, attrADKSession} {
 		if thread := strip(textOf(said.values[name])); thread != "" {
 			return thread
 		}
