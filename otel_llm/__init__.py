@@ -85,8 +85,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(message)
     import importlib  # noqa: PLC0415  (only the first use of a name needs it)
 
+    from otel_llm.loading import unforked  # noqa: PLC0415  (likewise)
+
     module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(module), attribute)
+    with unforked():  # a thread's first `otel_llm.span` may come while another forks
+        value = getattr(importlib.import_module(module), attribute)
     globals()[name] = value
     return value
 

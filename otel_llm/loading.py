@@ -23,7 +23,7 @@ from otel_llm.faults import note_fault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["loading"]
+__all__ = ["loading", "unforked"]
 
 _logger = logging.getLogger(__name__)
 
@@ -79,19 +79,27 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def loading(what: str) -> Iterator[None]:
-    """Around an import. One that fails is counted as a fault and said once, and raised."""
+def unforked() -> Iterator[None]:
+    """Around an import whose failure is the caller's to hear."""
     _gate.enter()
     try:
         yield
-    except Exception as error:
-        note_fault(f"loading {what}", error)
-        if what not in _said:
-            _said.add(what)
-            _say(what, error)
-        raise
     finally:
         _gate.leave()
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Around an import. One that fails is counted as a fault and said once, and raised."""
+    with unforked():
+        try:
+            yield
+        except Exception as error:
+            note_fault(f"loading {what}", error)
+            if what not in _said:
+                _said.add(what)
+                _say(what, error)
+            raise
 
 
 def _say(what: str, error: Exception) -> None:

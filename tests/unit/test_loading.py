@@ -69,6 +69,18 @@ def test_a_child_that_is_forked_while_we_load_a_module_can_load_it(tmp_path: Pat
 
 
 @needs_fork
+def test_a_child_that_is_forked_while_a_public_name_is_loaded_can_load_it(tmp_path: Path) -> None:
+    """A thread's first `otel_llm.span` and another's fork at the same time: the child opens spans, too."""
+    (tmp_path / "slow.py").write_text(_SLOW.format(seconds=0.5))
+    program = _FORKED.format(child="assert otel_llm.slow").replace(
+        'with loading("a slow module"):', 'if otel_llm._HOMES.update(slow=("slow", "loaded")) is None:'
+    )
+    program = "import otel_llm\n" + program.replace("        import slow", "        otel_llm.slow")
+    done = _run(tmp_path, program)
+    assert "child 0" in done.stdout, done
+
+
+@needs_fork
 def test_a_fork_waits_a_second_at_most(tmp_path: Path) -> None:
     """A module that takes longer is not worth more of the program's time; the child can load other things."""
     (tmp_path / "slow.py").write_text(_SLOW.format(seconds=60))
