@@ -101,14 +101,17 @@ class OpikBackend:
             self._client.prepare()
 
     def check(self) -> Sequence[Finding]:
-        """Look at address, server, key, workspace and project without sending any span."""
+        """Look at address, server, key, workspace (those of tenants too) and project without sending any span."""
         from otel_llm.backends.opik.checks import check_server  # noqa: PLC0415  (only who looks needs it)
 
         notes = [*self._address.notes]
         if not self._options.check_tls:
             notes.append("TLS certificates are not checked (OPIK_CHECK_TLS_CERTIFICATE).")
         project = self._routing.project or self._routing.fallback({})
-        return check_server(self._client, self._place(), notes, project, timeout=_CHECK_TIMEOUT_SECONDS)
+        others = sorted({place.partition(" @")[2].strip() for place in self._options.tenants.values()} - {""})
+        return check_server(
+            self._client, self._place(), notes, project, workspaces=others, timeout=_CHECK_TIMEOUT_SECONDS
+        )
 
     def close(self) -> None:
         """Drop the connections."""
@@ -125,6 +128,7 @@ class OpikBackend:
             base=self._address.base,
             workspace=self._workspace,
             has_key=bool(self._options.api_key),
+            says_bearer=(self._options.api_key or "").strip().lower().startswith("bearer "),
             is_grpc_port=self._address.is_grpc_port,
         )
 

@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.backends.http import Answer, HttpClient, NoAnswerError
-from otel_llm.backends.opik.verdicts import Place, Refused, Verdict, judge, judge_silence, remedy_of
+from otel_llm.backends.opik.verdicts import TENANTS_SETTING, Place, Refused, Verdict, judge, judge_silence, remedy_of
 from otel_llm.contracts import CheckStatus, Finding, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["check_server"]
 
@@ -18,14 +18,22 @@ _ADDRESS: Final = "opik.address"
 _SERVER: Final = "opik.server"
 _CREDENTIALS: Final = "opik.credentials"
 _PROJECT: Final = "opik.project"
+_MOST_WORKSPACES: Final = 10
 
 
 def check_server(
-    client: HttpClient, place: Place, notes: Sequence[str], project: str, *, timeout: float
+    client: HttpClient,
+    place: Place,
+    notes: Sequence[str],
+    project: str,
+    *,
+    workspaces: Sequence[str] = (),
+    timeout: float,
 ) -> list[Finding]:
     """Findings on address, server, credentials and project; each request gets at most `timeout` seconds.
 
-    What depends on a failed check is skipped. `project` may be a template.
+    What depends on a failed check is skipped. `project` may be a template; `workspaces` are those of tenants, of which
+    the first few are looked at.
     """
     findings = [_address(client, place, notes)]
     alive = _alive(client, place, timeout)
@@ -37,6 +45,7 @@ def check_server(
     findings.append(credentials)
     if credentials.status is CheckStatus.FAILED:
         return [*findings, _skipped(_PROJECT, "the credentials were refused")]
+    findings += [_credentials_of_tenant(client, place, name, timeout) for name in workspaces[:_MOST_WORKSPACES]]
     return [*findings, _project(client, project, timeout)]
 
 
@@ -75,6 +84,17 @@ def _credentials(client: HttpClient, place: Place, timeout: float) -> Finding:
     return _failed(_CREDENTIALS, verdict)
 
 
+def _credentials_of_tenant(client: HttpClient, place: Place, workspace: str, timeout: float) -> Finding:
+    """Whether spans of the tenants that have this workspace can go there; where not, they hold up all others."""
+    there = place._replace(workspace=workspace, workspace_setting=TENANTS_SETTING)
+    answer = _ask(client, there, "POST", "/v1/private/auth", b"{}", timeout, {"Comet-Workspace": workspace})
+    verdict = answer if isinstance(answer, Retry) else judge(answer, there)
+    if verdict is None:
+        return Finding(_CREDENTIALS, CheckStatus.OK, f"Workspace {workspace!r} of a tenant is open too.")
+    found = _failed(_CREDENTIALS, verdict)
+    return Finding(found.check, found.status, found.evidence, f"Correct workspace {workspace!r} in {TENANTS_SETTING}.")
+
+
 def _project(client: HttpClient, project: str, timeout: float) -> Finding:
     if "{" in project:
         return Finding(_PROJECT, CheckStatus.OK, f"Projects are named by the template {project!r}.")
@@ -93,10 +113,16 @@ def _project(client: HttpClient, project: str, timeout: float) -> Finding:
 
 
 def _ask(
-    client: HttpClient, place: Place, method: str, path: str, body: bytes | None, timeout: float
+    client: HttpClient,
+    place: Place,
+    method: str,
+    path: str,
+    body: bytes | None,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer | Retry:
     try:
-        return client.request(method, path, body, timeout=timeout)
+        return client.request(method, path, body, timeout=timeout, headers=headers)
     except NoAnswerError as error:
         return judge_silence(error, place)
 

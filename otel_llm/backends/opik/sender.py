@@ -13,7 +13,7 @@ from otel_llm.backends.opik.live import LiveSpans
 from otel_llm.backends.opik.mapping import map_request, map_spans
 from otel_llm.backends.opik.memory import TraceMemory
 from otel_llm.backends.opik.packing import pack, parted
-from otel_llm.backends.opik.verdicts import Place, Refused, Verdict, judge, judge_silence
+from otel_llm.backends.opik.verdicts import TENANTS_SETTING, Place, Refused, Verdict, judge, judge_silence
 from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Rejection, Retry
 from otel_llm.wire import IllFormedPayloadError, decode
@@ -36,6 +36,8 @@ _ENDPOINTS: Final = {
     TRACE_SCORES: ("PUT", "/v1/private/traces/feedback-scores"),
     SPAN_SCORES: ("PUT", "/v1/private/spans/feedback-scores"),
 }
+_OF_A_WORKSPACE: Final = frozenset({"unauthorized", "forbidden", "workspace", "quota"})
+"""Trouble with one workspace, which says nothing about the batch's rows for others."""
 _REMEMBERED_BATCHES: Final = 16
 _BARE_FIELDS: Final = ("id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at")
 
@@ -77,16 +79,33 @@ class Sender:
         progress = self._progress_of(batch.id)
         progress.rejections.update({entry.span_id: entry for entry in rows.rejections})
         by_kind = rows.by_kind()
+        closed: Retry | None = None
         for workspace in dict.fromkeys(row.workspace for _, kind_rows in by_kind for row in kind_rows):
-            for kind, kind_rows in by_kind:
-                mine = [row for row in kind_rows if row.workspace == workspace and _key(kind, row) not in progress.done]
-                retry = self._deliver(kind, workspace, mine, progress, deadline)
-                if retry is not None:
-                    self._say(retry.reason, retry.why)
-                    return retry
+            retry = self._send_to(workspace, by_kind, progress, deadline)
+            closed = closed or retry
+            if retry is not None and retry.reason not in _OF_A_WORKSPACE:
+                break
+        if closed is not None:
+            self._say(closed.reason, closed.why)
+            return closed
         self._progress.pop(batch.id, None)
         self._say(None, f"Opik at {self._place.base} takes spans again.")
         return _delivered(batch, progress)
+
+    def _send_to(
+        self,
+        workspace: str | None,
+        by_kind: Sequence[tuple[str, Sequence[Row]]],
+        progress: _Progress,
+        deadline: float,
+    ) -> Retry | None:
+        """All that goes to one workspace; None if it is done."""
+        for kind, rows in by_kind:
+            mine = [row for row in rows if row.workspace == workspace and _key(kind, row) not in progress.done]
+            retry = self._deliver(kind, workspace, mine, progress, deadline)
+            if retry is not None:
+                return retry
+        return None
 
     def _rows(self, batch: Batch) -> Rows:
         """The batch's rows, from its spans where they are still there."""
@@ -123,13 +142,16 @@ class Sender:
         left = deadline - monotonic()
         if left <= 0:
             return Retry("The time for this batch ran out before all of it was sent; the rest follows.", "timeout")
-        headers = {"Comet-Workspace": workspace} if workspace else {}
+        headers, place = {}, self._place
+        if workspace:
+            headers["Comet-Workspace"] = workspace
+            place = place._replace(workspace=workspace, workspace_setting=TENANTS_SETTING)
         try:
             method, path = _ENDPOINTS[kind]
             answer = self._client.request(method, path, body, timeout=left, headers=headers)
         except NoAnswerError as error:
-            return judge_silence(error, self._place)
-        return judge(answer, self._place)
+            return judge_silence(error, place)
+        return judge(answer, place)
 
     def _post_bare_trace(self, row: Row, refused: Refused, workspace: str | None, deadline: float) -> Retry | None:
         """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""

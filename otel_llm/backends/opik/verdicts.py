@@ -17,10 +17,13 @@ from otel_llm.contracts import Retry
 if TYPE_CHECKING:
     from otel_llm.backends.http import Answer, NoAnswerError
 
-__all__ = ["Place", "Refused", "Verdict", "discreet", "judge", "judge_silence", "remedy_of"]
+__all__ = ["TENANTS_SETTING", "Place", "Refused", "Verdict", "discreet", "judge", "judge_silence", "remedy_of"]
 
 MAX_WAIT_SECONDS: Final = 900.0
 """No server may make us wait longer than this in one go."""
+
+TENANTS_SETTING: Final = "opik.tenants"
+"""Where the workspaces of tenants are named."""
 
 _MAX_WORDS: Final = 500
 _SHOWN_ALIKE: Final = 32
@@ -49,6 +52,10 @@ class Place(NamedTuple):
     base: str
     workspace: str
     has_key: bool
+    workspace_setting: str = "OPIK_WORKSPACE"
+    """Where the workspace is named."""
+    says_bearer: bool = False
+    """Whether the key begins with `Bearer`, which Opik's are not."""
     is_grpc_port: bool = False
     proxy: bool = False
 
@@ -250,9 +257,11 @@ def _misconfigured(answer: Answer, place: Place) -> Retry:
     why, reason = _SETTINGS.get(answer.status, ("Check the address, the key and the workspace.", "refused_by_server"))
     if answer.status == 401 and not place.has_key:
         why = "No API key is set: set OPIK_API_KEY (from Opik's page, under your account)."
+    elif answer.status == 401 and place.says_bearer:
+        why = "Opik takes the key alone: take the word Bearer out of OPIK_API_KEY."
     if answer.status == 404 and "workspace" not in words.lower():
         return _no_such_endpoint(answer, place)
-    why = why.format(workspace=place.workspace)
+    why = why.format(workspace=place.workspace, setting=place.workspace_setting)
     refused = f"Opik at {place.base} refused with HTTP {answer.status}{_in_brackets(answer)}."
     return Retry(f"{refused} {why}", reason, needs_action=True)
 
@@ -261,11 +270,11 @@ _SETTINGS: Final = {
     401: ("The API key is wrong or was revoked: correct OPIK_API_KEY.", "unauthorized"),
     402: ("The plan's quota is used up: raise it, or wait until it is renewed. The spans are kept.", "quota"),
     403: (
-        "The key may not write to workspace {workspace!r} or to this project: correct OPIK_WORKSPACE, or get access.",
+        "The key may not write to workspace {workspace!r} or to this project: correct {setting}, or get access.",
         "forbidden",
     ),
     404: (
-        "Workspace {workspace!r} does not exist there: correct OPIK_WORKSPACE (without login there is only `default`).",
+        "Workspace {workspace!r} does not exist there: correct {setting} (without login there is only `default`).",
         "workspace",
     ),
     431: ("The request headers are too long: is OPIK_API_KEY really a key?", "headers"),

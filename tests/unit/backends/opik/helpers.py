@@ -40,6 +40,14 @@ def batch_of(*traces: bytes, spans_each: int = 2, content: str = "", tenant: str
     return Batch(request.SerializeToString(), span_count=len(traces) * spans_each)
 
 
+def merged(*batches: Batch) -> Batch:
+    """One batch with the spans of all."""
+    request = ExportTraceServiceRequest()
+    for batch in batches:
+        request.MergeFromString(batch.payload)
+    return Batch(request.SerializeToString(), span_count=sum(batch.span_count for batch in batches))
+
+
 def _put(span: Any, attributes: dict[str, str]) -> None:
     for key, value in attributes.items():
         span.attributes.add(key=key).value.string_value = value

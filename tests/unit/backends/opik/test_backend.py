@@ -15,7 +15,7 @@ from otel_llm.contracts import Backend, Batch, CheckStatus, Delivered, Rejected,
 from otel_llm.errors import ConfigError
 from tests.fakes.http_server import HttpServer, Reply, Request, closed_port
 from tests.fakes.opik import EVERYTHING, SPANS, TRACES, FakeOpik, Fault, Front, Limit, faults, needs_openapi
-from tests.unit.backends.opik.helpers import batch_of, trace_bytes
+from tests.unit.backends.opik.helpers import batch_of, merged, trace_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -419,3 +419,28 @@ def test_check_without_a_server() -> None:
         "opik.credentials": CheckStatus.SKIPPED,
         "opik.project": CheckStatus.SKIPPED,
     }
+
+
+def test_a_closed_workspace_of_a_tenant_is_named_and_holds_up_no_other_in_the_batch() -> None:
+    """The sentence names the tenant's workspace and its setting; rows for other workspaces go meanwhile."""
+    with FakeOpik(api_keys={"key": ["main"]}) as opik:
+        options: dict[str, Any] = {"api_key": "key", "workspace": "main", "project": "shop"}
+        backend = _backend(opik.url, **options, tenants={"acme": "shop @acme-taem"})
+        batch = merged(batch_of(trace_bytes(), tenant="acme"), batch_of(trace_bytes(), tenant="globex"))
+        retry = _retry(backend, batch)
+        assert (retry.reason, retry.needs_action) == ("forbidden", True)
+        assert "'acme-taem'" in retry.why
+        assert "opik.tenants" in retry.why
+        assert "'main'" not in retry.why
+        assert {tuple(row["tags"]) for row in opik.spans("shop", workspace="main")} == {("globex",)}
+        findings = [found for found in backend.check() if found.status is CheckStatus.FAILED]
+        assert ["'acme-taem'" in found.evidence and "opik.tenants" in found.remedy for found in findings] == [True]
+
+
+def test_a_key_with_the_word_bearer_is_told_apart() -> None:
+    """Opik takes the bare key; who writes `Bearer` before it hears that, and not that the key is wrong."""
+    with FakeOpik(api_keys={"right": ["acme"]}) as opik:
+        retry = _retry(_backend(opik.url, api_key="Bearer right", workspace="acme"))
+        assert retry.reason == "unauthorized"
+        assert "Bearer" in retry.why
+        assert "revoked" not in retry.why
