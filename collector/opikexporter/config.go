@@ -3,11 +3,12 @@ package opikexporter
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
@@ -54,28 +55,12 @@ var (
 )
 
 // Unmarshal refuses settings that do not exist. Without it a typing error would go unnoticed: confmap v1.67 ignores
-// unknown keys in every struct that squashes a confighttp.ClientConfig.
+// unknown keys in every struct that squashes a confighttp.ClientConfig, and in the structs below it.
 func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
-	known := slices.Concat(keysOf(reflect.TypeFor[Config]()), keysOf(reflect.TypeFor[confighttp.ClientConfig]()))
-	for key := range conf.ToStringMap() {
-		if !slices.Contains(known, key) {
-			slices.Sort(known)
-			return fmt.Errorf("there is no setting %q; there are %s", key, strings.Join(known, ", "))
-		}
+	if err := refuseUnknown("", conf.ToStringMap(), reflect.TypeFor[Config]()); err != nil {
+		return err
 	}
 	return conf.Unmarshal(cfg)
-}
-
-// keysOf are the names of a struct's settings.
-func keysOf(settings reflect.Type) []string {
-	var keys []string
-	for index := range settings.NumField() {
-		key, _, _ := strings.Cut(settings.Field(index).Tag.Get("mapstructure"), ",")
-		if key != "" {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 // Validate says what is wrong with the settings, and what to write instead.
@@ -83,6 +68,9 @@ func (cfg *Config) Validate() error {
 	return errors.Join(
 		validateEndpoint(cfg.ClientConfig.Endpoint), validateHeader("api_key", strings.TrimSpace(string(cfg.APIKey))),
 		validateHeader("workspace", cfg.Workspace), cfg.routing().Validate(), cfg.validateTenants(),
+		validateTime("timeout", cfg.ClientConfig.Timeout),
+		validateTime("retry_on_failure::initial_interval", cfg.RetryConfig.InitialInterval),
+		validateTime("retry_on_failure::max_interval", cfg.RetryConfig.MaxInterval),
 	)
 }
 
@@ -101,6 +89,9 @@ func validateEndpoint(endpoint string) error {
 		return errors.New("endpoint must end with its path: what follows ? or # would be in the middle of every address, and in the log; use api_key")
 	}
 	path := strings.TrimRight(address.Path, "/")
+	if number, err := strconv.Atoi(address.Port()); address.Port() != "" && (err != nil || number < 1 || number > math.MaxUint16) {
+		return fmt.Errorf("endpoint: there is no port %s; ports go from 1 to 65535", address.Port())
+	}
 	switch {
 	case address.Port() == grpcPort:
 		return fmt.Errorf("endpoint: port %s is for OTLP over gRPC; Opik takes HTTP (5173 with /api, or 8080)", grpcPort)
@@ -108,6 +99,15 @@ func validateEndpoint(endpoint string) error {
 		return errors.New("endpoint must be the base of Opik's API, without /v1 and what follows it")
 	case address.Port() == uiPort && !strings.HasSuffix(path, "/api"):
 		return fmt.Errorf("endpoint: on port %s the API is under /api; without it this is Opik's web page", uiPort)
+	}
+	return nil
+}
+
+// validateTime refuses a time without a unit, which are nanoseconds: no attempt would last long enough to succeed, or attempts would follow each other
+// without a pause. None at all is no better: a server that never answers would hold a sender for ever.
+func validateTime(setting string, given time.Duration) error {
+	if given < time.Millisecond {
+		return fmt.Errorf("%s is %v: write it with a unit, for example 30s", setting, given)
 	}
 	return nil
 }
@@ -126,6 +126,9 @@ func validateHeader(name, value string) error {
 func (cfg *Config) validateTenants() error {
 	for tenant, project := range cfg.Tenants {
 		name, workspace, hasWorkspace := strings.Cut(project, " @")
+		if !hasWorkspace && strings.Contains(name, "@") {
+			return fmt.Errorf("tenants: %q: in %q a blank is missing before @: write `project @workspace`", tenant, project)
+		}
 		if strings.TrimSpace(name) == "" || (hasWorkspace && strings.TrimSpace(workspace) == "") {
 			return fmt.Errorf("tenants: %q must be `project` or `project @workspace`", tenant)
 		}

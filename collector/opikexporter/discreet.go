@@ -88,6 +88,8 @@ func remedyOf(cause error) string {
 		return "The host name does not resolve: correct endpoint, or look at this machine's DNS."
 	case errors.Is(cause, syscall.ECONNREFUSED):
 		return "Nothing listens there: start Opik, or correct endpoint."
+	case errors.Is(cause, context.Canceled):
+		return "It was not waited for, since the Collector ends."
 	case errors.Is(cause, context.DeadlineExceeded), errors.Is(cause, os.ErrDeadlineExceeded):
 		return "It is too slow, or a firewall swallows the request; it will be tried again."
 	}

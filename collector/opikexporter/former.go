@@ -25,13 +25,15 @@ func formerWorkspaces(ctx context.Context, of *lanes, host component.Host) (name
 	if !queue.HasValue() || queue.Get().StorageID == nil {
 		return nil, nil
 	}
-	found, stores := host.GetExtensions()[*queue.Get().StorageID].(storage.Extension)
+	id := *queue.Get().StorageID
+	found, stores := host.GetExtensions()[id].(storage.Extension)
 	if !stores {
-		return nil, nil // the queue says so itself
+		return nil, fmt.Errorf("sending_queue::storage: there is no extension %q that stores anything; name it under `service: extensions:`, "+
+			"or write one that is there, for example file_storage", id)
 	}
 	client, err := found.GetClient(ctx, component.KindExporter, of.set.ID, formerName)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the record of workspaces: %w", err)
+		return nil, fmt.Errorf("cannot open the record of workspaces: %w", explained(err))
 	}
 	defer func() { err = errors.Join(err, client.Close(ctx)) }()
 	text, err := client.Get(ctx, formerKey)

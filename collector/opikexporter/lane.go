@@ -81,6 +81,9 @@ func (l *lane) push(ctx context.Context, batch ptrace.Traces) error {
 	if mine.SpanCount() == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.all.ending, cancel)()
 	err := l.all.opik.push(ctx, mine)
 	l.note(ctx, err)
 	if err != nil && len(parts) > 1 && !consumererror.IsPermanent(err) {

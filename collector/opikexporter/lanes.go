@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configoptional"
@@ -16,8 +18,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// fewestConsumers a lane has, if there are as many for all: one that waits for an answer lets another send.
-const fewestConsumers = 2
+const (
+	// fewestConsumers a lane has, if there are as many for all: one that waits for an answer lets another send.
+	fewestConsumers = 2
+	// lastAnswers are waited for so long at the end. Platforms kill after half a minute, and some after ten seconds.
+	lastAnswers = 5 * time.Second
+)
 
 // lanes are the exporter as the Collector sees it: a lane for each workspace, so that a workspace which is closed, throttled
 // or slow holds up nobody else's spans. docs/decisions/0104-a-queue-for-each-workspace.md has the reasons.
@@ -29,6 +35,9 @@ type lanes struct {
 	// byWorkspace has the configured workspace under "". Lanes of workspaces that are not configured any more (start adds them)
 	// only hand on what waits in them.
 	byWorkspace map[string]*lane
+
+	ending context.Context //nolint:containedctx // its end is that of all requests
+	end    context.CancelFunc
 }
 
 func newLanes(ctx context.Context, cfg *Config, set exporter.Settings) (*lanes, error) {
@@ -36,7 +45,8 @@ func newLanes(ctx context.Context, cfg *Config, set exporter.Settings) (*lanes, 
 	if err != nil {
 		return nil, err
 	}
-	made := &lanes{cfg, set, opik, map[string]*lane{}}
+	made := &lanes{cfg: cfg, set: set, opik: opik, byWorkspace: map[string]*lane{}}
+	made.ending, made.end = context.WithCancel(context.Background())
 	names := cfg.workspaces()
 	for _, name := range names {
 		if made.byWorkspace[name], err = newLane(ctx, made, name, len(names)); err != nil {
@@ -65,15 +75,19 @@ func (l *lanes) Start(ctx context.Context, host component.Host) error {
 	}
 	for _, each := range l.byWorkspace {
 		if err := each.Traces.Start(ctx, host); err != nil {
-			return fmt.Errorf("cannot start the queue of workspace %q: %w", each.name, err)
+			return fmt.Errorf("cannot open the queue of workspace %q: %w", l.cfg.workspaceOf(each.name), explained(err))
 		}
 		each.isOpen.Store(true)
 	}
 	return nil
 }
 
-// Shutdown closes all lanes at once: each may wait for an answer.
+// Shutdown closes all lanes at once: each may wait for an answer. Not for long if what they send is on disk as well.
 func (l *lanes) Shutdown(ctx context.Context) error {
+	if l.cfg.isStored() {
+		defer time.AfterFunc(lastAnswers, l.end).Stop()
+	}
+	defer l.end()
 	var closing sync.WaitGroup
 	failed := make(chan error, len(l.byWorkspace))
 	for _, each := range l.byWorkspace {
@@ -198,6 +212,19 @@ func (cfg *Config) laneName(workspace string) string {
 		return ""
 	}
 	return workspace
+}
+
+// isStored says whether what is sent is on disk until it was taken.
+func (cfg *Config) isStored() bool {
+	return cfg.QueueConfig.HasValue() && cfg.QueueConfig.Get().StorageID != nil && cfg.RetryConfig.Enabled
+}
+
+// explained says what an error of the storage means.
+func explained(err error) error {
+	if strings.Contains(err.Error(), "timeout") { // bbolt's own word, and all of it, for a file that is locked
+		return fmt.Errorf("%w: its file is in use. Most likely another Collector has the same directory: give each its own", err)
+	}
+	return err
 }
 
 // shareOf is the queue of one lane among so many.

@@ -2,9 +2,12 @@ package opikexporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -303,6 +306,30 @@ func TestWhatWaitsFollowsItsTenant(t *testing.T) {
 		startLanes(t, server.URL, on)
 		require.Eventually(t, func() bool { return len(server.names(kindSpans)) == 20 }, longEnough, time.Millisecond)
 	})
+}
+
+// An Opik that never answers does not keep the Collector from ending, and what it was sent arrives after the next start.
+func TestTheEndIsNotWaitedFor(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		_, _ = io.Copy(io.Discard, request.Body)
+		<-request.Context().Done()
+	}))
+	t.Cleanup(silent.Close)
+	on := newDisk()
+	opik, _, stop := startLanes(t, silent.URL, on, func(cfg *Config) { cfg.ClientConfig.Timeout = time.Hour })
+	for _, tenant := range []string{"acme", "globex", "initech"} {
+		require.NoError(t, opik.ConsumeTraces(context.Background(), spansOfTenant(tenant, tenant, 3)))
+	}
+	stop()
+	server := newOpikServer(t)
+	startLanes(t, server.URL, on)
+	require.Eventually(t, func() bool { return len(server.names(kindSpans)) == 9 }, longEnough, time.Millisecond)
+}
+
+// A queue's file that is in use is said to be that.
+func TestTwoOnOneDirectory(t *testing.T) {
+	assert.ErrorContains(t, explained(errors.New("timeout")), "another Collector has the same directory")
+	assert.EqualError(t, explained(errors.New("else")), "else")
 }
 
 // The queue's size and senders are divided; one workspace alone has all of them, and its name is the exporter's.
