@@ -17,11 +17,12 @@ from contextlib import AbstractContextManager
 from contextvars import Token
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from opentelemetry import baggage, propagate
+from opentelemetry import baggage
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_llm import semconv
+from otel_llm.propagators import propagate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

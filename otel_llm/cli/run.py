@@ -15,6 +15,8 @@ from otel_llm.startup import run_environment
 if TYPE_CHECKING:
     import argparse
 
+    from otel_llm.config import Config
+
 HELP = "run a program with its LLM calls recorded"
 
 _DESCRIPTION = """\
@@ -47,11 +49,20 @@ def run(args: argparse.Namespace) -> int:
     if not command:
         message = "There is nothing to run. Write the program after it: otel-llm run python app.py"
         raise ConfigError(message)
-    load()
+    _check_prices(load())
     command = _resolved(command)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(command[0], command, run_environment(os.environ))  # noqa: S606  (running the user's command is the point)
+
+
+def _check_prices(settings: Config) -> None:
+    """Refuse what `configure` would refuse in the program, where nothing but a line on stderr could say so."""
+    if settings.prices_file is None and not settings.prices:
+        return
+    from otel_llm.pricing import load_prices  # noqa: PLC0415  (most have no prices of their own)
+
+    load_prices(settings.prices_file, settings.prices)
 
 
 def _resolved(command: list[str]) -> list[str]:

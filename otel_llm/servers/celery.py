@@ -12,11 +12,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 
 from otel_llm import semconv
 from otel_llm.context import Identity, current_identity
 from otel_llm.faults import guarded
+from otel_llm.propagators import propagate
 from otel_llm.servers.request import Served
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_llm import semconv
@@ -18,6 +18,7 @@ from otel_llm.faults import guarded
 from otel_llm.instrumentation.failures import error_text, error_type
 from otel_llm.instrumentation.functions.tracing import active
 from otel_llm.instrumentation.scope import Scope
+from otel_llm.propagators import propagate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -46,11 +46,12 @@ def run_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _start(_: object) -> None:
     """Configure; runs inside the program's own import, so wrong settings are said and the program goes on."""
-    from otel_llm.control.running import configure  # noqa: PLC0415  (costs time that only model callers should pay)
-    from otel_llm.errors import OtelLlmError  # noqa: PLC0415
+    from otel_llm.errors import OtelLlmError  # noqa: PLC0415  (costs time that only model callers should pay)
     from otel_llm.faults import note_fault  # noqa: PLC0415
 
     try:
+        from otel_llm.control.running import configure  # noqa: PLC0415
+
         configure()
     except OtelLlmError as error:
         sys.stderr.write(f"otel_llm: nothing is recorded: {error}\n")

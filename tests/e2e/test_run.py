@@ -125,3 +125,38 @@ def test_auto_instrumentation_of_opentelemetry_finds_us(program: Path, tmp_path:
     assert "backend none (left to the exporters of the program's tracer provider); " in answer.stderr
     assert "LLM work only" not in answer.stderr
     assert usage(environ, tmp_path)["totals"]["calls"] == 1
+
+
+def test_a_program_that_calls_no_model_loads_nothing_of_opentelemetry(tmp_path: Path) -> None:
+    """Every Python that the program starts looks for litellm, and pays for no more than that."""
+    ask = "import sys; print([m for m in sys.modules if m.split('.')[0] in {'opentelemetry', 'wrapt', 'packaging'}])"
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider)
+        answer = execute([sys.executable, "-m", "otel_llm", "run", "python", "-c", ask], tmp_path, environ)
+    assert answer.stdout == "[]\n", answer.stderr
+
+
+def test_a_propagator_that_is_not_installed_is_said_and_the_program_goes_on(program: Path, tmp_path: Path) -> None:
+    """OpenTelemetry refuses to be imported then; the program without us would never have imported it."""
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider, OTEL_PROPAGATORS="b3")
+        answer = execute([sys.executable, "-m", "otel_llm", "run", "python", program.name], tmp_path, environ)
+    assert answer.stdout == "You said: hello\n"
+    assert answer.stderr.startswith("otel_llm: nothing is recorded: OTEL_PROPAGATORS (environment): Propagator b3 not")
+
+
+@pytest.mark.parametrize("name", ["tenant", "configure", "AsgiMiddleware", "LLMClient", "instrument_celery"])
+def test_a_propagator_that_is_not_installed_is_a_configuration_error(name: str, tmp_path: Path) -> None:
+    """Whatever the program uses first of ours says so, with what to install."""
+    ask = f"import otel_llm, otel_llm.errors as errors\ntry: otel_llm.{name}\nexcept errors.ConfigError as e: print(e)"
+    environ = {**os.environ, "OTEL_PROPAGATORS": "b3"}
+    assert "opentelemetry-propagator-b3" in execute([sys.executable, "-c", ask], tmp_path, environ).stdout
+
+
+def test_run_refuses_prices_that_are_not_understood(program: Path, tmp_path: Path) -> None:
+    """A mistake in them is wrong money, so nothing starts, as with any other setting."""
+    with FakeProvider() as provider:
+        environ = environment(tmp_path, provider, OTEL_LLM_PRICES='{"models": {"gpt-4o": {"input_per_millon": 1}}}')
+        answer = execute([sys.executable, "-m", "otel_llm", "run", "python", program.name], tmp_path, environ)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "did you mean 'input_per_million'?" in answer.stderr
