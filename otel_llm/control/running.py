@@ -375,6 +375,8 @@ def shutdown(timeout: float | None = None) -> None:
 
 
 def _close(pipeline: Pipeline, patience: float) -> None:
+    if _running.watch is not None:
+        _running.watch.stop()  # the first span may be drained only now, and at the interpreter's end no thread begins
     with _running.end.undisturbed():
         pipeline.close(patience)
     _running.end_health(pipeline)

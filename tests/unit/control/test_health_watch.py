@@ -152,3 +152,19 @@ def test_a_delivery_of_an_earlier_run_proves_nothing(provider: TracerProvider) -
             (backend,) = otel_llm.status().backends
             assert (backend.state, backend.delivered) == ("ok", expected)
             otel_llm.shutdown()
+
+
+def test_the_watch_does_not_begin_while_the_process_ends(
+    provider: TracerProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first span may be seen by the end alone, and an interpreter that ends has no thread left to give."""
+    begun: list[object] = []
+    monkeypatch.setattr(HealthWatch, "_run", lambda *_: begun.append(1))
+    otel_llm.configure(
+        tracer_provider=provider, backend="local", store_path=tmp_path / "own" / "store.db", batch_delay=600_000
+    )
+    provider.get_tracer("app").start_span("work").end()
+    otel_llm.shutdown()
+    (backend,) = otel_llm.status().backends
+    assert backend.delivered == 1
+    assert begun == []

@@ -136,3 +136,16 @@ def test_configure_puts_prices_in_force(provider: FakeProvider, tmp_path: Path) 
         row = connection.execute("SELECT cost_nano_usd, cost_status FROM spans").fetchone()
     connection.close()
     assert row == (1_200_000, semconv.COST_OVERRIDDEN)
+
+
+def test_a_models_name_writes_no_line_of_its_own_into_the_log(
+    provider: FakeProvider, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Line breaks and colours of a name that a tenant may have chosen are spelt out, and it is cut."""
+    with caplog.at_level(logging.WARNING, "otel_llm"):
+        ask(provider, "openai/x\n\x1b[31mCRITICAL all is lost" + "x" * 900)
+        assert spans.llm
+    (said,) = [record.getMessage() for record in caplog.records if "No price is known" in record.getMessage()]
+    assert "x\\n\\x1b[31mCRITICAL" in said
+    assert said.isprintable()
+    assert len(said) < 600
