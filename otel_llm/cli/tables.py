@@ -12,13 +12,14 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from otel_llm.store.human import TURNS_TEXT_AROUND
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["Column", "safe_text", "write_csv", "write_line", "write_table"]
 
 _GAP = "  "
-_TURNS_TEXT_AROUND = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
 
@@ -85,7 +86,7 @@ def safe_text(text: str) -> str:
 
 
 def _spelt(character: str) -> str:
-    if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in _TURNS_TEXT_AROUND:
+    if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in TURNS_TEXT_AROUND:
         return character.encode("unicode_escape").decode("ascii")
     return character
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["NOTHING", "human_count", "human_duration", "human_usd"]
+__all__ = ["NOTHING", "TURNS_TEXT_AROUND", "human_count", "human_duration", "human_usd"]
 
 NOTHING = "-"
 """What stands for a number that is not known."""
+TURNS_TEXT_AROUND = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of writing: with one of them a name could be shown as another's."""
 
 
 def human_count(count: int) -> str:

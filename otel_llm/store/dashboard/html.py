@@ -9,15 +9,19 @@ from __future__ import annotations
 import html
 from typing import Final
 
+from otel_llm.store.human import TURNS_TEXT_AROUND
+
 __all__ = ["Html", "document", "tag", "text", "together"]
 
 _WITHOUT_END: Final = frozenset({"br", "input", "link", "meta"})
-_SHOWN: Final = {
+_SHOWN: Final[dict[int, int | str]] = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+    **{ord(turn): f"\\u{ord(turn):04x}" for turn in TURNS_TEXT_AROUND},
 }
-"""Control characters, which HTML does not allow, as the pictures that Unicode has of them."""
+"""Control characters, which HTML does not allow, as the pictures that Unicode has of them; and those that turn the
+direction of writing spelt out, as in a terminal."""
 
 
 class Html(str):

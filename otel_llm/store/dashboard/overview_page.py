@@ -45,7 +45,7 @@ def overview_page(store: Path, question: Question, *, seconds: float, refresh_se
     """The overview that `question` asks for; raises StoreError if it cannot be had."""
     found = overview(store, question.chosen, (*_ALWAYS, question.by), seconds=seconds)
     choice = (periods("/", question), chips("/", question))
-    content = _numbers(found, question) if found.totals.calls else (_nothing_there(found, question),)
+    content = _numbers(found, question, store) if found.totals.calls else (_nothing_there(found, question),)
     return framed(
         "Overview",
         tag("h1", "Overview", class_="unseen"),
@@ -58,12 +58,12 @@ def overview_page(store: Path, question: Question, *, seconds: float, refresh_se
     )
 
 
-def _numbers(found: Overview, question: Question) -> tuple[Html | None, ...]:
+def _numbers(found: Overview, question: Question, store: Path) -> tuple[Html | None, ...]:
     return (
         _cards(found.totals, question),
         charts(found.timeline, question),
-        *(_table(name, found.tables[name], found.totals, question) for name in (*_ALWAYS, question.by)),
-        tag("p", "The same numbers in a terminal: ", command(_same_in_a_terminal(question)), class_="hint"),
+        *(_table(name, found.tables[name], found.totals, question, store) for name in (*_ALWAYS, question.by)),
+        tag("p", "The same numbers in a terminal: ", command(_same_in_a_terminal(question, store)), class_="hint"),
     )
 
 
@@ -144,7 +144,7 @@ def _card(name: str, value: Html, *note: object, bad: bool = False) -> Html:
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
-def _table(name: str, rows: tuple[UsageRow, ...], totals: UsageRow, question: Question) -> Html:
+def _table(name: str, rows: tuple[UsageRow, ...], totals: UsageRow, question: Question, store: Path) -> Html:
     shown = [
         heading
         for heading in _NUMBERS
@@ -162,7 +162,7 @@ def _table(name: str, rows: tuple[UsageRow, ...], totals: UsageRow, question: Qu
             id="by" if name not in _ALWAYS else None,
         ),
         tag("div", tag("table", tag("thead", head), tag("tbody", *lines), data_by=name), class_="wide"),
-        _more(name, len(rows) - _MOST_ROWS, question),
+        _more(name, len(rows) - _MOST_ROWS, question, store),
     )
 
 
@@ -195,13 +195,13 @@ def _line(name: str, row: UsageRow, shown: list[str], question: Question) -> Htm
     return tag("tr", tag("th", named, scope="row"), *numbers)
 
 
-def _more(name: str, left: int, question: Question) -> Html | None:
+def _more(name: str, left: int, question: Question, store: Path) -> Html | None:
     if left <= 0:
         return None
-    return tag("p", f"{left:,} more; all of them: ", command(_same_in_a_terminal(question, name)), class_="hint")
+    return tag("p", f"{left:,} more; all of them: ", command(_same_in_a_terminal(question, store, name)), class_="hint")
 
 
-def _same_in_a_terminal(question: Question, by: str | None = None) -> str:
+def _same_in_a_terminal(question: Question, store: Path, by: str | None = None) -> str:
     """The command that prints these numbers."""
     words = ["otel-llm", "usage", *(("--by", by) if by else ())]
     for name in SHARED:
@@ -210,4 +210,4 @@ def _same_in_a_terminal(question: Question, by: str | None = None) -> str:
             continue
         # What begins with a dash would be taken for an option of its own.
         words += [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
-    return shlex.join(words)
+    return shlex.join([*words, "--store", str(store.absolute())])
