@@ -58,6 +58,7 @@ class _Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command (`argv` without the program's name; default: the process's own) and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     try:
         code = _run(words)
         sys.stdout.flush()  # a pipe that was closed at the other end shows here, not at interpreter exit
@@ -163,6 +164,13 @@ def _version() -> str:
     from importlib.metadata import version  # noqa: PLC0415  (reads files; most commands do not need it)
 
     return version(_PROGRAM)
+
+
+def _open_streams() -> None:
+    """Where the caller has closed stdout or stderr (`>&-`), Python has None for it: what is written goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (for the rest of the process)
 
 
 def _silence_stdout() -> None:

@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
+from otel_llm.cli.arguments import seconds
 from otel_llm.cli.tables import safe_text, write_line
 from otel_llm.contracts import CheckStatus
 
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="examine this backend instead of the configured ones")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         metavar="SECONDS",
         help="be done after this long, whatever the network does (default: 16)",
     )

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from otel_llm.cli.arguments import seconds
 from otel_llm.cli.tables import write_line
 from otel_llm.errors import OtelLlmError
 
@@ -61,7 +62,7 @@ def add_delivery_arguments(
     parser.add_argument(
         "--service", metavar="NAME", help="only this service's spool (default: the configured service's, else all)"
     )
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help=timeout)
+    parser.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS", help=timeout)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import shlex
 import sys
 import threading
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ def _print(report: UsageReport, args: argparse.Namespace) -> None:
 
 def _chosen_in_words(args: argparse.Namespace) -> str:
     given = {name: getattr(args, name) for name in ("since", "until", *_FACTS)}
-    words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
     return " for " + " ".join(words) if words else " yet"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from otel_llm.cli.tables import Column, write_line, write_table
 from otel_llm.store.human import NOTHING, human_count, human_duration, human_usd
@@ -30,6 +30,8 @@ class _Measure(NamedTuple):
     """Left out at a terminal when no row has anything to say there."""
 
 
+_LONGEST_NAME: Final = 60
+"""Characters of a name that a terminal gets: one that is longer would push all numbers off the screen."""
 _MEASURES = (
     _Measure("calls", "calls", "{:,}".format),
     _Measure("errors", "errors", "{:,}".format, share="error_rate"),
@@ -53,15 +55,20 @@ def write_usage_table(out: TextIO, report: UsageReport, *, human: bool) -> None:
     shown = [it for it in _MEASURES if not human or not it.optional or getattr(report.totals, it.field)]
     headings = [measure.heading if human else measure.field for measure in shown]
     columns = [Column(name) for name in report.group_by] + [Column(name, numeric=True) for name in headings]
-    rows = [[*_labels(row), *_cells(row, shown, human=human)] for row in report.rows] if report.group_by else []
+    rows = (
+        [[*_labels(row, human=human), *_cells(row, shown, human=human)] for row in report.rows]
+        if report.group_by
+        else []
+    )
     first = ["total", *[""] * (len(report.group_by) - 1)] if report.group_by else []
     write_table(out, columns, rows, totals=[*first, *_cells(report.totals, shown, human=human)])
     if human and report.totals.unknown_cost_calls:
         write_line(out, "\nSome calls used a model whose price is not known (`no price`); the cost is without them.")
 
 
-def _labels(row: UsageRow) -> list[str]:
-    return [NOTHING if label is None else label for label in row.labels.values()]
+def _labels(row: UsageRow, *, human: bool) -> list[str]:
+    labels = [NOTHING if label is None else label for label in row.labels.values()]
+    return [f"{it[:_LONGEST_NAME]}..." if human and len(it) > _LONGEST_NAME else it for it in labels]
 
 
 def _cells(row: UsageRow, measures: list[_Measure], *, human: bool) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from otel_llm.clock import monotonic
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import StoreError
-from otel_llm.store.db import diagnose, open_writer
+from otel_llm.store.db import ANOTHER_PATH, diagnose, open_writer
 from otel_llm.store.private_file import directory_fault, file_fault
 
 if TYPE_CHECKING:
@@ -46,9 +46,13 @@ def _nearest_existing(directory: Path) -> Path:
 def _directory(directory: Path) -> Finding:
     place = _nearest_existing(directory)
     if not place.is_dir():
-        return _failed("directory", f"{place} is a file, so {directory} cannot be made", "Choose another store path.")
+        return _failed(
+            "directory",
+            f"{place} is a file, so {directory} cannot be made",
+            ANOTHER_PATH,
+        )
     if not os.access(place, os.W_OK | os.X_OK):
-        return _failed("directory", f"this user may not write in {place}", "Choose another store path.")
+        return _failed("directory", f"this user may not write in {place}", ANOTHER_PATH)
     state = "exists and can be written" if place == directory else f"will be made in {place}"
     return Finding("local.directory", CheckStatus.OK, f"{directory} {state}")
 
@@ -58,7 +62,7 @@ def _permissions(path: Path) -> Finding:
         return Finding("local.permissions", CheckStatus.OK, "the directory will be 0700 and the file 0600")
     fault = directory_fault(path.parent) or file_fault(path)
     if fault:
-        return _failed("permissions", fault, "Choose another store path.")
+        return _failed("permissions", fault, ANOTHER_PATH)
     mode = stat.S_IMODE(path.parent.stat().st_mode)
     evidence = f"the directory is {mode:04o}, the file is or will be 0600"
     if mode & stat.S_IWGRP:

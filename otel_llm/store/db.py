@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.clock import monotonic
 from otel_llm.errors import StoreError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Trouble", "ask", "diagnose", "open_reader", "open_writer", "snapshot"]
+__all__ = ["ANOTHER_PATH", "Trouble", "ask", "diagnose", "open_reader", "open_writer", "snapshot"]
 
 _READER_BUSY_SECONDS = 5.0
 _INSTRUCTIONS_BETWEEN_LOOKS = 10_000
@@ -82,7 +82,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     Raises StoreError, with a sentence fit for a person, if there is none yet, it is not readable, or it was
     written by another version.
     """
-    if not path.exists():
+    if not _is_there(path):
         raise StoreError(
             f"There is no local store at {path} yet: nothing has been recorded there. Run a program with "
             "`otel-llm run python app.py` (backend `local`), try `otel-llm demo`, or name another store with --store."
@@ -104,6 +104,16 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.close()
         raise StoreError(_wrong_version(path, found))
     return connection
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise StoreError(
+            f"The local store {path} cannot be looked at ({error.strerror}): this user may not enter its directory. "
+            "Ask as the user who records there, or name another store with --store."
+        ) from error
 
 
 @contextmanager
@@ -164,13 +174,24 @@ _SQLITE_TROUBLES: tuple[tuple[str, str, str, bool], ...] = (
     ),
 )
 
+ANOTHER_PATH: Final = "Choose another store_path (OTEL_LLM_STORE_PATH)."
+_NOT_OURS: Final = f"This user may not write there. {ANOTHER_PATH} Or change the rights."
 _OS_TROUBLES = {
     errno.ENOSPC: ("disk_full", "The disk is full. Free some space; what is waiting is written then."),
     errno.EDQUOT: ("disk_full", "The disk quota is used up. Free some space; what is waiting is written then."),
-    errno.EROFS: ("read_only", "The file system is read-only. Choose another store path."),
-    errno.EACCES: ("permission", "This user may not write there. Choose another store path, or change the rights."),
-    errno.EPERM: ("permission", "This user may not write there. Choose another store path, or change the rights."),
-    errno.ENOTDIR: ("cannot_open", "A part of the path is not a directory. Choose another store path."),
+    errno.EROFS: ("read_only", f"The file system is read-only. {ANOTHER_PATH}"),
+    errno.EACCES: (
+        "permission",
+        _NOT_OURS,
+    ),
+    errno.EPERM: (
+        "permission",
+        _NOT_OURS,
+    ),
+    errno.ENOTDIR: (
+        "cannot_open",
+        f"A part of the path is not a directory. {ANOTHER_PATH}",
+    ),
 }
 
 
@@ -180,7 +201,8 @@ def diagnose(error: Exception, path: Path) -> Trouble:
         return Trouble("unusable", str(error))
     if isinstance(error, OSError):
         reason, advice = _OS_TROUBLES.get(
-            error.errno or 0, ("cannot_open", "The file system refuses. Choose another store path.")
+            error.errno or 0,
+            ("cannot_open", f"The file system refuses. {ANOTHER_PATH}"),
         )
         return Trouble(reason, f"The local store {path} cannot be used ({error.strerror or error}). {advice}")
     if isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, OverflowError)):

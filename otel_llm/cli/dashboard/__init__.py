@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Final
 
+from otel_llm.cli.arguments import port
 from otel_llm.cli.store_argument import add_store_argument, chosen_store
 from otel_llm.cli.tables import write_line
 
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_store_argument(parser)
     parser.add_argument("--host", default=_HOST, metavar="NAME", help=f"the address to answer on (default: {_HOST})")
     parser.add_argument(
-        "--port", type=_port, default=_PORT, metavar="N", help="the port, 0 for any that is free (default: %(default)d)"
+        "--port", type=port, default=_PORT, metavar="N", help="the port, 0 for any that is free (default: %(default)d)"
     )
     parser.add_argument(
         "--allow-remote",
@@ -42,9 +43,3 @@ def run(args: argparse.Namespace) -> int:
     serve(store, args.host, args.port, allow_remote=args.allow_remote, open_browser=args.open)
     write_line(sys.stderr, "The dashboard has ended.")
     return 0
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 (any that is free) to 65535")
-    return int(text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from otel_llm.cli.arguments import port, seconds
 from otel_llm.errors import ConfigError
 
 if TYPE_CHECKING:
+    import argparse
+
     from otel_llm.cli.lint.report import Report
 
 __all__ = ["HELP", "configure", "run"]
@@ -31,12 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--live", action="store_true", help="receive OTLP/HTTP on loopback and report as spans come")
     parser.add_argument(
-        "--port", type=_port, default=None, help=f"with --live: the port, 0 for any (default: {_PORT})", metavar="N"
+        "--port", type=port, default=None, help=f"with --live: the port, 0 for any (default: {_PORT})", metavar="N"
     )
     parser.add_argument(
         "--for",
         dest="seconds",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="with --live: end after this long (default: at Ctrl-C)",
     )
@@ -88,23 +90,3 @@ def _require_schemas() -> None:
             "`lint` checks messages against JSON schemas, and the package that reads them (jsonschema) is not "
             "installed. Install it with: pip install 'otel-llm[lint]'"
         )
-
-
-def _port(text: str) -> int:
-    try:
-        port = int(text)
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a number from 0 to 65535")
-    return port
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 10**8:  # false for NaN too
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds

@@ -23,10 +23,11 @@ _LITTLE_BYTES: Final = 128 * 1024**2
 def check_disk(config: Config) -> Iterator[Finding]:
     """Whether the state directory can be written, and how much room there is."""
     place = _nearest_existing(config.state_dir)
-    setting = f"OTEL_LLM_STATE_DIR ({config.source('state_dir')})"
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         evidence = f"{config.state_dir} cannot be written by this user ({place} is in the way)."
-        yield failed("disk", evidence, f"Give the user a directory of its own in {setting}, on a volume that stays.")
+        yield failed(
+            "disk", evidence, "Give the user a directory of its own in OTEL_LLM_STATE_DIR, on a volume that stays."
+        )
         return
     free = shutil.disk_usage(place).free
     evidence = f"{config.state_dir}, {free / 1e9:.1f} GB free."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -226,3 +227,35 @@ def test_a_wrong_option_names_the_nearest_right_one(
         cli.main(words)
     assert leaving.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith(said)
+
+
+def test_output_that_the_caller_has_closed_is_no_error(tmp_path: Path) -> None:
+    """With `>&-` what is printed goes nowhere, and the exit code is what it would have been."""
+    command = f"{sys.executable} -m otel_llm config show >&-"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_closed_to_this_user_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the file, and what would help."""
+
+    def closed(_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/other/state")
+
+    monkeypatch.setattr("otel_llm.cli.status.run", closed)
+    assert cli.main(["status"]) == 1
+    said = capsys.readouterr().err
+    assert "This user may not use /home/other/state" in said
+    assert "OTEL_LLM_STATE_DIR" in said
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("command", [["ship"], ["replay", "--to", "local"], ["doctor"]])
+def test_a_time_that_is_none_is_refused(command: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command takes a limit that it would then say the network had broken."""
+    with pytest.raises(SystemExit) as leaving:
+        cli.main([*command, f"--timeout={text}"])
+    assert leaving.value.code == 2
+    assert f"{text!r} is not a number of seconds above 0" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,8 +29,6 @@ from otel_llm.store.moments import parse_moment
 from tests.unit.store.building import HOUR, NOON, batch_of, call, used
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 COMMAND = [sys.executable, "-c", "import sys; from otel_llm.cli import main; sys.exit(main())", "usage"]
@@ -392,3 +392,24 @@ def test_money_is_short_but_never_rounded_to_nothing(amount: str | None, shown: 
 def test_durations_have_the_unit_that_fits(ms: float | None, shown: str) -> None:
     """Milliseconds, seconds, minutes."""
     assert human_duration(ms) == shown
+
+
+def test_a_very_long_name_leaves_the_numbers_on_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal gets its beginning, a pipe all of it."""
+    path = stored(tmp_path / "store.db", call("t" * 400, "m"))
+    assert max(map(len, on_a_terminal("--store", path).splitlines())) < 160
+    assert "t" * 400 in run(capsys, "--store", path)[1]
+
+
+def test_a_store_that_this_user_may_not_look_at_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else's state directory is no traceback; root, who may look at everything, is told so by the system."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(Path, "exists", closed)
+    code, out, err = run(capsys, "--store", tmp_path / "store.db")
+    assert (code, out) == (1, "")
+    assert "this user may not enter its directory" in err

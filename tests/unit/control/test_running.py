@@ -111,7 +111,7 @@ def test_a_short_program_is_told_of_an_unwritable_store(
         otel_llm.shutdown()
     (said,) = [record.getMessage() for record in caplog.records if "is failing" in record.getMessage()]
     assert str(tmp_path / "file") in said
-    assert "Choose another store path" in said
+    assert "OTEL_LLM_STORE_PATH" in said
 
 
 def test_configuring_twice_alike_changes_nothing(provider: TracerProvider) -> None:
