@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from otel_llm.backends.loopback import is_loopback
+from otel_llm.backends.proxies import proxy_for
 from otel_llm.clock import monotonic
 from otel_llm.loading import loading
 from otel_llm.untraced import untraced
@@ -92,7 +92,8 @@ class HttpClient:
     @property
     def proxy(self) -> str | None:
         """The proxy that the environment names for this server, without its login; None where there is none."""
-        return _without_login(_proxy_for(self._url))
+        found = proxy_for(self._url)
+        return found.address if found is not None else None
 
     def request(
         self,
@@ -106,11 +107,15 @@ class HttpClient:
         """One request to `path` below the URL and its answer, within `timeout` seconds. Raises `NoAnswerError`."""
         self._deadline.start(timeout)
         sent = {**self._headers, **(headers or {})}
-        with untraced():
-            answer = self._wire().exchange(method, path, body, sent)
+        try:
+            with untraced():
+                answer = self._wire().exchange(method, path, body, sent)
+        except NoAnswerError as error:
+            words = self._without_secrets(str(error).encode("utf-8", "replace"), sent)
+            raise NoAnswerError(error.reason, words.decode("utf-8", "replace")) from None
         if not answer.is_refusal:
             return answer
-        return answer._replace(body=_without_secrets(answer.body, sent, self._url))
+        return answer._replace(body=self._without_secrets(answer.body, sent))
 
     def close(self) -> None:
         """Drop all connections; a later request would open a new one."""
@@ -135,9 +140,12 @@ class HttpClient:
         if self._open is None:
             with loading("HTTP"):
                 from otel_llm.backends.http_wire import Wire  # noqa: PLC0415  (see above)
-            proxy = _proxy_for(self._url)
-            self._open = Wire(self._url, self._tls, proxy, _without_login(proxy), self._deadline)
+            self._open = Wire(self._url, self._tls, proxy_for(self._url), self._deadline)
         return self._open
+
+    def _without_secrets(self, said: bytes, sent: Mapping[str, str]) -> bytes:
+        to_proxy = self._open.proxy_headers if self._open is not None else {}
+        return _without_secrets(said, {**sent, **to_proxy}, self._url)
 
 
 _clients: weakref.WeakSet[HttpClient] = weakref.WeakSet()
@@ -212,28 +220,7 @@ def retry_after_seconds(value: str | None, *, now: float | None = None) -> float
     return None if math.isnan(seconds) else min(max(seconds, 0.0), _MAX_WAIT_SECONDS)
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`; never one for this machine."""
-    parts = urlsplit(url)
-    if is_loopback(parts.hostname or ""):
-        return None
-    import urllib.request  # noqa: PLC0415  (a server on this machine needs none of it)
-
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(parts.netloc):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
 def _login(url: str) -> dict[str, str]:
     from otel_llm.backends.http_wire import login  # noqa: PLC0415  (few URLs hold one)
 
-    return login(url, "basic_auth")
-
-
-def _without_login(proxy: str | None) -> str | None:
-    if proxy is None:
-        return None
-    parts = urlsplit(proxy)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return login(url)

@@ -9,7 +9,10 @@ import contextlib
 import http.client
 import io
 import os
+import re
+import socket
 import ssl
+import zlib
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -22,25 +25,29 @@ from otel_llm.backends.http import Answer, NoAnswerError
 from otel_llm.backends.loopback import is_loopback
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from otel_llm.backends.http import Deadline, Tls
+    from otel_llm.backends.proxies import Proxy
 
 __all__ = ["Wire", "login", "prepare"]
 
 _MAX_ANSWER_BYTES: Final = 64 * 1024
+_ANY_HEADER: Final = 32
+"""For zlib: gzip's header or its own."""
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class Wire:
-    """Connections to the server of `url`, kept alive; through `proxy` (its login included) where that is not None."""
+    """Connections to the server of `url`, kept alive; through `proxy` where that is not None."""
 
-    def __init__(self, url: str, tls: Tls, proxy: str | None, shown_proxy: str | None, deadline: Deadline) -> None:
+    def __init__(self, url: str, tls: Tls, proxy: Proxy | None, deadline: Deadline) -> None:
         self._url, _, self._query = url.partition("?")
         self._tls = tls
         self._proxy = proxy
-        self.proxy = shown_proxy
+        login = proxy.login if proxy is not None else None
+        self.proxy_headers = dict(urllib3.make_headers(proxy_basic_auth=login)) if login is not None else {}
+        """What the proxy is told; the server is not."""
         self._deadline = deadline
         self._manager: urllib3.PoolManager | None = None
         self._owner = os.getpid()
@@ -72,10 +79,10 @@ class Wire:
             timeout=urllib3.Timeout(total=self._deadline.left()),
         )
         try:
-            content = response.read(_MAX_ANSWER_BYTES, decode_content=True)
-            if response.read(1):
+            content = response.read(_MAX_ANSWER_BYTES, decode_content=False)
+            if response.read(1, decode_content=False):
                 response.close()  # longer than we care to read, so its connection cannot be used again
-            return Answer(response.status, response.headers, content)
+            return Answer(response.status, response.headers, _plain(content, response.headers))
         finally:
             response.release_conn()
 
@@ -91,11 +98,10 @@ class Wire:
         if self._url.startswith("https:"):
             options["ssl_context"] = _tls_context(self._tls)
         manager: urllib3.PoolManager
-        if self._proxy is None or self.proxy is None:
+        if self._proxy is None:
             manager = urllib3.PoolManager(**options)
         else:
-            credentials = login(self._proxy, "proxy_basic_auth")
-            manager = urllib3.ProxyManager(self.proxy, proxy_headers=credentials, **options)
+            manager = urllib3.ProxyManager(self._proxy.address, proxy_headers=self.proxy_headers, **options)
         manager.pool_classes_by_scheme = _pools_under(self._deadline, self._query)
         return manager
 
@@ -105,13 +111,25 @@ class Wire:
             words = "a header holds a line break or a letter that HTTP cannot carry; look at the key and the headers"
             return NoAnswerError("unreachable", words)
         words = _innermost_words(error)
-        if self.proxy is not None and isinstance(error, exceptions.ProxyError):
-            return NoAnswerError("proxy", f"the proxy {self.proxy} failed: {words}")
         causes = _chain(error)
+        if self._proxy is not None and any(isinstance(cause, _PROXY_ERRORS) for cause in causes):
+            words = _TUNNEL_REFUSED.sub(r"\1", words)
+            return NoAnswerError("proxy", f"the proxy {self._proxy.address} failed: {words}")
         for kinds, reason in _REASONS:
             if any(isinstance(cause, kinds) for cause in causes):
                 return NoAnswerError(reason, words)
         return NoAnswerError("unreachable", words)
+
+
+def _plain(content: bytes, headers: Mapping[str, str]) -> bytes:
+    """`content` without its compression, and no longer than we care to read; urllib3 before 2.6 has no such bound."""
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"gzip", "x-gzip", "deflate"} or not content:
+        return content
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | _ANY_HEADER).decompress(content, _MAX_ANSWER_BYTES)
+    except zlib.error as error:
+        raise exceptions.DecodeError(f"the answer is no {encoding}") from error
 
 
 # --- the deadline ------------------------------------------------------------------------------------------
@@ -179,9 +197,12 @@ def _pools_under(deadline: Deadline, query: str) -> dict[str, type[HTTPConnectio
 
 # --- what went wrong ---------------------------------------------------------------------------------------
 
+_PROXY_ERRORS: Final = (exceptions.ProxyError, exceptions.ProxySchemeUnknown, exceptions.LocationParseError)
+_TUNNEL_REFUSED: Final = re.compile(r"(Tunnel connection failed: \d+).*", re.DOTALL)
+"""What comes after the status is the proxy's own, and may be anything."""
 _REASONS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((ssl.SSLError, exceptions.SSLError), "tls"),
-    ((exceptions.NameResolutionError,), "dns"),
+    ((socket.gaierror, getattr(exceptions, "NameResolutionError", socket.gaierror)), "dns"),  # urllib3 1.26 has none
     ((ConnectionRefusedError,), "refused"),
     ((TimeoutError, exceptions.ReadTimeoutError), "timeout"),
     ((http.client.BadStatusLine, http.client.LineTooLong, exceptions.InvalidHeader), "not_http"),
@@ -231,13 +252,12 @@ def prepare(url: str, tls: Tls) -> None:
             import certifi  # noqa: F401, PLC0415
 
 
-def login(url: str, kind: str) -> dict[str, str]:
+def login(url: str) -> dict[str, str]:
     """The header that carries the user and password in `url`, if there are any."""
     parts = urlsplit(url)
     if parts.username is None:
         return {}
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return dict(urllib3.make_headers(**{kind: login}))  # type: ignore[arg-type]
+    return dict(urllib3.make_headers(basic_auth=f"{unquote(parts.username)}:{unquote(parts.password or '')}"))
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

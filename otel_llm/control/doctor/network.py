@@ -83,8 +83,13 @@ def target_of(backend: str, config: Config) -> Target | None:
 
 def check_name(target: Target) -> Iterator[Finding]:
     """Whether the environment names a proxy, and whether the name of what we connect to resolves."""
-    host, port = target.endpoint
     proxy = target.proxy
+    try:
+        host, port = target.endpoint
+    except ValueError:
+        words = f"The environment names the proxy {proxy}, which is no address."
+        yield failed("network.proxy", words, "Correct HTTPS_PROXY or HTTP_PROXY, or put the host into NO_PROXY.")
+        return
     if proxy is not None:
         yield ok("network.proxy", f"Requests to {mask_url(target.url)} go through the proxy {proxy}.")
     began = monotonic()

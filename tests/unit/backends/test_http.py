@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import logging
 import os
 import socket
@@ -176,15 +178,61 @@ def test_proxy_of_the_environment_is_used_with_its_login(monkeypatch: pytest.Mon
         assert HttpClient("http://localhost:1").proxy is None
 
 
-def _connect_answer(code: int) -> int:
-    """Run a proxy that answers one CONNECT with `code`; returns its port."""
+@pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss", "pa@ss"])
+def test_proxy_password_with_letters_that_urls_cannot_hold(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What people put into HTTP_PROXY as it is, is used as it is, and shown nowhere."""
+    with HttpServer(default=Reply(204)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", f"http://user:{password}@"))
+        client = HttpClient("http://opik.invalid/api")
+        assert client.request("GET", "/x", timeout=5).status == 204
+        assert client.proxy == proxy.url
+        login = base64.b64encode(f"user:{password}".encode()).decode()
+        assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {login}"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:abc", "[::1", "127.0.0.1:99999", "no such host:80"])
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_proxy_that_is_no_address_is_named(scheme: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that cannot be used is the cause that is said, without its login."""
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://user:s3cret@{address}")
+    with pytest.raises(NoAnswerError) as caught:
+        HttpClient("https://opik.invalid/api").request("GET", "/x", timeout=5)
+    assert caught.value.reason == "proxy"
+    assert f"the proxy {scheme}://{address} failed" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_proxy_that_repeats_our_request_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in its status line nor in its body does a proxy bring the login that it was told into a sentence."""
+    with HttpServer(answer=lambda request: Reply(407, body=str(request.headers).encode())) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", "http://user:s3cret@"))
+        answer = HttpClient("http://opik.invalid/api").request("GET", "/x", timeout=5)
+        assert b"proxy-authorization: ***" in answer.body.lower()
+    port = _connect_answer("407 Proxy-Authorization: Basic dXNlcjpzM2NyZXQ=")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:s3cret@127.0.0.1:{port}")
+    with pytest.raises(NoAnswerError) as caught:
+        HttpClient("https://opik.invalid/api").request("GET", "/x", timeout=5)
+    assert str(caught.value).endswith("Tunnel connection failed: 407")
+
+
+def test_a_compressed_answer_is_read_within_bounds() -> None:
+    """Of what a few bytes of answer would become, no more is made than is read of any answer."""
+    bomb = gzip.compress(bytes(20_000_000))
+    with HttpServer(default=Reply(200, {"Content-Encoding": "gzip"}, bomb)) as server:
+        assert HttpClient(server.url).request("GET", "/x", timeout=5).body == bytes(65536)
+    with HttpServer(default=Reply(200, {"Content-Encoding": "gzip"}, b"no gzip")) as server:
+        assert _reason(HttpClient(server.url)) == "reset"
+
+
+def _connect_answer(answer_line: int | str) -> int:
+    """Run a proxy that answers one CONNECT with this status; returns its port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:
         connection, _ = listener.accept()
         with listener, connection:
             connection.recv(65536)
-            connection.sendall(f"HTTP/1.1 {code} Nope\r\nContent-Length: 0\r\n\r\n".encode())
+            connection.sendall(f"HTTP/1.1 {answer_line} Nope\r\nContent-Length: 0\r\n\r\n".encode())
 
     threading.Thread(target=answer, daemon=True).start()
     return int(listener.getsockname()[1])

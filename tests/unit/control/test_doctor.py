@@ -127,6 +127,10 @@ def _dead_proxy(scene: Scene) -> dict[str, str]:
     return _opik("http://opik.example.test/api", HTTP_PROXY=f"http://127.0.0.1:{closed_port()}")
 
 
+def _no_proxy_address(_scene: Scene) -> dict[str, str]:
+    return _opik("http://opik.example.test/api", HTTP_PROXY="http://me:can/canary@proxy:eight")
+
+
 def _misspelt_host(scene: Scene) -> dict[str, str]:
     return _opik("http://opik.invalid/api")
 
@@ -192,6 +196,7 @@ MISTAKES: dict[str, tuple[Callable[[Scene], dict[str, str]], str, str]] = {
     "certificate of another host": (_other_host, "network.tls", "use the name that is in it in OPIK_URL_OVERRIDE"),
     "proxy wants a login": (_proxy_wants_login, "opik.server", "wants a login (HTTP 407)"),
     "dead proxy": (_dead_proxy, "network.tcp", "correct the port in the proxy of the environment"),
+    "proxy that is no address": (_no_proxy_address, "network.proxy", "which is no address"),
     "misspelt host": (_misspelt_host, "network.dns", "does not resolve"),
     "refused port": (_refused, "network.tcp", "correct the port in OPIK_URL_OVERRIDE"),
     "black hole": (_black_hole, "network.tcp", "packets vanish on the way"),
