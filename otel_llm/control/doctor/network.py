@@ -87,8 +87,8 @@ def check_name(target: Target) -> Iterator[Finding]:
     try:
         host, port = target.endpoint
     except ValueError:
-        words = f"The environment names the proxy {proxy}, which is no address."
-        yield failed("network.proxy", words, "Correct HTTPS_PROXY or HTTP_PROXY, or put the host into NO_PROXY.")
+        evidence = f"The environment names the proxy {proxy}, which is no address."
+        yield failed("network.proxy", evidence, "Correct HTTPS_PROXY or HTTP_PROXY, or put the host into NO_PROXY.")
         return
     if proxy is not None:
         yield ok("network.proxy", f"Requests to {mask_url(target.url)} go through the proxy {proxy}.")
