@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from otel_llm.cli.ship import chosen_service, find_spools, name_others, say_nothing_spooled
 from otel_llm.cli.tables import Column, write_line, write_table
 from otel_llm.config import ON_THIS_MACHINE
+from otel_llm.errors import StoreError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from otel_llm.config import Config
     from otel_llm.delivery.spool import Spool
@@ -66,7 +68,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the state; returns 0 if something was recorded and every backend is `ok`, else 1.
 
-    Raises ConfigError for wrong settings and StoreError for a store that cannot be read.
+    A store that cannot be read hides nothing else, and counts where programs are told to write to it. Raises
+    ConfigError for wrong settings.
     """
     from otel_llm import config  # noqa: PLC0415  (reads files and the environment)
 
@@ -76,8 +79,9 @@ def run(args: argparse.Namespace) -> int:
     store = _store(settings, args.service)
     # calls that went to a backend on this machine say nothing about another that is configured now
     proofs = [row for row in rows if row.backend not in ON_THIS_MACHINE or row.backend in settings.backend]
-    found = bool(proofs) or ("local" in settings.backend and store["calls"] > 0)
-    ok = found and all(row.state == "ok" for row in rows)
+    local = "local" in settings.backend
+    found = bool(proofs) or (local and bool(store["calls"]))
+    ok = found and all(row.state == "ok" for row in rows) and not (local and store["trouble"])
     if args.json:
         _print_json(rows, store, ok=ok)
     else:
@@ -144,17 +148,24 @@ def _rejected_lately(spool: Spool) -> dict[str, int]:
 
 
 def _store(settings: Config, service: str | None) -> dict[str, Any]:
-    """What the local store holds: path, number of calls, and when the last one began (Unix seconds)."""
+    """What the local store holds: path, number of calls, when the last one began (Unix seconds), why it is not read."""
     path = settings.store_path
     if not path.exists():
-        return {"path": str(path), "calls": 0, "last_call": None}
+        return {"path": str(path), "calls": 0, "last_call": None, "trouble": None}
+    try:
+        calls, last = _calls(path, chosen_service(settings, service))
+    except StoreError as error:
+        return {"path": str(path), "calls": None, "last_call": None, "trouble": str(error)}
+    return {"path": str(path), "calls": calls, "last_call": last, "trouble": None}
+
+
+def _calls(path: Path, name: str | None) -> tuple[int, float | None]:
     from otel_llm.store.queries import calls, usage  # noqa: PLC0415  (loads sqlite3)
 
-    name = chosen_service(settings, service)
     report = usage(path, ("service",))
     count = sum(row.calls for row in report.rows if name is None or row.labels["service"] == name)
     last = next((row.start for row in calls(path, limit=_LOOKED_AT) if name is None or row.service == name), None)
-    return {"path": str(path), "calls": count, "last_call": last.timestamp() if last is not None else None}
+    return count, last.timestamp() if last is not None else None
 
 
 _LOOKED_AT = 1000
@@ -174,13 +185,20 @@ def _print_table(rows: list[_Row], store: dict[str, Any]) -> None:
         columns = [Column("service"), Column("backend"), Column("state"), *(Column(it, numeric=True) for it in numbers)]
         columns += [Column("last delivery"), Column("oldest waiting")]
         write_table(sys.stdout, columns, [_cells(row) for row in rows])
-    count = store["calls"]
-    last = f", the last one {_moment(store['last_call'])}" if store["last_call"] else ""
-    write_line(sys.stdout, f"Local store {store['path']}: {count} call{'' if count == 1 else 's'}{last}.")
+    if store["trouble"]:
+        write_line(sys.stdout, store["trouble"])
+    else:
+        _print_store(store)
     for row in rows:
         notes = [row.cause, _losses("rejected", row.rejected), _losses("dropped", row.dropped)]
         for note in filter(None, notes):
             write_line(sys.stdout, f"{row.service} -> {row.backend}: {' '.join(note.split())}")
+
+
+def _print_store(store: dict[str, Any]) -> None:
+    count = store["calls"]
+    last = f", the last one {_moment(store['last_call'])}" if store["last_call"] else ""
+    write_line(sys.stdout, f"Local store {store['path']}: {count} call{'' if count == 1 else 's'}{last}.")
 
 
 def _cells(row: _Row) -> list[str]:

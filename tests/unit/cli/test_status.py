@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,3 +143,22 @@ def test_another_backends_old_calls_do_not_make_up_for_silence(
     test_the_local_store_counts_as_recorded(capsys)
     monkeypatch.setenv("OTEL_LLM_BACKEND", "opik")
     assert asked(capsys)[0] == 1
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("opik", 0), ("local,opik", 1)])
+def test_a_store_that_cannot_be_read_hides_nothing_else(
+    backend: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of a newer version, say: what waits elsewhere is shown, and it counts where programs write to it."""
+    monkeypatch.setenv("OTEL_LLM_BACKEND", backend)
+    leave(spool_of())
+    path = config.load().store_path
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("PRAGMA user_version = 99")
+    code, said = asked(capsys)
+    assert (code, said["services"]["svc"]["opik"]["state"]) == (expected, "ok")
+    assert (said["store"]["calls"], "newer" in said["store"]["trouble"]) == (None, True)
+    assert main(["status"]) == expected
+    out = capsys.readouterr().out
+    assert "schema version 99" in out
+    assert "delivered" in out
