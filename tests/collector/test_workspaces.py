@@ -89,7 +89,7 @@ def test_a_closed_workspace_holds_up_nobody(
         assert wait_for(lambda: names_in(opik, "globex") == _of("globex", 600)), sidecar.log.read_text()
         assert wait_for(lambda: sidecar.metric("otelcol_exporter_opik_workspace_closed") == 0)
         assert sidecar.metric("otelcol_exporter_opik_rejected_spans") == 0
-        assert sidecar.metric("otelcol_exporter_queue_size") == 0
+        assert wait_for(lambda: sidecar.metric("otelcol_exporter_queue_size") == 0), sidecar.log.read_text()
     finally:
         sidecar.kill()
     fault_table.row(
