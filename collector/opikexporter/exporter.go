@@ -120,7 +120,7 @@ func (e *opikExporter) deliver(ctx context.Context, of kind, workspace string, r
 		var words *refused
 		isRefused, isSuspect := errors.As(err, &words), reached.isSuspect(err)
 		if isSuspect && len(next.rows) == 1 && reached.doubts >= giveUpAfter {
-			words, isRefused = &refused{"server_error", err.Error(), -1}, true
+			words, isRefused = &refused{reasonServerError, err.Error(), -1}, true
 		}
 		switch {
 		case err == nil:

@@ -73,6 +73,7 @@ func (l *lanes) Start(ctx context.Context, host component.Host) error {
 	if err := l.opik.start(ctx, host); err != nil {
 		return err
 	}
+	l.opik.telemetry.begin(ctx)
 	for _, each := range l.byWorkspace {
 		if err := each.Traces.Start(ctx, host); err != nil {
 			return fmt.Errorf("cannot open the queue of workspace %q: %w", l.cfg.workspaceOf(each.name), explained(err))

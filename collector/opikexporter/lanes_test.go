@@ -210,7 +210,9 @@ func TestAClosedWorkspaceHoldsUpNobody(t *testing.T) {
 			}
 			doors.Clear()
 			require.Eventually(t, arrived(80), longEnough, time.Millisecond)
-			assert.Equal(t, map[string]int64{"": 0}, withZero(countOf(t, own, "otelcol_exporter_opik_rejected_spans", "reason")))
+			assert.Equal(t, map[string]int64{
+				"invalid": 0, "conflict": 0, "too_large": 0, "too_old": 0, "server_error": 0, "workspace_closed": 0,
+			}, countOf(t, own, "otelcol_exporter_opik_rejected_spans", "reason"), "each reason is there before it happens")
 			for _, each := range server.calls {
 				for _, row := range each.rows {
 					assert.Equal(t, row["project_name"] == "globex", each.header.Get("Comet-Workspace") == "globex")
@@ -218,11 +220,6 @@ func TestAClosedWorkspaceHoldsUpNobody(t *testing.T) {
 			}
 		})
 	}
-}
-
-func withZero(counts map[string]int64) map[string]int64 {
-	counts[""] += 0
-	return counts
 }
 
 // A closed workspace's full queue refuses nobody: its own spans are lost, and counted; not so where all are closed, for that is the key.

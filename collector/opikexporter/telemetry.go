@@ -3,6 +3,8 @@ package opikexporter
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/otel/attribute"
@@ -40,6 +42,13 @@ func (t *telemetry) countRequest(ctx context.Context, of kind, err error) {
 	}
 	t.requests.Add(ctx, 1, metric.WithAttributes(t.exporter,
 		attribute.String("kind", string(of)), attribute.String("outcome", outcome)))
+}
+
+// begin has every reason be there from the start: a counter that begins above zero tells an alert on its growth nothing.
+func (t *telemetry) begin(ctx context.Context) {
+	for _, reason := range append(slices.Sorted(maps.Values(refusals)), reasonTooOld, reasonServerError, reasonClosed) {
+		t.countRejected(ctx, reason, 0)
+	}
 }
 
 func (t *telemetry) countRejected(ctx context.Context, reason string, spans int) {

@@ -67,7 +67,12 @@ type closed struct{ words string }
 
 func (c *closed) Error() string { return c.words }
 
-const reasonClosed = "workspace_closed"
+// Reasons that a status alone does not give.
+const (
+	reasonTooOld      = "too_old"
+	reasonServerError = "server_error"
+	reasonClosed      = "workspace_closed"
+)
 
 // judge is nil if the rows were taken, *refused if one of them never will be, else an error that is worth a retry.
 func judge(got answer) error {
@@ -109,7 +114,7 @@ func refusal(got answer) *refused {
 	words := wordsOf(got)
 	found := &refused{refusals[got.status], words, -1}
 	if strings.Contains(words, "too_old") {
-		found.reason = "too_old"
+		found.reason = reasonTooOld
 	}
 	indexes := map[string]bool{}
 	for _, match := range badIndexText.FindAllStringSubmatch(words, -1) {

@@ -147,10 +147,17 @@ class Sidecar:
 
     def metric(self, name: str) -> float:
         """The sum of all series of one of the Collector's own metrics."""
+        return sum(value for key, value in self._series() if key.partition("{")[0].removesuffix("_total") == name)
+
+    def metric_names(self) -> set[str]:
+        """The names of the Collector's own metrics, as Prometheus has them."""
+        return {key.partition("{")[0] for key, _ in self._series()}
+
+    def _series(self) -> list[tuple[str, float]]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
-        series = (line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
-        return sum(float(value) for key, value in series if key.partition("{")[0].removesuffix("_total") == name)
+        pairs = (line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
+        return [(key, float(value)) for key, value in pairs]
 
 
 class Gateway(Sidecar):

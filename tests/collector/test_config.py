@@ -103,6 +103,8 @@ def broken_rules(config: dict[str, Any], *, is_sidecar: bool = False) -> list[st
             broken.append(f"{name}: an HTTP server without time limits keeps slow clients for ever")
     if is_sidecar and "0.0.0.0" in str(config):
         broken.append("the sidecar listens beyond loopback")
+    if not any(name.partition("/")[0] == "health_check" for name in config["service"].get("extensions", [])):
+        broken.append("without a health check the probes of the image and of the platforms fail")
     for name in _of_type(config, "processors", "redaction"):
         if not config["processors"][name].get("redact_all_types"):
             broken.append(f"{name}: lists and maps, as messages may be, are not redacted")
@@ -150,8 +152,18 @@ _GOOD: dict[str, Any] = {
     "receivers": {"otlp": {"protocols": {"grpc": {}}}},
     "processors": {"memory_limiter": {}, "transform/secrets": {}, "redaction": {"redact_all_types": True}},
     "exporters": {"opik": {}},
-    "service": {"pipelines": {"traces": {"processors": ["memory_limiter", "transform/secrets", "redaction"]}}},
+    "service": {
+        "extensions": ["health_check"],
+        "pipelines": {"traces": {"processors": ["memory_limiter", "transform/secrets", "redaction"]}},
+    },
 }
+_HEALTHY = {"extensions": ["health_check"]}
+
+
+def _traces(*processors: str) -> dict[str, Any]:
+    return {"traces": {"processors": list(processors)}}
+
+
 _STORED = {"storage": "file_storage", "sizer": "bytes"}
 _FOR_EVER = {"enabled": True, "max_elapsed_time": 0}
 
@@ -172,11 +184,15 @@ _FOR_EVER = {"enabled": True, "max_elapsed_time": 0}
         ),
         ({"receivers": {"otlp": {"protocols": {"http": {}}}}}, "time limits"),
         ({"receivers": {"otlp": {"protocols": {"grpc": {"endpoint": "0.0.0.0:4317"}}}}}, "beyond loopback"),
-        ({"service": {"pipelines": {"traces": {"processors": ["transform/secrets", "redaction"]}}}}, "come first"),
-        ({"service": {"pipelines": {"traces": {"processors": ["memory_limiter", "transform/secrets"]}}}}, "redacted"),
-        ({"service": {"pipelines": {"traces": {"processors": ["memory_limiter", "redaction"]}}}}, "names as well"),
+        ({"service": {**_HEALTHY, "pipelines": _traces("transform/secrets", "redaction")}}, "come first"),
+        ({"service": {**_HEALTHY, "pipelines": _traces("memory_limiter", "transform/secrets")}}, "redacted"),
+        ({"service": {**_HEALTHY, "pipelines": _traces("memory_limiter", "redaction")}}, "names as well"),
+        ({"service": {"pipelines": _traces("memory_limiter", "secrets")}}, "health check"),
         ({"processors": {"redaction": {"redact_all_types": False}}}, "lists and maps"),
-        ({"service": {"pipelines": {"metrics": {"receivers": ["signal_to_metrics"]}}}}, "delta_to_cumulative"),
+        (
+            {"service": {**_HEALTHY, "pipelines": {"metrics": {"receivers": ["signal_to_metrics"]}}}},
+            "delta_to_cumulative",
+        ),
     ],
 )
 def test_each_rule_can_be_broken(change: dict[str, Any], fault: str) -> None:

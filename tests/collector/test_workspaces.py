@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.collector.requests import names_in, numbered, request_of
-from tests.collector.running import Sidecar, wait_for
+from tests.collector.running import ROOT, Sidecar, wait_for
 from tests.fakes.opik import FakeOpik, needs_openapi
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [needs_openapi, pytest.mark.timeout(1800)]
 
+_ALERTS = ROOT / "deploy/prometheus/otelcol.rules.yml"
 _TENANTS = ("acme", "globex", "initech")
 _WORKSPACES = ("home", "globex", "initech")
 _SETTINGS = (
@@ -111,6 +113,7 @@ def test_the_full_queue_of_a_closed_workspace_is_counted(
         _send(sidecar, 0, 1)
         assert wait_for(lambda: sidecar.metric("otelcol_exporter_opik_workspace_closed") == 1)
         _flows(sidecar, opik, 15)
+        assert set(re.findall(r"otelcol_\w+", _ALERTS.read_text())) <= sidecar.metric_names()
         for number in range(15, 600, 15):
             _send(sidecar, number, 1)
             _flows(sidecar, opik, number + 15)

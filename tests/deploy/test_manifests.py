@@ -25,6 +25,8 @@ COMPOSE_GO = "github.com/compose-spec/compose-go/v2@v2.16.2"
 PLATFORM = {"GOMEMLIMIT", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY"}
 """What Go and every HTTP client read by themselves."""
 
+_NAME = "app.kubernetes.io/name"
+
 
 def documents(path: Path) -> list[dict[str, Any]]:
     """The YAML documents of a file."""
@@ -77,6 +79,33 @@ def test_kubernetes_sidecar_stops_after_the_program() -> None:
     [sidecar] = pod_specs(deployment)[0]["initContainers"]
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["startupProbe"]["exec"]["command"] == ["/probe"]
+
+
+def test_pods_are_what_a_reviewer_wants() -> None:
+    """No token is in a file, no service account's in a pod; each Collector is probed, and writes to its volume only."""
+    found = [document for path in (DEPLOY / "kubernetes").glob("*.yaml") for document in documents(path)]
+    assert not [document for document in found if document["kind"] == "Secret"]
+    pods = [pod for document in found if document["kind"] != "OpenTelemetryCollector" for pod in pod_specs(document)]
+    for pod in pods:
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        [collector] = [each for each in pod.get("initContainers", pod["containers"]) if each["name"] == "otelcol"]
+        assert (
+            collector["startupProbe"]["exec"]["command"] == collector["livenessProbe"]["exec"]["command"] == ["/probe"]
+        )
+        assert collector["securityContext"]["readOnlyRootFilesystem"] is True
+    guarded = {d["spec"]["podSelector"]["matchLabels"][_NAME] for d in found if d["kind"] == "NetworkPolicy"}
+    assert guarded == {d["metadata"]["name"] for d in found if d["kind"] == "StatefulSet"}
+
+
+def test_alerts_on_the_collector_hold() -> None:
+    """Each alert on the Collector's metrics fires for its fault, and none where all is well, as Prometheus sees it."""
+    promtool = tool("promtool", "prometheus (Debian: apt-get install prometheus)")
+    done = subprocess.run(
+        [promtool, "test", "rules", "otelcol.rules.test.yml"],
+        cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_compose_file_fits_the_specification() -> None:
