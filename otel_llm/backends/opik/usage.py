@@ -50,12 +50,14 @@ _DETAILS: Final = (
         "original_usage.completion_tokens_details.audio_tokens",
         (semconv.USAGE_AUDIO_OUTPUT, semconv.OI_TOKENS_AUDIO_OUTPUT),
     ),
-    ("original_usage.prompt_tokens_details.text_tokens", (semconv.USAGE_TEXT_INPUT,)),
-    ("original_usage.completion_tokens_details.text_tokens", (semconv.USAGE_TEXT_OUTPUT,)),
     ("original_usage.prompt_tokens_details.image_tokens", (semconv.USAGE_IMAGE_INPUT,)),
     ("original_usage.completion_tokens_details.image_tokens", (semconv.USAGE_IMAGE_OUTPUT,)),
 )
-"""Opik's key (its SDK's spelling, which its price calculator reads) and the attributes it is taken from."""
+"""Opik's key (its SDK's spelling, which its price calculator reads) and the attributes it is taken from.
+
+Not text tokens: no page of Opik shows them, and its estimate would take them for all that is neither audio nor cached,
+so that cached text is billed twice and reasoning not at all.
+"""
 
 _FIRST_TOKEN: Final = (
     (semconv.TIME_TO_FIRST_CHUNK, 1000.0),

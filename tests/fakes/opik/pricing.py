@@ -49,6 +49,9 @@ _ALIASES = {"gemini": "google_ai", "vertex-ai": "google_vertexai"}
 _CACHED_INSIDE_PROMPT = frozenset({"openai", "azure", "google_ai", "google_vertexai"})
 """Providers whose `prompt_tokens` contain the cached ones; for the rest they are extra."""
 
+_TAKES_TEXT_TOKENS = frozenset({"openai", "azure"})
+"""Providers of which text tokens, where they are named, stand for input and output as a whole."""
+
 _KEYS = {
     "input": {
         "anthropic": "input_tokens",
@@ -122,6 +125,9 @@ def _charge(provider: str, price: _Price, usage: Mapping[str, int]) -> Decimal:
     counts = {kind: _count(provider, kind, usage) for kind in _COMMON}
     if provider in _CACHED_INSIDE_PROMPT:
         counts["input"] = max(counts["input"] - counts["cache_read"], 0)
+    if provider in _TAKES_TEXT_TOKENS:  # SpanCostCalculator.textGenerationWithCacheCostOpenAI
+        counts["input"] = usage.get("original_usage.prompt_tokens_details.text_tokens", counts["input"])
+        counts["output"] = usage.get("original_usage.completion_tokens_details.text_tokens", counts["output"])
     total = sum((counts[kind] * Decimal(getattr(price, kind)) for kind in _COMMON), Decimal(0))
     return total / 1_000_000
 

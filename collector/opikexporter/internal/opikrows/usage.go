@@ -33,6 +33,7 @@ var (
 		"gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation_input_tokens",
 		"gen_ai.usage.cache_creation.input_tokens", "llm.token_count.prompt_details.cache_write",
 	}
+	// not text tokens: Opik's estimate would bill cached text twice, and reasoning not at all
 	detailTokens = map[string][]string{
 		"original_usage.completion_tokens_details.reasoning_tokens": {
 			"gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens",
@@ -44,8 +45,6 @@ var (
 		"original_usage.completion_tokens_details.audio_tokens": {
 			"gen_ai.usage.audio.output_tokens", "llm.token_count.completion_details.audio",
 		},
-		"original_usage.prompt_tokens_details.text_tokens":      {"gen_ai.usage.text.input_tokens"},
-		"original_usage.completion_tokens_details.text_tokens":  {"gen_ai.usage.text.output_tokens"},
 		"original_usage.prompt_tokens_details.image_tokens":     {"gen_ai.usage.image.input_tokens"},
 		"original_usage.completion_tokens_details.image_tokens": {"gen_ai.usage.image.output_tokens"},
 	}

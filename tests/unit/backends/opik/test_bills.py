@@ -21,6 +21,7 @@ pytestmark = needs_openapi
 CACHED = {semconv.USAGE_INPUT: 1000, semconv.USAGE_OUTPUT: 200, semconv.USAGE_CACHE_READ: 700}
 WRITTEN = {**CACHED, semconv.USAGE_CACHE_WRITE: 100}
 SONNET = 200 * 3 + 700 * 0.3 + 100 * 3.75 + 200 * 15
+KINDS = {**CACHED, semconv.USAGE_TEXT_INPUT: 1000, semconv.USAGE_TEXT_OUTPUT: 50, semconv.USAGE_REASONING: 150}
 ALL_READ = {**CACHED, semconv.USAGE_CACHE_READ: 1000}
 
 
@@ -50,6 +51,7 @@ def _told(opik: FakeOpik, provider: str, model: str, counts: dict[str, Any]) -> 
         ("gcp.vertex_ai", "claude-sonnet-4", WRITTEN, SONNET),
         ("anthropic", "claude-sonnet-4", ALL_READ, 1000 * 0.3 + 200 * 15),
         ("openai", "gpt-4o", CACHED, 300 * 2.5 + 700 * 1.25 + 200 * 10),
+        ("openai", "gpt-4o", KINDS, 300 * 2.5 + 700 * 1.25 + 200 * 10),
         ("azure.ai.openai", "gpt-4o", CACHED, 300 * 2.5 + 700 * 1.25 + 200 * 10),
         ("gcp.gemini", "gemini-2.0-flash", CACHED, 300 * 0.1 + 700 * 0.025 + 200 * 0.4),
     ],
