@@ -35,6 +35,7 @@ __all__ = [
     "NOBODY",
     "IdSource",
     "Identity",
+    "OpikPlace",
     "active_call",
     "call_context",
     "called_by",
@@ -44,10 +45,12 @@ __all__ = [
     "heard_span",
     "id_source",
     "identity_in",
+    "opik_place_in",
     "outside_calls",
     "tenant",
     "with_id_source",
     "with_identity",
+    "with_opik_place",
 ]
 
 Parameters = ParamSpec("Parameters")
@@ -55,6 +58,7 @@ Result = TypeVar("Result")
 
 _LONGEST_FROM_BAGGAGE = 256
 _IDENTITY_KEY = otel_context.create_key("otel_llm.identity")
+_OPIK_PLACE_KEY = otel_context.create_key("otel_llm.opik-place")
 
 
 class Identity(NamedTuple):
@@ -96,6 +100,24 @@ def current_identity() -> Identity:
 def with_identity(identity: Identity, context: Context | None = None) -> Context:
     """A copy of `context` (the current one for None) that carries `identity`."""
     return otel_context.set_value(_IDENTITY_KEY, identity, context)
+
+
+class OpikPlace(NamedTuple):
+    """Where in Opik the caller of this service is, by the headers of Opik's own SDK; both are UUIDv7."""
+
+    trace: str
+    span: str | None
+
+
+def opik_place_in(context: Context | None) -> OpikPlace | None:
+    """The caller's place that is carried in a context, or in the current one."""
+    found = (otel_context.get_current() if context is None else context).get(_OPIK_PLACE_KEY)
+    return found if isinstance(found, OpikPlace) else None
+
+
+def with_opik_place(place: OpikPlace, context: Context | None = None) -> Context:
+    """`context` (or the current one) with the caller's place in Opik."""
+    return otel_context.set_value(_OPIK_PLACE_KEY, place, context)
 
 
 def identity_from_baggage(context: Context | None, tenant_key: str) -> Identity:

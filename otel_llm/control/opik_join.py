@@ -9,6 +9,7 @@ OpenTelemetry's (`backends.opik.ids`), so nobody has to be asked for them.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -20,7 +21,7 @@ from opentelemetry.trace import SpanContext, TraceState, get_current_span
 
 from otel_llm import semconv
 from otel_llm.backends.opik import ids
-from otel_llm.context import heard_span
+from otel_llm.context import heard_span, opik_place_in
 from otel_llm.control.opik_tracked import Tracked, TrackedBeginnings, default_project, tracked
 from otel_llm.values import to_attribute
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OpikJoin"]
 
+_ATTACHES: Final = "opik.integrations.otel"
+"""The module of Opik's SDK that stamps spans with a caller's place; stamps are looked for only where it is loaded."""
+
 _Key: TypeAlias = "tuple[int, int]"
 _CAPACITY: Final = 10_000
 _MOST_TRACES: Final = 16
@@ -49,6 +53,8 @@ class _Joined(NamedTuple):
     parent: str | None
     """A span of Opik's SDK; None where it is the span's own parent."""
     project: str | None
+    foreign: bool = False
+    """Whether another process writes the row of the trace: nothing here may begin it anew."""
 
 
 class _Told:
@@ -79,7 +85,7 @@ class OpikJoin:
         self._told: OrderedDict[_Key, _Told] = OrderedDict()
         self._millis: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.RLock()
-        self._beginnings = TrackedBeginnings(self._adopt, self._move_below) if outward else None
+        self._beginnings = TrackedBeginnings(self._adopt, self._move_below, self._foreign) if outward else None
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
@@ -108,7 +114,7 @@ class OpikJoin:
         if self.settles_times:
             self._time_of(context, span.start_time or 0)
         around = tracked()
-        if around is None and not self._joined:
+        if around is None and not self._joined and not _may_be_told(parent_context):
             return
         parent = self._lineage.parent_of(context)
         with self._lock:
@@ -119,13 +125,15 @@ class OpikJoin:
     def _place(self, parent: SpanContext | None, around: Tracked | None, context: Context | None) -> _Joined | None:
         """The place of a span that begins below `parent`, with `around` running by Opik's own means."""
         if parent is None or parent.is_remote:
-            return _Joined(around.trace, around.span, around.project) if around is not None else None
+            return _Joined(around.trace, around.span, around.project) if around is not None else _told_by(context)
         above = self._joined.get(_key(parent))
+        told = None if above is not None else _stamped(parent, context) or _told_by(context)
         if around is not None and around.began_ns > _start_of(parent, context):
-            trace = above.trace if above is not None else self._trace_id(parent, 0)
+            known = above or told
+            trace = known.trace if known is not None else self._trace_id(parent, 0)
             if around.trace == trace:  # else the two were not joined: the span stays with its own parent
                 return _Joined(around.trace, around.span, around.project)
-        return _Joined(above.trace, None, above.project) if above is not None else None
+        return told if above is None else _Joined(above.trace, None, above.project, above.foreign)
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Write on `draft` where it stands in Opik."""
@@ -190,6 +198,23 @@ class OpikJoin:
         span.parent_span_id = ids.opik_span_id(trace.id, *_raw(context))
         return True
 
+    def _foreign(self) -> dict[str, str] | None:
+        """The place of what Opik's SDK is about to begin, by its own headers, if it is in another process's trace."""
+        current = heard_span() or get_current_span()
+        context = current.get_span_context()
+        if not isinstance(current, ReadableSpan) or not context.trace_flags.sampled:
+            return None
+        with self._lock:
+            joined = self._joined.get(_key(context))
+        if joined is None:
+            stamped = _stamped(context, None)
+            place = (stamped.trace, stamped.parent) if stamped is not None else None
+        else:
+            place = (joined.trace, ids.opik_span_id(joined.trace, *_raw(context))) if joined.foreign else None
+        if place is None or place[1] is None or self._lineage.want(context) is None:
+            return None
+        return {"opik_trace_id": place[0], "opik_parent_span_id": place[1]}
+
     def _move_below(self, span: Any, around: Tracked) -> None:
         """Opik's SDK is about to begin `span` below `around`: have it hang below a span of ours in between, if any."""
         current = heard_span() or get_current_span()
@@ -222,6 +247,33 @@ class OpikJoin:
         if millis is not None:
             return ids.opik_trace_id(raw, "", 0, millis)
         return ids.opik_trace_id(raw, _state(context), start_ns or time.time_ns())
+
+
+def _may_be_told(context: Context | None) -> bool:
+    """Whether a caller's headers may say where a span belongs, by our middleware or by Opik's `attach_to_parent`."""
+    return _ATTACHES in sys.modules or opik_place_in(context) is not None
+
+
+def _told_by(context: Context | None) -> _Joined | None:
+    """What the headers of Opik's SDK say that came with a request (`opik_trace_id`, `opik_parent_span_id`)."""
+    place = opik_place_in(context)
+    return None if place is None else _Joined(place.trace, place.span, None, foreign=True)
+
+
+def _stamped(parent: SpanContext, context: Context | None) -> _Joined | None:
+    """The place of a span below `parent`, if Opik's `attach_to_parent` has said of that where it belongs."""
+    live = get_current_span(context)
+    if _ATTACHES not in sys.modules or not isinstance(live, ReadableSpan):
+        return None
+    if live.get_span_context().span_id != parent.span_id:
+        return None
+    said = live.attributes or {}
+    trace = ids.uuid7_or_none(said.get(semconv.OPIK_TRACE_ID))
+    if trace is None:
+        return None
+    own = ids.uuid7_or_none(said.get(semconv.OPIK_SPAN_ID)) or ids.opik_span_id(trace, *_raw(parent))
+    project = said.get(semconv.OPIK_PROJECT)
+    return _Joined(trace, own, project if isinstance(project, str) else None, foreign=True)
 
 
 def _retell(attributes: dict[str, Any], traces: Iterable[Any]) -> None:

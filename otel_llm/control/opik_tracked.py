@@ -68,11 +68,19 @@ class TrackedBeginnings:
 
     `on_root(trace, span)` hears of a new trace and its first span, and says whether it has given the trace an id that
     others may have too. `on_nested(span, around)` hears of any further span, and of what the SDK begins it below.
+    `on_foreign()` is asked before a new trace: it says by the SDK's own distributed headers that the span belongs to a
+    trace whose row another process writes, or nothing.
     """
 
-    def __init__(self, on_root: Callable[[Any, Any], bool], on_nested: Callable[[Any, Tracked], None]) -> None:
+    def __init__(
+        self,
+        on_root: Callable[[Any, Any], bool],
+        on_nested: Callable[[Any, Tracked], None],
+        on_foreign: Callable[[], dict[str, str] | None],
+    ) -> None:
         self._on_root = on_root
         self._on_nested = on_nested
+        self._on_foreign = on_foreign
         self._diversions: list[Diversion] = []
         self._shared: dict[int, weakref.ref[Any]] = {}
         """Traces with such an id, by `id()`: the SDK's dataclasses cannot be hashed."""
@@ -111,6 +119,11 @@ class TrackedBeginnings:
     def _created(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         headers = kwargs.get("distributed_trace_headers") or (args[1] if len(args) > 1 else None)
         around = None if headers else guarded("reading what opik.track runs", tracked)
+        if not headers and around is None and not kwargs.get("preset_trace_id"):
+            elsewhere = guarded("joining opik.track", self._on_foreign)
+            if elsewhere:
+                args, kwargs = _with_headers(args, kwargs, elsewhere)
+                return original(*args, **kwargs)
         result = original(*args, **kwargs)
         if not headers and not kwargs.get("preset_trace_id"):
             guarded("joining opik.track", self._join, result[0], result[1], around)
@@ -135,6 +148,15 @@ class TrackedBeginnings:
         shared = known() if known is not None else None
         if shared is not None and shared is current:
             sys.modules[_DECORATOR].TRACES_CREATED_BY_DECORATOR.add(shared.id)
+
+
+def _with_headers(
+    args: tuple[Any, ...], kwargs: dict[str, Any], headers: dict[str, str]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of the function that begins a span, with headers in the place where it takes them."""
+    if len(args) > 1:
+        return (args[0], headers, *args[2:]), kwargs
+    return args, {**kwargs, "distributed_trace_headers": headers}
 
 
 def _nanoseconds(moment: datetime | None) -> int:

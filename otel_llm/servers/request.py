@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_llm import semconv
-from otel_llm.context import Identity, identity_in, with_identity
+from otel_llm.context import Identity, OpikPlace, identity_in, with_identity, with_opik_place
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.failures import error_text, error_type
 from otel_llm.instrumentation.functions.tracing import active
@@ -70,7 +70,7 @@ class Served:
         joins = around.is_valid and not around.is_remote and not _is_of_another_kind(outer)
         context = otel_context.get_current() if around.is_valid else propagate.extract(dict(carrier))
         identity = identity.over(identity_in(context))
-        context = with_identity(identity, context)
+        context = _with_opik_place(with_identity(identity, context), carrier)
         if joins:
             _stamp(outer, identity)
             return cls(outer, context, owns_span=False)
@@ -126,6 +126,17 @@ class Served:
         elif self._status is not None and self._status >= _SERVER_ERROR:
             self.span.set_attribute(semconv.ERROR_TYPE, str(self._status))
             self.span.set_status(trace.Status(trace.StatusCode.ERROR))
+
+
+def _with_opik_place(context: otel_context.Context, carrier: Mapping[str, str]) -> otel_context.Context:
+    """`context` with what Opik's own SDK says of the caller, whose headers have an underscore (WSGI knows no such)."""
+    trace_id = carrier.get("opik_trace_id") or carrier.get("opik-trace-id")
+    if not trace_id:
+        return context
+    from otel_llm.backends.opik.ids import uuid7_or_none  # noqa: PLC0415  (only where somebody uses it)
+
+    place, span_id = uuid7_or_none(trace_id), carrier.get("opik_parent_span_id") or carrier.get("opik-parent-span-id")
+    return context if place is None else with_opik_place(OpikPlace(place, uuid7_or_none(span_id)), context)
 
 
 def _is_of_another_kind(span: Span) -> bool:

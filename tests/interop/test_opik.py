@@ -62,13 +62,17 @@ class Told:
         return found
 
 
-def run(directory: Path, layout: str, *settings: str) -> Told:
-    """Run the program to its end."""
+def _needs_python() -> None:
     if not _PYTHON.exists():
         missing = f"no Python with the opik client and otel_llm at {_PYTHON}; scripts/check makes it"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
+
+
+def run(directory: Path, layout: str, *settings: str) -> Told:
+    """Run the program to its end."""
+    _needs_python()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(AMBIENT)}
     with FakeOpik() as opik, FakeProvider() as provider:
         arguments = [str(PROGRAM), opik.url, provider.openai_base, str(directory), layout, *settings]
@@ -210,3 +214,22 @@ def test_nothing_joins_a_trace_that_may_be_left_out(tmp_path: Path) -> None:
     sampled = run(tmp_path, "own", "sampling_ratio=0.9999999", "without calls")
     assert [sampled.path(span) for span in sampled.spans if span["name"] == "numbers"] == [["numbers"]]
     assert sampled.path(sampled.one("below another project")) == ["forms", "below another project"]
+
+
+def test_a_callers_headers_lead_into_its_trace(tmp_path: Path) -> None:
+    """What a service of ours does for a caller that Opik's SDK traces is in the caller's trace, whose row stays."""
+    _needs_python()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(AMBIENT)}
+    with FakeOpik() as opik:
+        arguments = [str(_PYTHON), str(Path(__file__).with_name("called_program.py")), opik.url, str(tmp_path)]
+        done = subprocess.run(
+            arguments, env=environment, capture_output=True, text=True, timeout=110, check=False, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert [trace["name"] for trace in opik.traces("shop")] == ["caller"]
+        told = Told({}, opik.spans("shop"), opik.traces("shop"), [], [])
+    paths = {tuple(told.path(span)) for span in told.spans}
+    assert ("caller", "GET", "work", "theirs", "ours in theirs") in paths
+    if any(path[-1] == "boundary" for path in paths):
+        assert ("caller", "boundary", "below", "theirs", "ours in theirs") in paths
+    assert {path[0] for path in paths} == {"caller"}

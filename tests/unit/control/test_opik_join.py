@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.trace import get_current_span
 
 import otel_llm
 from otel_llm import semconv
+from otel_llm.backends.opik import ids
 from otel_llm.control.running import current_pipeline
 from tests.fakes.shipped import shipped
 
@@ -64,3 +68,73 @@ def test_a_foreign_trace_has_one_time_on_every_way_to_opik(provider: TracerProvi
     states = {span["traceState"] for span in shipped(tmp_path / "spans", timeout=2)}
     assert len(states) == 1
     assert "otelllm=t:" in states.pop()
+
+
+_TRACE, _SPAN = "01a20320-a200-7abc-8def-0123456789ab", "01a20320-a2ff-7abc-8def-0123456789cd"
+
+
+def _asgi_request(headers: dict[str, str]) -> None:
+    """Serve one request whose work is a span of its own."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        with otel_llm.span("work"), otel_llm.span("deeper"):
+            pass
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": raw}
+    asyncio.run(otel_llm.AsgiMiddleware(application)(scope, nothing, nothing))
+
+
+def _opik_stamps(path: Path, count: int) -> dict[str, tuple[Any, ...]]:
+    """Trace, span and parent in Opik of each span, by name."""
+    names = (semconv.OPIK_TRACE_ID, semconv.OPIK_SPAN_ID, semconv.OPIK_PARENT_SPAN_ID)
+    spans = shipped(path, timeout=2)
+    assert len(spans) == count
+    return {span["name"]: tuple(span["attributes"].get(name) for name in names) for span in spans}
+
+
+def test_headers_of_opiks_sdk_join_the_callers_trace(provider: TracerProvider, tmp_path: Path) -> None:
+    """A request with `opik_trace_id` and `opik_parent_span_id` is served in that trace, and all that happens in it."""
+    otel_llm.configure(
+        tracer_provider=provider, backend="file,otlp", file_path=tmp_path / "spans", otlp_endpoint="http://127.0.0.1:9"
+    )
+    _asgi_request({"opik_trace_id": _TRACE.upper(), "opik_parent_span_id": _SPAN})
+    told = _opik_stamps(tmp_path / "spans", 3)
+    assert {stamp[0] for stamp in told.values()} == {_TRACE}
+    assert told["GET"][2] == _SPAN
+    assert told["work"][2] == told["GET"][1]
+    assert told["deeper"][2] == told["work"][1]
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", "01a20320-a200-4abc-8def-0123456789ab"])
+def test_headers_that_are_no_ids_join_nothing(header: str, provider: TracerProvider, tmp_path: Path) -> None:
+    """What is no UUIDv7 is no trace of Opik's."""
+    otel_llm.configure(
+        tracer_provider=provider, backend="file,otlp", file_path=tmp_path / "spans", otlp_endpoint="http://127.0.0.1:9"
+    )
+    _asgi_request({"opik_trace_id": header, "opik_parent_span_id": _SPAN})
+    assert set(_opik_stamps(tmp_path / "spans", 3).values()) == {(None, None, None)}
+
+
+def test_below_a_span_that_opik_attached_to_a_caller(
+    provider: TracerProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opik's `attach_to_parent` stamps one span; what is below it goes where that goes."""
+    monkeypatch.setitem(sys.modules, "opik.integrations.otel", types.ModuleType("opik.integrations.otel"))
+    otel_llm.configure(
+        tracer_provider=provider, backend="file,otlp", file_path=tmp_path / "spans", otlp_endpoint="http://127.0.0.1:9"
+    )
+    own = ids.uuid7_from(ids.uuid_millis(_TRACE), b"0123456789")
+    with otel_llm.span("boundary"):
+        stamp = {semconv.OPIK_TRACE_ID: _TRACE, semconv.OPIK_PARENT_SPAN_ID: _SPAN, semconv.OPIK_SPAN_ID: own}
+        get_current_span().set_attributes(stamp)
+        with otel_llm.span("work"), otel_llm.span("deeper"):
+            pass
+    told = _opik_stamps(tmp_path / "spans", 3)
+    assert told["boundary"] == (_TRACE, own, _SPAN)
+    assert told["work"][::2] == (_TRACE, own)
+    assert told["deeper"][::2] == (_TRACE, told["work"][1])
