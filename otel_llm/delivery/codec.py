@@ -24,6 +24,7 @@ from otel_llm.contracts import Batch
 from otel_llm.delivery.attributes import clean_attributes, clean_text, put_attributes
 from otel_llm.delivery.reduced import ReducedSpan, reduce_span
 from otel_llm.delivery.span_bytes import field, span_bytes, varint
+from otel_llm.turns import in_turns
 from otel_llm.wire import decode
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def encode(spans: Sequence[ReadableSpan], *, max_bytes: int = DEFAULT_MAX_BYTES)
     """
     batches: list[Batch] = []
     open_batch = _OpenBatch()
-    for span in spans:
+    for span in in_turns(spans):
         payload, ordinary = _span_bytes(span)
         if payload is None:
             continue

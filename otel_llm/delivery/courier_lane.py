@@ -19,6 +19,7 @@ from otel_llm.delivery.spool_files import safe_name
 from otel_llm.delivery.spool_types import Failure, Parcel, Reject
 from otel_llm.faults import note_fault
 from otel_llm.greenlets import rest_in_copy
+from otel_llm.turns import unhurried
 from otel_llm.untraced import untraced
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Lane:
         self._gathers_until = float("-inf")
         self._gathered = 0
         self._idle = True
+        self._hurried = False
         self._last_delivery: float | None = None
         self._passage: Passage | None = None
         self._stuck: Parcel | None = None
@@ -137,7 +139,8 @@ class Lane:
             self._wake.set()
 
     def hasten(self) -> None:
-        """Somebody waits for what there is: gather no more."""
+        """Somebody waits for what there is: gather no more, and rest no more."""
+        self._hurried = True
         self._gathers_until = float("-inf")
         if self._failure is None:
             self._wake.set()
@@ -148,6 +151,7 @@ class Lane:
 
     def retry_now(self) -> None:
         """Try at once, however long the back-off still is."""
+        self._hurried = True
         self._not_before = self._gathers_until = float("-inf")
         self._wake.set()
 
@@ -235,8 +239,13 @@ class Lane:
         """Nothing waits any more: the seconds until it is worth looking again."""
         if not self._idle and self._spool.writes_at_once:  # on disk it can wait
             self._gathers_until = monotonic() + self._settings.pace
-        self._idle = True
+        self._idle, self._hurried = True, False
         return _POLL_SECONDS
+
+    def _is_calm(self) -> bool:
+        """Whether there is time to leave the interpreter to the program while a batch is made into a request."""
+        behind = self._gathered >= self._settings.request_bytes
+        return not (self._hurried or behind or self._stopping or self._deadline < float("inf"))
 
     def _next_passage(self) -> Passage | None:
         after = max((seq for parcel, _ in self._unsettled for seq, _ in parcel.rows), default=0)
@@ -295,7 +304,8 @@ class Lane:
         timeout = max(0.05, min(self._settings.request_timeout, self._deadline - monotonic()))
         self._asked_at = monotonic()
         try:
-            outcome: object = self.backend.send(batch, timeout=timeout)
+            with unhurried(self._is_calm):
+                outcome: object = self.backend.send(batch, timeout=timeout)
         except Exception as error:
             logger.debug("The backend %s raised in send", self.name, exc_info=True)
             return Retry(f"The backend {self.name} failed inside ({type(error).__name__}).", "internal")

@@ -20,6 +20,7 @@ from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Retry
 from otel_llm.delivery.late_codec import encode, halve, prepare_for
 from otel_llm.faults import note_fault
+from otel_llm.turns import MANY, unhurried
 from otel_llm.untraced import untraced
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class DeliveryExporter(SpanExporter):
             self._ledger.created(len(spans))
         tally = _Tally(self._ledger)
         try:
-            with untraced(), self._sending:
+            with untraced(), self._sending, unhurried(lambda: len(spans) <= MANY and not self._stopped.is_set()):
                 self._oldest = (spans[0].end_time or 0) / 1e9 if spans else None
                 self._export(spans, tally)
         except Exception as error:  # noqa: BLE001  (the SDK would log a traceback; the spans are counted either way)

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_llm.delivery.late_codec import encode
 from otel_llm.delivery.spool_types import Appended
 from otel_llm.faults import note_fault
+from otel_llm.turns import MANY, unhurried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,8 @@ class SpoolExporter(SpanExporter):
             return SpanExportResult.FAILURE
 
     def _keep(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        batches = encode(spans, max_bytes=MAX_BATCH_BYTES)
+        with unhurried(lambda: len(spans) <= MANY):
+            batches = encode(spans, max_bytes=MAX_BATCH_BYTES)
         lost = len(spans) - sum(batch.span_count for batch in batches)
         if lost:
             self._spool.count_dropped(lost, "not_encodable")

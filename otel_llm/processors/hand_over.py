@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.clock import monotonic
 from otel_llm.greenlets import rest_in_copy
+from otel_llm.turns import MANY, MOMENT_SECONDS, REST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +49,11 @@ _MOST_ITEMS: Final = 16_384
 _MOST_BYTES: Final = 128 * 1024 * 1024
 _RELIEF_SECONDS: Final = 0.02
 """How long a thread that is to help waits for another one that is at work."""
-_MOMENT_SECONDS: Final = 0.002
+_ASIDE_SECONDS: Final = 0.002
 """How long the worker leaves the work to whoever else wants to do some, and how often it looks for a place."""
 
 _STRETCH_SECONDS: Final = 0.001
-"""How long the worker keeps the interpreter: a few items."""
+"""How long the worker keeps the interpreter where many items wait."""
 
 
 def _always() -> bool:
@@ -248,7 +249,7 @@ class HandOver:
             if not self._has_room():
                 if not for_room or monotonic() > end:
                     return False
-                time.sleep(_MOMENT_SECONDS)
+                time.sleep(_ASIDE_SECONDS)
                 continue
             self._take_one()
             if monotonic() > end:
@@ -267,7 +268,7 @@ class HandOver:
 
     def _take_some(self) -> bool:
         """Work on as many as a moment suffices for; False if there is none, or no place for it."""
-        end = monotonic() + _STRETCH_SECONDS
+        end = monotonic() + (_STRETCH_SECONDS if len(self._items) > MANY else MOMENT_SECONDS)
         while self._take_one():
             if not self._items or self._claims or monotonic() >= end:
                 return True
@@ -294,13 +295,18 @@ class HandOver:
                     self._at_work = threading.get_ident()
                     taken = self._take_some()
                     self._at_work = None
-                # The program's threads come first; whoever waits for the lock gets it only from one who sleeps.
-                time.sleep(0 if taken and not self._claims else _MOMENT_SECONDS)
+                time.sleep(self._rest_after(taken=taken))
                 rest_in_copy(process)
             if few and not self._stopped:
                 self._pass_on()
                 rest_in_copy(process)
             rests_since = monotonic()
+
+    def _rest_after(self, *, taken: bool) -> float:
+        """Seconds of sleep, because the program's threads come first; a mere word where there is much to do."""
+        if not taken or self._claims:  # whoever waits for the lock gets it only from one who sleeps
+            return _ASIDE_SECONDS
+        return REST_SECONDS if 0 < len(self._items) <= MANY else 0.0
 
     def _gather(self, rests_since: float) -> bool:
         """Wait for more, where it is worth it; whether there are few. `rests_since` is on the monotonic clock."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from otel_llm import semconv
 from otel_llm.contracts import Rejection
 from otel_llm.store.money import nano_usd
+from otel_llm.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,7 +67,7 @@ def rows_of(request: ExportTraceServiceRequest) -> Rows:
                 "scope": _text(scope_spans.scope.name),
                 "resource_id": resource_id,
             }
-            for span in scope_spans.spans:
+            for span in in_turns(scope_spans.spans):
                 if _has_ids(span):
                     rows.spans.append({**around, **_row(span)})
                 else:

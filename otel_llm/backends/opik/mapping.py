@@ -19,6 +19,7 @@ from otel_llm.backends.opik.surroundings import surroundings_of
 from otel_llm.backends.opik.trace_rows import gather, row_of_lone_root, topmost, trace_row
 from otel_llm.backends.opik.values import Attributes, attributes_of
 from otel_llm.contracts import Rejection
+from otel_llm.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ def map_request(request: ExportTraceServiceRequest, routing: Routing, memory: Tr
             around = surroundings_of(resource, scope_spans.scope.name, scope_spans.scope.version)
             mapped += [
                 map_span(span, attributes_of(span.attributes), around, routing, memory.millis)
-                for span in scope_spans.spans
+                for span in in_turns(scope_spans.spans)
             ]
     return _collected(mapped, rows, memory)
 
@@ -57,7 +58,7 @@ def map_request(request: ExportTraceServiceRequest, routing: Routing, memory: Tr
 def map_spans(spans: Sequence[ReadableSpan], live: LiveSpans, routing: Routing, memory: TraceMemory) -> Rows | None:
     """The same rows from finished spans; None where they have to be read from their bytes after all."""
     mapped: list[MappedSpan] = []
-    for span in spans:
+    for span in in_turns(spans):
         around = live.around(span.resource, span.instrumentation_scope)
         if around is None:
             return None
@@ -70,8 +71,8 @@ def _collected(mapped: list[MappedSpan], rows: Rows, memory: TraceMemory) -> Row
     for span in mapped:
         if not span.joins_existing:
             groups.setdefault((span.destination, span.trace_id), []).append(span)
-    rows.traces = [_trace(key, spans, memory) for key, spans in groups.items()]
-    rows.spans = [span.row() for span in mapped]
+    rows.traces = [_trace(key, spans, memory) for key, spans in in_turns(groups.items())]
+    rows.spans = [span.row() for span in in_turns(mapped)]
     return rows
 
 

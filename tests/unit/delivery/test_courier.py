@@ -8,24 +8,28 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from otel_llm import faults
+from otel_llm import faults, turns
 from otel_llm.contracts import Batch, Delivered, Rejected, Retry
 from otel_llm.delivery import courier_lane
 from otel_llm.delivery.courier import Courier, CourierSettings
 from otel_llm.delivery.spool import Spool
 from otel_llm.delivery.spool_sync import DiskSync
 from otel_llm.delivery.spool_types import Appended, SpoolSettings
+from otel_llm.turns import MOMENT_SECONDS, in_turns
 from tests.crash.kit import Sink, batch_of, counts, new_ids, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from otel_llm.contracts import Outcome
 
 REFUSED = Retry("Connection refused.", "refused")
 
@@ -102,6 +106,50 @@ def test_what_comes_soon_after_a_delivery_goes_together(rig: Callable[..., Rig])
     assert one.sink.sends == 1
     assert wait_until(lambda: one.counts()[1] == 6)
     assert one.sink.sends == 2
+
+
+class Laborious(Sink):
+    """Works on three things for each batch, for a moment on each, once its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def send(self, batch: Batch, *, timeout: float) -> Outcome:
+        """Take the batch."""
+        self.gate.wait(10)
+        for _ in in_turns(range(3)):
+            end = time.perf_counter() + MOMENT_SECONDS
+            while time.perf_counter() < end:
+                pass
+        return super().send(batch, timeout=timeout)
+
+
+def test_a_request_is_made_in_turns_with_the_program_unless_somebody_waits(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the background the lane's thread rests while it works on a batch; in a flush it does not, and then again."""
+    rests: list[float] = []
+    monkeypatch.setattr(turns, "time", SimpleNamespace(sleep=rests.append))
+    one = rig(sink := Laborious(), pace=0.0)
+    lane = one.courier._lanes[0]
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 1)
+    assert len(rests) >= 2
+    rests.clear()
+    sink.gate.clear()
+    one.append(new_ids(1))
+    flushing = threading.Thread(target=one.courier.flush, args=(10.0,))
+    flushing.start()
+    assert wait_until(lambda: lane._hurried)
+    sink.gate.set()
+    flushing.join()
+    assert not rests
+    assert wait_until(lambda: not lane._hurried)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 3)
+    assert len(rests) >= 2
 
 
 def test_enough_for_a_request_waits_for_nothing(rig: Callable[..., Rig]) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from otel_llm.processors import hand_over as hand_over_module
 from otel_llm.processors.hand_over import HandOver
+from otel_llm.turns import MANY, MOMENT_SECONDS, REST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +45,29 @@ def put_at_once(hand_over: HandOver, items: list[Any]) -> None:
     """Put them so that the worker sees all of them together, however slow this thread is."""
     hand_over._items.extend((item, 0) for item in items[:-1])
     hand_over.put(items[-1])
+
+
+@pytest.mark.parametrize(("count", "rests"), [(4, True), (3 * MANY, False)])
+def test_the_worker_leaves_the_interpreter_to_the_program_where_few_wait(
+    count: int, rests: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between few items it rests for long enough that somebody else wakes up; where many wait it only says a word."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    def work(_: int) -> None:
+        end = time.perf_counter() + MOMENT_SECONDS
+        while time.perf_counter() < end:
+            pass
+
+    monkeypatch.setattr(hand_over_module, "time", SimpleNamespace(sleep=sleep))
+    hand_over = HandOver(work, delay=0.001)
+    put_at_once(hand_over, list(range(count)))
+    assert eventually(lambda: not hand_over.waiting)
+    assert eventually(lambda: bool(slept))
+    assert slept[0] == (REST_SECONDS if rests else 0.0)
 
 
 def test_the_worker_takes_everything_in_order() -> None:
