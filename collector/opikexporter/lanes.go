@@ -21,6 +21,8 @@ import (
 const (
 	// fewestConsumers a lane has, if there are as many for all: one that waits for an answer lets another send.
 	fewestConsumers = 2
+	// usefulBatch is the size in bytes from which larger requests are hardly faster, and only take memory: each sender of each lane holds one while Opik is down.
+	usefulBatch = 250_000
 	// lastAnswers are waited for so long at the end. Platforms kill after half a minute, and some after ten seconds.
 	lastAnswers = 5 * time.Second
 )
@@ -236,6 +238,11 @@ func (cfg *Config) shareOf(lanes int) configoptional.Optional[exporterhelper.Que
 	share := *cfg.QueueConfig.Get()
 	share.QueueSize = max(1, share.QueueSize/int64(lanes))
 	share.NumConsumers = min(share.NumConsumers, max(fewestConsumers, (share.NumConsumers+lanes-1)/lanes))
+	if share.Batch.HasValue() && share.Batch.Get().Sizer == exporterhelper.RequestSizerTypeBytes {
+		batch := *share.Batch.Get()
+		batch.MinSize = max(batch.MinSize/int64(lanes), min(batch.MinSize, usefulBatch))
+		share.Batch = configoptional.Some(batch)
+	}
 	return configoptional.Some(share)
 }
 

@@ -336,6 +336,11 @@ func TestShares(t *testing.T) {
 	quarter := cfg.shareOf(4)
 	assert.EqualValues(t, 16<<20, quarter.Get().QueueSize)
 	assert.Equal(t, 2, quarter.Get().NumConsumers)
+	cfg.QueueConfig.Get().Batch = configoptional.Some(exporterhelper.BatchConfig{MinSize: 1_000_000, Sizer: exporterhelper.RequestSizerTypeBytes})
+	for lanes, size := range map[int]int64{1: 1_000_000, 2: 500_000, 40: 250_000} {
+		share := cfg.shareOf(lanes)
+		assert.Equal(t, size, share.Get().Batch.Get().MinSize)
+	}
 	cfg.Workspace, cfg.Tenants = "home", map[string]string{"a": "a @home", "b": "b @b", "c": "c", "d": "d @b"}
 	assert.Equal(t, []string{"", "b"}, cfg.workspaces(), "the configured one is not there twice")
 	assert.Equal(t, "opik", idOf(component.MustNewID("opik"), "").String())

@@ -18,7 +18,8 @@ const (
 
 // masker knows what to mask, by name and by shape.
 type masker struct {
-	keys, values []*regexp.Regexp
+	keys   []*regexp.Regexp
+	values []pattern
 
 	names   sync.Map // name -> whether it is blocked: the same few names come with every span
 	unknown atomic.Int64
@@ -30,7 +31,10 @@ func newMasker(cfg *Config) (*masker, error) {
 		return nil, err
 	}
 	values, err := compiled("blocked_values", cfg.BlockedValues)
-	made := &masker{keys: keys, values: values}
+	made := &masker{keys: keys}
+	for _, each := range values {
+		made.values = append(made.values, patternOf(each))
+	}
 	made.unknown.Store(mostNames)
 	return made, err
 }
@@ -53,8 +57,8 @@ func (m *masker) isBlocked(name string) bool {
 // text is the text with its secrets masked: first members with a blocked name, then what has the shape of a secret.
 func (m *masker) text(text string) string {
 	text = m.members(text)
-	for _, pattern := range m.values {
-		if matches := pattern.FindAllStringIndex(text, -1); matches != nil {
+	for _, each := range m.values {
+		if matches := each.matches(text); matches != nil {
 			text = cutOut(text, matches)
 		}
 	}

@@ -2,6 +2,7 @@ package secretsprocessor
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -44,6 +45,18 @@ func TestTexts(t *testing.T) {
 		`{"password":`:                                                       `{"password":`,
 	} {
 		assert.Equal(t, wanted, of.text(text), text)
+	}
+}
+
+// Letters that a text needs to match are those of every match, or none are asked for.
+func TestNeeded(t *testing.T) {
+	for expression, needed := range map[string]string{
+		`sk-[a-z]+`: "sk-", `[a-z]+@[a-z]+\.de`: "@", `(abc)+d`: "abc", `(?i)abc`: "", `abc|abd`: "ab", `a*bc`: "bc", `x?`: "", `(a|b)c{2}`: "c", `a{0,3}`: "",
+	} {
+		assert.Equal(t, needed, patternOf(regexp.MustCompile(expression)).needed, expression)
+	}
+	for _, either := range []string{`abc|xyz`, `(foo|bar)`, `(?:a|bc)?`} {
+		assert.Empty(t, patternOf(regexp.MustCompile(either)).needed, either)
 	}
 }
 
