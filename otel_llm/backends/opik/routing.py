@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,6 +18,9 @@ __all__ = ["Destination", "Routing", "clean_name"]
 
 _PLACEHOLDERS: Final = ("{service}", "{tenant}", "{environment}")
 _UNNAMED_SERVICE: Final = "unknown_service"
+_LONGEST: Final = 150
+"""Characters of a project's name. On a longer one Opik's database fails, and with it every request that has it."""
+_MARK: Final = 12
 
 
 class Destination(NamedTuple):
@@ -56,7 +60,7 @@ class Routing:
         tenant = clean_name(attributes.get(semconv.TENANT_ID)) or semconv.UNKNOWN_TENANT
         project, workspace = self._of_tenant(tenant)
         chosen = said or project or self._configured(tenant, resource) or self.fallback(resource)
-        return Destination(chosen, workspace)
+        return Destination(_fitting(chosen), workspace)
 
     def fallback(self, resource: Attributes) -> str:
         """The project for spans for which none was configured: the service's name."""
@@ -77,6 +81,14 @@ class Routing:
         filled = template.replace("{service}", self.fallback(resource))
         filled = filled.replace("{tenant}", tenant)
         return clean_name(filled.replace("{environment}", clean_name(environment) or "unknown"))
+
+
+def _fitting(name: str) -> str:
+    """`name`, or of one that is too long the beginning and a hash of the whole, so that no two become one."""
+    if len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    return f"{name[: _LONGEST - _MARK - 1]}~{digest[:_MARK]}"
 
 
 def clean_name(name: object) -> str | None:

@@ -1,10 +1,13 @@
 package opikrows
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
@@ -30,6 +33,9 @@ const (
 	unnamedService = "unknown_service"
 	// tenantWorkspace stands between the project and the workspace of a tenant.
 	tenantWorkspace = " @"
+	// longestProject is in characters. On a longer name Opik's database fails, and with it every request that has it.
+	longestProject = 150
+	projectMark    = 12
 )
 
 // Validate reports a placeholder that does not exist.
@@ -47,7 +53,16 @@ func (r Routing) destination(span, resource attributes) Destination {
 	chosen := orText(
 		cleanName(span.values[attrOpikProject]), cleanName(project), r.configured(tenant, resource), r.fallback(resource),
 	)
-	return Destination{chosen, r.workspace(tenant)}
+	return Destination{fitting(chosen), r.workspace(tenant)}
+}
+
+// fitting is the name, or of one that is too long the beginning and a hash of the whole, so that no two become one.
+func fitting(name string) string {
+	if utf8.RuneCountInString(name) <= longestProject {
+		return name
+	}
+	digest := sha256.Sum256([]byte(name))
+	return firstLetters(name, longestProject-projectMark-1) + "~" + hex.EncodeToString(digest[:])[:projectMark]
 }
 
 // WorkspaceOf is the workspace of the span's row; empty means the configured one.
