@@ -38,6 +38,7 @@ _ENDPOINTS: Final = {
 }
 _OF_A_WORKSPACE: Final = frozenset({"unauthorized", "forbidden", "workspace", "quota"})
 """Trouble with one workspace, which says nothing about the batch's rows for others."""
+_DEPRECATION: Final = "x-opik-deprecation"
 _REMEMBERED_BATCHES: Final = 16
 _BARE_FIELDS: Final = ("id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at")
 
@@ -63,6 +64,7 @@ class Sender:
         self._memory = TraceMemory()
         self._progress: OrderedDict[str, _Progress] = OrderedDict()
         self._trouble: str | None = None
+        self._deprecated: set[str] = set()
 
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
         """Hand the batch's rows to Opik, traces before spans; see `contracts.Backend`.
@@ -151,7 +153,14 @@ class Sender:
             answer = self._client.request(method, path, body, timeout=left, headers=headers)
         except NoAnswerError as error:
             return judge_silence(error, place)
+        self._note_deprecation(kind, answer.headers.get(_DEPRECATION, ""))
         return judge(answer, place)
+
+    def _note_deprecation(self, kind: str, message: str) -> None:
+        """Log, once for each endpoint, what the server says of its future, as Opik's own SDK does."""
+        if message and kind not in self._deprecated:
+            self._deprecated.add(kind)
+            _logger.warning("Opik says that %s %s is deprecated: %.300s", *_ENDPOINTS[kind], " ".join(message.split()))
 
     def _post_bare_trace(self, row: Row, refused: Refused, workspace: str | None, deadline: float) -> Retry | None:
         """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""

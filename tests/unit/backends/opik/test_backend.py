@@ -444,3 +444,17 @@ def test_a_key_with_the_word_bearer_is_told_apart() -> None:
         assert retry.reason == "unauthorized"
         assert "Bearer" in retry.why
         assert "revoked" not in retry.why
+
+
+def test_a_deprecated_endpoint_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What the server announces in `X-Opik-Deprecation` is in the log, once for each endpoint; nothing is held up."""
+    reply = Reply(204, {"X-Opik-Deprecation": "use /v2 by May"})
+    with HttpServer(default=reply) as server, caplog.at_level(logging.WARNING):
+        backend = _backend(server.url)
+        for _ in range(3):
+            assert backend.send(batch_of(trace_bytes()), timeout=_SECONDS) == Delivered(2)
+    said = [record.getMessage() for record in caplog.records if "use /v2 by May" in record.getMessage()]
+    assert [sentence.split(" is deprecated")[0].rpartition(" ")[2] for sentence in said] == [
+        "/v1/private/traces/batch",
+        "/v1/private/spans/batch",
+    ]
