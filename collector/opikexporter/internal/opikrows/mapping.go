@@ -23,6 +23,10 @@ type Rows struct {
 	Spans  []Row
 }
 
+// scopeFeedback is that of records of feedback. They are about a trace that is over, often without a parent in it: a trace
+// row made of one would replace the trace's own.
+const scopeFeedback = "otel_llm.feedback"
+
 // bareFields are what stays of a trace whose full row Opik refuses.
 var bareFields = []string{"id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at"}
 
@@ -75,7 +79,9 @@ func mapSpans(request ptrace.Traces, routing Routing, memory *Memory) []mappedSp
 		for _, scopeSpans := range resourceSpans.ScopeSpans().All() {
 			around := surroundingsOf(resource, scopeSpans.Scope())
 			for _, span := range scopeSpans.Spans().All() {
-				mapped = append(mapped, mapSpan(span, around, routing, memory))
+				row := mapSpan(span, around, routing, memory)
+				row.joinsExisting = row.joinsExisting || scopeSpans.Scope().Name() == scopeFeedback
+				mapped = append(mapped, row)
 			}
 		}
 	}
