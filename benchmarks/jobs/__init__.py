@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.jobs import calls, floors, payload, raw, service, store
+from benchmarks.jobs import calls, floors, lateness, payload, raw, service, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "raw": raw.raw,
     "burst": raw.burst,
     "floors": floors.floors,
+    "lateness": lateness.lateness,
     "store": store.store,
     "outage": service.outage,
     "killed": service.killed,

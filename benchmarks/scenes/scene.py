@@ -48,6 +48,7 @@ class Options:
     """Ways for raw spans too that no budget and no peer needs."""
     burst: int = 20_000
     latency_calls: int = 1_500
+    lateness_seconds: float = 10.0
     visible_seconds: float = 10.0
     before: float = 5.0
     away: float = 30.0
@@ -80,6 +81,7 @@ SIZES = {
         opik_spans=500,
         extra_ways=False,
         latency_calls=600,
+        lateness_seconds=4.0,
         patience=20.0,
         exit_patience=60.0,
         at_once=8,
@@ -98,6 +100,7 @@ SIZES = {
         opik_spans=100,
         burst=3_000,
         latency_calls=100,
+        lateness_seconds=1.0,
         visible_seconds=1.0,
         before=1.0,
         away=3.0,
