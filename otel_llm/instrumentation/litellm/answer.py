@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
 from otel_llm.instrumentation.litellm.forms import IMAGES
-from otel_llm.instrumentation.litellm.guest import locate, provider_name, vendor_model
+from otel_llm.instrumentation.litellm.guest import asked_at, locate, provider_name, vendor_model
 from otel_llm.instrumentation.litellm.pricing import fill_cost
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, path, text
 from otel_llm.instrumentation.litellm.request import set_content
@@ -45,7 +45,7 @@ def fill_answer(recording: Recording, request: Request, answer: object, *, conte
 
 def fill_target(recording: Recording, request: Request, api_base: object) -> None:
     """Put provider and server on a span that began before they were known (a router chose them)."""
-    address, port = locate(api_base or request.api_base)
+    address, port = locate(asked_at(api_base) or request.api_base)
     for key, value in (
         (semconv.PROVIDER_NAME, provider_name(request.provider)),
         (semconv.SERVER_ADDRESS, address),

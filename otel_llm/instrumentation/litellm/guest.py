@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from functools import lru_cache
 from typing import Any, Final
@@ -12,7 +13,7 @@ from otel_llm.clock import monotonic
 from otel_llm.errors import InstrumentationError
 from otel_llm.faults import let_through
 
-__all__ = ["PROVIDER_NAMES", "guest", "load_guest", "locate", "provider_name", "resolve", "vendor_model"]
+__all__ = ["PROVIDER_NAMES", "asked_at", "guest", "load_guest", "locate", "provider_name", "resolve", "vendor_model"]
 
 PROVIDER_NAMES: Final = {
     "azure": "azure.ai.openai",
@@ -37,6 +38,7 @@ PROVIDER_NAMES: Final = {
     "ollama_chat": "ollama",
 }
 """litellm's provider -> the conventions' well-known name; what is not listed is the vendor's own name already."""
+_OPENAI: Final = "https://api.openai.com"
 
 _GOOD_SECONDS: Final = 1.0
 _MOST_ANSWERS: Final = 256
@@ -114,6 +116,18 @@ def vendor_model(model: str, provider: str | None) -> str:
         if slash and route in _BEDROCK_ROUTES:
             return rest
     return model
+
+
+def asked_at(said: object) -> object:
+    """The API base that a call went to, of what litellm `said` on its answer.
+
+    It says OpenAI's own where the call names none, though it asks at `litellm.api_base`, `OPENAI_BASE_URL` or
+    `OPENAI_API_BASE` then, in this order.
+    """
+    if said != _OPENAI:
+        return said
+    chosen = getattr(guest(), "api_base", None)
+    return chosen or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or said
 
 
 def locate(api_base: object) -> tuple[str | None, int | None]:

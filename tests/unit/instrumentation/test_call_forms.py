@@ -270,3 +270,24 @@ def test_cached_audio_is_told_apart(provider: FakeProvider, spans: Spans) -> Non
     facts = spans.facts
     kinds = (semconv.USAGE_CACHE_READ, semconv.USAGE_AUDIO_INPUT, semconv.USAGE_AUDIO_CACHE_READ)
     assert [facts[kind] for kind in kinds] == [50, 80, 40]
+
+
+@pytest.mark.parametrize("said_in", ["OPENAI_BASE_URL", "OPENAI_API_BASE", "litellm.api_base"])
+@pytest.mark.parametrize("name", ["completion", "embedding", "responses"])
+def test_the_server_is_the_one_that_was_asked(
+    name: str, said_in: str, provider: FakeProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where environment or litellm's own setting name the address, litellm says OpenAI's on the answer; we do not."""
+    if said_in == "litellm.api_base":
+        monkeypatch.setattr(litellm, "api_base", provider.openai_base)
+    else:
+        monkeypatch.setenv(said_in, provider.openai_base)
+    form = CALLS[name]
+    given = {key: value for key, value in arguments(form, provider).items() if key not in {"api_base", "base_url"}}
+    run(getattr(litellm, name), **given)
+    assert provider.requests
+    facts = spans.facts
+    assert (facts[semconv.SERVER_ADDRESS], facts[semconv.SERVER_PORT]) == (
+        "127.0.0.1",
+        int(provider.url.rpartition(":")[2]),
+    )
