@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         if not rows:
             say_nothing_spooled(settings, args.service)
         _print_table(rows, store)
+        if rows and not found:
+            write_line(sys.stdout, f"Not ok: nothing was recorded for {' or '.join(settings.backend)} yet.")
     name_others(spools, settings)
     return 0 if ok else _EXIT_NOT_OK
 

@@ -145,6 +145,22 @@ def test_another_backends_old_calls_do_not_make_up_for_silence(
     assert asked(capsys)[0] == 1
 
 
+def test_a_table_of_states_that_are_ok_says_why_it_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where other backends have all they were owed, it is said that the configured one never got anything."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    otel_llm.configure(tracer_provider=provider, backend="local", service_name="svc", spans="all")
+    provider.get_tracer("app").start_span("work").end()
+    otel_llm.shutdown()
+    assert main(["status"]) == 0
+    assert "Not ok" not in capsys.readouterr().out
+    monkeypatch.setenv("OTEL_LLM_BACKEND", "otlp")
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "Not ok: nothing was recorded for otlp yet." in out
+
+
 @pytest.mark.parametrize(("backend", "expected"), [("opik", 0), ("local,opik", 1)])
 def test_a_store_that_cannot_be_read_hides_nothing_else(
     backend: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
