@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from otel_llm.contracts import Backend
     from otel_llm.delivery.courier import Courier
     from otel_llm.delivery.spool import Spool
+    from otel_llm.delivery.spool_types import BackendReport
+    from otel_llm.ledger import LedgerReport
 
 __all__ = [
     "HELP",
@@ -77,12 +80,13 @@ def run(args: argparse.Namespace) -> int:
         say_nothing_spooled(settings, args.service)
         name_others(spools, settings)
         return 0
+    before = [spool.report().backends for spool in spools]
     deadline = time.monotonic() + args.timeout
     codes = [
         deliver(spool, _buildable(_waiting(spool), settings), settings, timeout=deadline - time.monotonic())
         for spool in spools
     ]
-    _print(spools, as_json=args.json)
+    _print(spools, before, as_json=args.json)
     return max(codes, default=0)
 
 
@@ -181,22 +185,38 @@ def _drained(courier: Courier, seconds: float) -> bool:
     return all(lanes[name].failure is not None for name in report.waiting)
 
 
-def _print(spools: list[Spool], *, as_json: bool) -> None:
-    reports = {spool.directory.name: spool.report().backends for spool in spools}
+def _print(spools: list[Spool], before: list[dict[str, BackendReport]], *, as_json: bool) -> None:
+    """What became of the spans that waited, since `before` was reported; the spool's own counts are older than we."""
+    reports = {
+        spool.directory.name: {
+            name: (found, _since(earlier[name].ledger, found.ledger) if name in earlier else found.ledger)
+            for name, found in spool.report().backends.items()
+        }
+        for spool, earlier in zip(spools, before, strict=True)
+    }
     if as_json:
         data: dict[str, Any] = {
-            service: {name: found.ledger.as_dict() for name, found in backends.items()}
+            service: {name: ledger.as_dict() for name, (_, ledger) in backends.items()}
             for service, backends in reports.items()
         }
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
         return
     for service, backends in reports.items():
-        for name, found in backends.items():
-            ledger = found.ledger
+        for name, (found, ledger) in backends.items():
             lost = sum(ledger.rejected.values()) + sum(ledger.dropped.values())
             why = f"; {found.failure.why}" if found.failure is not None and ledger.waiting else ""
             counts = f"{ledger.delivered} delivered, {ledger.waiting} waiting, {lost} rejected or dropped"
             write_line(sys.stdout, f"{service} -> {name}: {counts}{why}")
+
+
+def _since(before: LedgerReport, now: LedgerReport) -> LedgerReport:
+    """The counts of spans that were still open `before`, or came after it."""
+    return now._replace(
+        created=now.created - before.created + before.waiting,
+        delivered=now.delivered - before.delivered,
+        rejected=dict(Counter(now.rejected) - Counter(before.rejected)),
+        dropped=dict(Counter(now.dropped) - Counter(before.dropped)),
+    )
 
 
 def _watch(settings: Config, service: str | None) -> int:

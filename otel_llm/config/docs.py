@@ -64,8 +64,8 @@ error lists all of them. Besides plain mistakes these contradict each other:
 - `opik` or `opik-otlp` in `backend` while `OPIK_ENABLED=false` or `OPIK_TRACK_DISABLE=true`.
 
 Variables and files of others are checked only where they matter: a wrong `OTEL_EXPORTER_OTLP_PROTOCOL` is no error
-as long as `otlp` is not among the backends. API keys, OTLP headers, and user, password and query of a URL are
-masked wherever settings are shown.
+as long as `otlp` is not among the backends and `metrics.export` is not `otlp`. API keys, OTLP headers, and user,
+password and query of a URL are masked wherever settings are shown.
 """
 
 _ENDING: Final = """\

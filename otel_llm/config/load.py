@@ -68,7 +68,8 @@ def load(
     ]
     values, sources = _resolved(layers, problems)
     _check_together(values, sources, environ, problems)
-    problems.raise_for((*values["backend"], *reads))
+    by_metrics = ("otlp",) if values["metrics.export"] == "otlp" else ()
+    problems.raise_for((*values["backend"], *reads, *by_metrics))
     return _built(values, sources)
 
 

@@ -48,6 +48,10 @@ _REMEDIES: Final = {
     "spool_full": "The backend was away for longer than the spool holds: raise `spool.max_bytes` or free disk space.",
     "expired": "The backend was away for longer than `spool.max_age`.",
     "memory_full": "The disk took nothing for too long: see the log for what is wrong with the spool.",
+    "not_loaded": (
+        "What encodes spans cannot be loaded, most likely because protobuf is missing, or of a version that does not "
+        "fit other packages: the log has the error, `python -m pip check` names them. Mend it, and start again."
+    ),
     "rejected": "`otel-llm replay --to NAME --rejected` tries again what is in quarantine.",
 }
 

@@ -64,7 +64,7 @@ class OpikSpanExporter(RedactedExporter):
             "opik_check_tls": check_tls,
         }
         config = load(given, reads=("opik",))  # else a mistake in the address would mean Opik Cloud
-        # the backend logs its own changes of state
+        # what is lost is said, with the reason: one line and not two
         super().__init__(OpikBackend(opik_options(config)), config, timeout=timeout, announce=False)
 
 

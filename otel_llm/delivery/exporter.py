@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Retry
-from otel_llm.delivery.late_codec import encode, halve, prepare_for
+from otel_llm.delivery.late_codec import NotLoadedError, encode, halve, prepare_for
 from otel_llm.faults import note_fault
 from otel_llm.turns import MANY, unhurried
 from otel_llm.untraced import untraced
@@ -46,7 +46,7 @@ class DeliveryExporter(SpanExporter):
 
     `timeout` is the time in seconds that one `export` may take, all batches, retries and pauses included. With
     `counts_created` the spans are counted as created here, for programs where no `SpanPipeline` does it. Changes of
-    state are logged unless `announce` is False, because health or the backend says them already; the first loss is
+    state are logged unless `announce` is False, because health says them already; the first loss is
     said then, where health does not count. The backend is used by one thread at a time, and closed by `shutdown`.
     """
 
@@ -99,6 +99,8 @@ class DeliveryExporter(SpanExporter):
             with untraced(), self._sending, unhurried(lambda: len(spans) <= MANY and not self._stopped.is_set()):
                 self._oldest = (spans[0].end_time or 0) / 1e9 if spans else None
                 self._export(spans, tally)
+        except NotLoadedError:
+            tally.dropped(len(spans), "not_loaded")
         except Exception as error:  # noqa: BLE001  (the SDK would log a traceback; the spans are counted either way)
             note_fault("export", error)
             tally.dropped(max(len(spans) - tally.settled, 0), "export_fault")

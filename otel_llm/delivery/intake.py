@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_llm.delivery.late_codec import encode
+from otel_llm.delivery.late_codec import NotLoadedError, encode
 from otel_llm.delivery.spool_types import Appended
 from otel_llm.faults import note_fault
 from otel_llm.turns import MANY, unhurried
@@ -39,6 +39,9 @@ class SpoolExporter(SpanExporter):
         """
         try:
             return self._keep(spans)
+        except NotLoadedError:
+            self._spool.count_dropped(len(spans), "not_loaded")
+            return SpanExportResult.FAILURE
         except Exception as error:  # noqa: BLE001  (the SDK would log a traceback for each batch; these are counted)
             note_fault("keeping spans", error)
             self._spool.count_dropped(len(spans), "internal")

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from otel_llm.contracts import Backend, Batch
 
-__all__ = ["encode", "halve", "prepare", "prepare_for"]
+__all__ = ["NotLoadedError", "encode", "halve", "prepare", "prepare_for"]
+
+
+class NotLoadedError(Exception):
+    """What encodes spans is not to be had in this program; stays inside the package."""
 
 
 @cache
@@ -39,8 +43,12 @@ def prepare_for(backend: Backend) -> None:
 
 
 def encode(spans: Sequence[ReadableSpan], **options: Any) -> list[Batch]:
-    """As `codec.encode`."""
-    return prepare()[0](spans, **options)
+    """As `codec.encode`. Raises `NotLoadedError` where that cannot be loaded, which has been said and counted."""
+    try:
+        encode_now, _ = prepare()
+    except Exception as error:
+        raise NotLoadedError from error
+    return encode_now(spans, **options)
 
 
 def halve(batch: Batch) -> tuple[Batch, Batch] | None:

@@ -63,7 +63,6 @@ class Sender:
         self._live = LiveSpans()
         self._memory = TraceMemory()
         self._progress: OrderedDict[str, _Progress] = OrderedDict()
-        self._trouble: str | None = None
         self._deprecated: set[str] = set()
 
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
@@ -88,10 +87,8 @@ class Sender:
             if retry is not None and retry.reason not in _OF_A_WORKSPACE:
                 break
         if closed is not None:
-            self._say(closed.reason, closed.why)
             return closed
         self._progress.pop(batch.id, None)
-        self._say(None, f"Opik at {self._place.base} takes spans again.")
         return _delivered(batch, progress)
 
     def _send_to(
@@ -176,13 +173,6 @@ class Sender:
         progress.rejections[row.span_id if kind != "spans" else row.id] = Rejection(
             row.span_id, refused.reason, refused.words
         )
-
-    def _say(self, trouble: str | None, sentence: str) -> None:
-        """Log a change of state, once."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        _logger.log(logging.INFO if trouble is None else logging.WARNING, "%s", sentence)
 
 
 def _delivered(batch: Batch, progress: _Progress) -> Delivered:

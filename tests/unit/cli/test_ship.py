@@ -57,6 +57,19 @@ def test_ship_delivers_what_a_dead_program_left(receiver: OtlpReceiver, capsys: 
     assert capsys.readouterr().out == "svc -> otlp: 4 delivered, 0 waiting, 0 rejected or dropped\n"
 
 
+def test_ship_counts_its_own_run(receiver: OtlpReceiver, capsys: pytest.CaptureFixture[str]) -> None:
+    """What earlier runs delivered is not counted again, in words or as JSON."""
+    leave("otlp")
+    assert main(["ship"]) == 0
+    leave("otlp", spans=3)
+    capsys.readouterr()
+    assert main(["ship"]) == 0
+    assert capsys.readouterr().out == "svc -> otlp: 3 delivered, 0 waiting, 0 rejected or dropped\n"
+    assert main(["ship", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["svc"]["otlp"]
+    assert (counts["created"], counts["delivered"], counts["waiting"]) == (0, 0, 0)
+
+
 def test_ship_says_why_it_could_not(
     receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

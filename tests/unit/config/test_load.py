@@ -328,8 +328,9 @@ def test_a_wrong_word_for_content_names_the_right_ones(place: Place) -> None:
 def test_variables_of_others_are_judged_only_where_they_matter(place: Place) -> None:
     """A protocol for somebody else's exporter is no error until our otlp backend would have to use it."""
     assert place.load(OTEL_EXPORTER_OTLP_PROTOCOL="http/json").otlp.protocol == "http/protobuf"
-    message = place.error({"backend": "otlp"}, OTEL_EXPORTER_OTLP_PROTOCOL="http/json")
-    assert "otlp.protocol (environment OTEL_EXPORTER_OTLP_PROTOCOL): 'http/json' is not known" in message
+    for reader in ({"backend": "otlp"}, {"metrics.export": "otlp"}):
+        message = place.error(reader, OTEL_EXPORTER_OTLP_PROTOCOL="http/json")
+        assert "otlp.protocol (environment OTEL_EXPORTER_OTLP_PROTOCOL): 'http/json' is not known" in message
     assert "OTEL_LLM_OTLP_PROTOCOL" in place.error(OTEL_LLM_OTLP_PROTOCOL="http/json")
 
 
