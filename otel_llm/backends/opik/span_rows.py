@@ -8,7 +8,7 @@ from otel_llm import json_bytes, semconv
 from otel_llm.backends.opik import ids
 from otel_llm.backends.opik.content import CONTENT_EVENTS, content_of
 from otel_llm.backends.opik.failures import error_info_of
-from otel_llm.backends.opik.kinds import LLM
+from otel_llm.backends.opik.kinds import GENERAL, LLM
 from otel_llm.backends.opik.rows import MappedSpan
 from otel_llm.backends.opik.usage import cost_of, ttft_ms_of, usage_of
 from otel_llm.backends.opik.values import Attributes, attributes_of, parsed, text_of, timestamp
@@ -59,6 +59,8 @@ def map_span(
     destination = around.destination(attributes, routing)
     facts = plan.facts_of(attributes)
     is_llm = facts.kind == LLM
+    if around.repeats_calls and _repeats_call(attributes):
+        facts = facts._replace(kind=GENERAL)  # what counts, the span inside says; what was said, this one
     content = content_of(span, attributes, plan.content, is_llm=is_llm)
     end = timestamp(end_ns) if end_ns else None
     shared: dict[str, Any] = {
@@ -78,7 +80,7 @@ def map_span(
         shared["output"] = content.output
     if plan.has_error or span.status.code == _STATUS_ERROR:
         _put(shared, "error_info", error_info_of(span, attributes))
-    if is_llm and plan.usage.first_token:
+    if facts.kind == LLM and plan.usage.first_token:
         _put(shared, "ttft", ttft_ms_of(attributes, plan.usage))
     tags = _tags(attributes, plan)
     updated = end if end is not None and end_ns >= start_ns else shared["start_time"]
@@ -100,6 +102,11 @@ def map_span(
         place.joins_existing,
         _thread_id(attributes, plan),
     )
+
+
+def _repeats_call(attributes: Attributes) -> bool:
+    """Whether this is ADK's span around a call, which has one of its own."""
+    return attributes.get(semconv.GEN_A_PROVIDER) == semconv.ADK_SCOPE and semconv.OPERATION_NAME not in attributes
 
 
 def _own(

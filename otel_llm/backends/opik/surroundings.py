@@ -6,6 +6,7 @@ alone is worked out once for each set (`Plan`), and what follows from a few shor
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
@@ -33,6 +34,8 @@ _THREAD_ATTRIBUTES: Final = (
     semconv.TRACELOOP_SESSION,
     semconv.ADK_SESSION,
 )
+_ADK_HAS_INNER_SPANS: Final = (1, 24)
+"""The version of Google ADK from which on there is a span of the conventions inside of each `call_llm`."""
 _MOST_PLANS: Final = 256
 _MOST_KNOWN: Final = 4096
 
@@ -80,7 +83,11 @@ class Plan(NamedTuple):
 class Surroundings:
     """What all spans of one resource and scope share."""
 
-    def __init__(self, resource: Attributes, environment: str | None, metadata: Attributes) -> None:
+    def __init__(
+        self, resource: Attributes, environment: str | None, metadata: Attributes, *, repeats_calls: bool = False
+    ) -> None:
+        self.repeats_calls = repeats_calls
+        """Whether spans `call_llm` of Google ADK say the tokens of a call that has a span of its own inside."""
         self.resource = resource
         self.environment = environment
         self.metadata = metadata
@@ -120,7 +127,13 @@ def surroundings_of(resource: Attributes, scope_name: str, scope_version: str) -
         metadata[semconv.SCOPE_VERSION] = scope_version
     named = resource.get(semconv.DEPLOYMENT_ENVIRONMENT) or resource.get(semconv.DEPLOYMENT_ENVIRONMENT_OLD)
     environment = text_of(named).strip()[:_ENVIRONMENT_MAX]
-    return Surroundings(resource, environment or None, metadata)
+    repeats = scope_name == semconv.ADK_SCOPE and _is_since(scope_version, _ADK_HAS_INNER_SPANS)
+    return Surroundings(resource, environment or None, metadata, repeats_calls=repeats)
+
+
+def _is_since(version: str, first: tuple[int, int]) -> bool:
+    found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})", version)
+    return found is not None and (int(found[1]), int(found[2])) >= first
 
 
 def _plan_of(names: tuple[str, ...]) -> Plan:

@@ -57,6 +57,7 @@ const (
 	attrLogfireRequest    = "request_data"
 	attrLogfireResponse   = "response_data"
 	attrPydanticMessages  = "pydantic_ai.all_messages"
+	scopeADK              = "gcp.vertex.agent"
 	attrADKRequest        = "gcp.vertex.agent.llm_request"
 	attrADKSession        = "gcp.vertex.agent.session_id"
 	attrVercelMessages    = "ai.prompt.messages"

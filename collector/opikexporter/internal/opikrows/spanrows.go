@@ -1,6 +1,8 @@
 package opikrows
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -30,6 +32,8 @@ type surroundings struct {
 	environment string
 	// metadata holds the resource's attributes, and the scope's name and version.
 	metadata object
+	// repeatsCalls: spans `call_llm` of Google ADK say the tokens of a call that has a span of its own inside.
+	repeatsCalls bool
 }
 
 // mappedSpan is a span's row, with what the trace's row is made of.
@@ -43,6 +47,8 @@ type mappedSpan struct {
 	// joinsExisting means that somebody else writes the trace's row (`opik.trace_id`).
 	joinsExisting bool
 	threadID      string
+	// isLLM: its content is that of a call to a model.
+	isLLM bool
 }
 
 func surroundingsOf(resource attributes, scope pcommon.InstrumentationScope) surroundings {
@@ -53,7 +59,22 @@ func surroundingsOf(resource attributes, scope pcommon.InstrumentationScope) sur
 	putText(metadata, metaScopeName, scope.Name())
 	putText(metadata, metaScopeVersion, scope.Version())
 	named := orElse(resource.values[attrEnvironment], resource.values[attrEnvironmentOld])
-	return surroundings{resource, firstLetters(strip(textOf(named)), maxEnvironment), metadata}
+	environment := firstLetters(strip(textOf(named)), maxEnvironment)
+	return surroundings{resource, environment, metadata, scope.Name() == scopeADK && hasInnerSpans(scope.Version())}
+}
+
+// adkVersion is the beginning of a version of Google ADK.
+var adkVersion = regexp.MustCompile(`^([0-9]{1,6})\.([0-9]{1,6})`)
+
+// hasInnerSpans tells whether it is one that makes a span of the conventions inside of each `call_llm`: 1.24 or later.
+func hasInnerSpans(version string) bool {
+	found := adkVersion.FindStringSubmatch(version)
+	if found == nil {
+		return false
+	}
+	major, _ := strconv.Atoi(found[1])
+	minor, _ := strconv.Atoi(found[2])
+	return major > 1 || (major == 1 && minor >= 24)
 }
 
 // putText sets a field that has something to say.
@@ -72,7 +93,11 @@ func mapSpan(span ptrace.Span, around surroundings, routing Routing, memory *Mem
 	position := positionOf(span, said, start, memory)
 	destination := routing.destination(said, around.resource)
 	kind := kindOf(said)
-	sides := contentOf(span, said, kind == kindLLM)
+	isLLM := kind == kindLLM
+	sides := contentOf(span, said, isLLM)
+	if around.repeatsCalls && said.text(attrProviderGenA) == scopeADK && !said.has(attrOperation) {
+		kind = kindGeneral // what counts, the span inside says; what was said, this one
+	}
 	row := object{
 		"id":           position.spanID,
 		"project_name": destination.Project,
@@ -97,7 +122,7 @@ func mapSpan(span ptrace.Span, around surroundings, routing Routing, memory *Mem
 	}
 	return mappedSpan{
 		row, destination, uuidMillis(position.traceID), start, end, span.SpanID().String(),
-		position.isRoot, position.joinsExisting, threadOf(said),
+		position.isRoot, position.joinsExisting, threadOf(said), isLLM,
 	}
 }
 

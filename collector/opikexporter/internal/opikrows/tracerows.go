@@ -42,7 +42,7 @@ func gather(spans []mappedSpan, notes *traceNotes) {
 		if span.threadID != "" {
 			notes.thread = notes.thread.earlier(&note{span.start, span.spanID, span.threadID})
 		}
-		if span.row["type"] != kindLLM {
+		if !span.isLLM {
 			continue
 		}
 		if input, told := span.row["input"]; told {
