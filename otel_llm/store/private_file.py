@@ -75,14 +75,22 @@ def file_fault(path: Path) -> str | None:
         except FileNotFoundError:
             continue
         if not stat.S_ISREG(found.st_mode):
-            kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
-            return f"The store {candidate} is {kind}. Remove it, or choose another store path."
+            return f"The store {candidate} is {_instead_of_a_file(candidate, found.st_mode)}"
         if found.st_uid != os.geteuid():
             return (
                 f"The store {candidate} belongs to user id {found.st_uid}, and this process runs as "
                 f"{os.geteuid()}. Run as its owner, or choose another store path."
             )
     return None
+
+
+def _instead_of_a_file(path: Path, mode: int) -> str:
+    """What stands there, and what to do: never to remove it, as it may be `/tmp` or `/dev/null`."""
+    if stat.S_ISLNK(mode):
+        return "a symbolic link. Name the file that it leads to in store_path (OTEL_LLM_STORE_PATH), or choose another."
+    if stat.S_ISDIR(mode):
+        return f"a directory. Name the file in it: OTEL_LLM_STORE_PATH={path / 'otel-llm' / 'store.db'}"
+    return "not a regular file. Choose another store_path (OTEL_LLM_STORE_PATH)."
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

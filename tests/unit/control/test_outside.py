@@ -104,7 +104,8 @@ def test_losses_and_their_cause_are_seen_from_outside(
     code, backends = from_outside(tmp_path, capsys, monkeypatch)
     assert code == 1
     assert backends["local"]["state"] == "failing"
-    assert "is not a regular file" in backends["local"]["cause"]
+    assert "is a directory. Name the file in it" in backends["local"]["cause"]
+    assert "Remove" not in backends["local"]["cause"]
     assert sum(backends["local"]["dropped"].values()) == 4
     assert backends["file"]["state"] == "ok"
 
