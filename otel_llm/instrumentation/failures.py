@@ -6,11 +6,22 @@ from typing import Final
 
 from otel_llm.faults import guarded
 
-__all__ = ["error_text", "error_type", "http_status"]
+__all__ = ["ReportedError", "error_text", "error_type", "http_status"]
+
+
+class ReportedError(Exception):
+    """What an answer says went wrong. Nobody raised it, and nobody does."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """The provider's word for it."""
 
 
 def error_type(error: BaseException) -> str:
-    """The `error.type` of an exception: its qualified class name, bare for builtins."""
+    """The `error.type` of an exception: its qualified class name, bare for builtins; of a reported one its kind."""
+    if isinstance(error, ReportedError):
+        return error.kind
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
-from otel_llm.instrumentation.failures import error_text, error_type
+from otel_llm.instrumentation.failures import ReportedError, error_text, error_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,10 +106,11 @@ class DirectOpening:
 
 
 def add_exception(span: Span, error: BaseException) -> None:
-    """Put an exception on a span: status and `error.type`, which belong together, and the event."""
+    """Put an exception on a span: status and `error.type`, which belong together, and the event where it was raised."""
     span.set_status(trace.Status(trace.StatusCode.ERROR, error_text(error)))
     guarded("recording an exception", span.set_attribute, semconv.ERROR_TYPE, error_type(error))
-    span.record_exception(error)  # asks the exception for its text, and may fail
+    if not isinstance(error, ReportedError):
+        span.record_exception(error)  # asks the exception for its text, and may fail
 
 
 class UpstreamOpening:
@@ -154,7 +155,8 @@ class UpstreamOpening:
             return
         if self.owns_span:
             guarded("recording an exception", add_exception, self.span, error)
-        invocation.fail(Error(message=error_text(error), type=error_type(error), exception=error))
+        raised = None if isinstance(error, ReportedError) else error
+        invocation.fail(Error(message=error_text(error), type=error_type(error), exception=raised))
 
 
 class Upstream:

@@ -117,7 +117,7 @@ def _response_finish(answer: object) -> str | None:
 
 def _content(request: Request, answer: object) -> dict[str, object]:
     family = request.form.family
-    if family in {"completion", "text_completion"}:
+    if family in {"completion", "text_completion"} or request.form.native:
         return {semconv.OUTPUT_MESSAGES: messages.chat_output(get(answer, "choices"))}
     if family == "responses":
         return {semconv.OUTPUT_MESSAGES: messages.response_output(get(answer, "output"))}

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm import semconv
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.answer import fill_answer, fill_billing, fill_target
+from otel_llm.instrumentation.litellm.failed_answers import failure_of
 from otel_llm.instrumentation.litellm.keeping import kept_answer, weight
+from otel_llm.instrumentation.litellm.native import READERS, in_chat_words
 from otel_llm.instrumentation.litellm.request import fill_request
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 from otel_llm.instrumentation.litellm.stream_usage import usage_chunks
@@ -97,7 +99,11 @@ class LogicalCall:
             return self._follow(result)
         kept = guarded("keeping an answer", self._kept, result) if self.recording.defers else None
         answer, size = (result, 0) if kept is None else kept
-        self.recording.end(partial(self._fill, answer), size)
+        failure = guarded("reading a failure", failure_of, result) if self.request.form.tells_failure else None
+        if failure is None:
+            self.recording.end(partial(self._fill, answer), size)
+        else:
+            self.recording.fail(failure, partial(self._fill, answer), size)
         return result
 
     def _kept(self, result: Any) -> tuple[Any, int]:
@@ -155,6 +161,8 @@ class LogicalCall:
 
     def _fill(self, result: Any) -> None:
         self._fill_kept_request()
+        if self.request.form.native:
+            result = guarded("reading an answer", in_chat_words, self.request.form, result)
         guarded("reading an answer", self._fill_answer, result)
         self._fill_attempts()
         if not self._several:
@@ -217,16 +225,18 @@ class Attempt:
             if logical is not None:
                 logical.raw_chunks = usage_chunks(result)
                 if logical.routed and is_stream(result):
-                    on_failure(result, self.fail)
+                    on_failure(result, self.fail, _reader(self.request, result).failure_in)
             return result
         if is_stream(result):
             self.recording.suspend()
             finish = self._finish_stream(usage_chunks(result))
             return follow(result, AttemptStream(self.recording, _reader(self.request, result), finish))
+        form, failure = self.request.form, None
         try:
-            guarded("reading an answer", self._fill, result)
+            failure = guarded("reading a failure", failure_of, result) if form.tells_failure else None
+            guarded("reading an answer", self._fill, in_chat_words(form, result) if form.native else result)
         finally:
-            self.recording.end()
+            self.recording.end() if failure is None else self.recording.fail(failure)
         return result
 
     def fail(self, error: BaseException | None) -> None:
@@ -263,7 +273,8 @@ class Attempt:
 
 
 def _reader(request: Request, stream: object) -> StreamReader:
-    return StreamReader(request, cache_hit=getattr(stream, "custom_llm_provider", None) == "cached_response")
+    reader = StreamReader if not request.form.native else READERS[request.form.family]
+    return reader(request, cache_hit=getattr(stream, "custom_llm_provider", None) == "cached_response")
 
 
 def fill_stream_billing(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from otel_llm import semconv
 
-__all__ = ["FORMS", "IMAGES", "RETRY_DRIVERS", "Form", "is_inner_half"]
+__all__ = ["BY_ADDRESS", "CONTENTS", "FORMS", "IMAGES", "MESSAGES", "RETRY_DRIVERS", "Form", "is_inner_half"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,46 @@ class Form:
     """Names of the leading positional parameters, in order."""
     output_type: str | None = None
     api_type: str | None = None
+    native: bool = False
+    """Whether what it takes and answers is in a provider's own words, and not in OpenAI's."""
+    tells_failure: bool = False
+    """Whether an answer may say that the call failed, where nothing is raised."""
+    streams: bool = False
+    """Whether it answers in chunks without being asked to."""
+    home: str = ""
+    """The module of litellm that has it, where it is not litellm itself."""
+
+    @property
+    def address(self) -> str:
+        """Where it is, below litellm."""
+        return f"{self.home}.{self.name}" if self.home else self.name
 
 
 def _pair(
     family: str,
     operation: str,
     parameters: tuple[str, ...],
-    *,
-    output_type: str | None = None,
-    api_type: str | None = None,
+    **more: Any,
 ) -> list[Form]:
-    return [Form(name, family, operation, parameters, output_type, api_type) for name in (family, f"a{family}")]
+    return [Form(name, family, operation, parameters, **more) for name in (family, f"a{family}")]
+
+
+def _messages(name: str) -> Form:
+    parameters = ("max_tokens", "messages", "model", "metadata", "stop_sequences", "stream", "system", "temperature")
+    return Form(name, MESSAGES, semconv.OP_CHAT, parameters, native=True, tells_failure=True)
+
+
+def _contents(name: str, *, streams: bool = False) -> Form:
+    operation, parameters = semconv.OP_GENERATE_CONTENT, ("model", "contents", "config", "tools")
+    return Form(
+        name, CONTENTS, operation, parameters, native=True, tells_failure=True, streams=streams, home="google_genai"
+    )
+
+
+MESSAGES: Final = "anthropic_messages"
+"""Family of the calls in Anthropic's words."""
+CONTENTS: Final = "generate_content"
+"""Family of the calls in Gemini's words."""
 
 
 FORMS: Final[dict[str, Form]] = {
@@ -40,7 +69,13 @@ FORMS: Final[dict[str, Form]] = {
     for form in (
         *_pair("completion", semconv.OP_CHAT, ("model", "messages")),
         *_pair("text_completion", semconv.OP_TEXT_COMPLETION, ("prompt", "model")),
-        *_pair("responses", semconv.OP_CHAT, ("input", "model"), api_type="responses"),
+        *_pair("responses", semconv.OP_CHAT, ("input", "model"), api_type="responses", tells_failure=True),
+        _messages("anthropic_messages"),
+        _messages("anthropic_messages_handler"),  # the sync one: `litellm.anthropic.messages.create`
+        _contents("generate_content"),
+        _contents("agenerate_content"),
+        _contents("generate_content_stream", streams=True),
+        _contents("agenerate_content_stream", streams=True),
         *_pair("embedding", semconv.OP_EMBEDDINGS, ("model", "input")),
         *_pair("rerank", semconv.OP_RETRIEVAL, ("model", "query", "documents")),
         *_pair("image_generation", semconv.OP_GENERATE_CONTENT, ("prompt", "model"), output_type="image"),
@@ -53,6 +88,9 @@ FORMS: Final[dict[str, Form]] = {
     )
 }
 """Every recorded function of the litellm module by name."""
+
+BY_ADDRESS: Final = {form.address: form for form in FORMS.values()}
+"""The same by where they are."""
 
 IMAGES: Final = frozenset({"image_generation", "image_edit"})
 """Families whose answers are images."""
@@ -75,6 +113,8 @@ _INNER_FLAGS: Final = {
     "image_edit": "async_call",
     "transcription": "atranscription",
     "speech": "aspeech",
+    MESSAGES: "is_async",
+    CONTENTS: "agenerate_content",
 }
 
 

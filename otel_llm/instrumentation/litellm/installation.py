@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import threading
@@ -13,7 +14,7 @@ from otel_llm.faults import note_fault
 from otel_llm.instrumentation.divert import Diversion, divert
 from otel_llm.instrumentation.litellm import batches, caching, callbacks, routers
 from otel_llm.instrumentation.litellm.entry import Entry
-from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS
+from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS, Form
 from otel_llm.instrumentation.litellm.pricing import use_prices
 from otel_llm.instrumentation.litellm.streams import release
 
@@ -49,7 +50,7 @@ class Installation:
             if self._diversions:
                 return
             self._entry = entry = Entry(wanted.recorder, tenant_key=wanted.tenant_key, stream_usage=wanted.stream_usage)
-            self._divert_forms(library, entry)
+            self._divert_forms(library)
             self._divert_retries(library, entry)
             self._divert_router(library, entry)
             for name in callbacks.MODULES:
@@ -70,16 +71,29 @@ class Installation:
         """Price calls by what the user has agreed from now on."""
         use_prices(book)
 
-    def _divert_forms(self, library: ModuleType, entry: Entry) -> None:
-        for form in FORMS.values():
-            function = _genuine(library, form.name)
-            if function is None:
-                continue
-            inner = _inner(function)
-            handler = entry.async_handler if inspect.iscoroutinefunction(function) else entry.sync_handler
-            self._divert(function, handler(form, door=inner is not None))
-            if inner is not None:
-                self._divert(inner, handler(form, door=False))
+    def _divert_forms(self, library: ModuleType) -> None:
+        for home in dict.fromkeys(form.home for form in FORMS.values()):
+            if home:
+                self._when_loaded(f"{_LIBRARY}.{home}", functools.partial(self._divert_forms_of, library))
+            else:
+                self._divert_forms_of(library, library)
+
+    def _divert_forms_of(self, library: ModuleType, module: ModuleType) -> None:
+        home = module.__name__.removeprefix(_LIBRARY).removeprefix(".")
+        with self._lock:
+            if self._entry is None:
+                return
+            for form in FORMS.values():
+                function = _genuine(library, form.name, module) if form.home == home else None
+                if function is not None:
+                    self._divert_form(form, function, self._entry)
+
+    def _divert_form(self, form: Form, function: Any, entry: Entry) -> None:
+        inner = _inner(function)
+        handler = entry.async_handler if inspect.iscoroutinefunction(function) else entry.sync_handler
+        self._divert(function, handler(form, door=inner is not None))
+        if inner is not None:
+            self._divert(inner, handler(form, door=False))
 
     def _divert_retries(self, library: ModuleType, entry: Entry) -> None:
         for name in RETRY_DRIVERS:
@@ -154,14 +168,17 @@ def _loaded(library: ModuleType) -> bool:
     return not getattr(spec, "_initializing", False)
 
 
-def _genuine(library: ModuleType, name: str) -> Any:
-    """The library's own function of that name, also where another instrumentation has put a wrapper in its place."""
-    found = getattr(library, name, None)
+def _genuine(library: ModuleType, name: str, module: ModuleType | None = None) -> Any:
+    """The library's own function of that name, also where another instrumentation has put a wrapper in its place.
+
+    `module` is the one of the library that has it, if not the library itself.
+    """
+    found = getattr(module or library, name, None)
     for _ in range(_MOST_WRAPPERS):
         if found is None or _is_of(library, found):
             break
         found = getattr(found, "__wrapped__", None)
-    if found is not None or not hasattr(library, name):
+    if found is not None or not hasattr(module or library, name):
         return found
     # The wrapper does not say what it wraps (OpenInference's does not); the module that defines it still has it.
     prefix = f"{library.__name__}."

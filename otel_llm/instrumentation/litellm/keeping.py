@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_llm.instrumentation.litellm.forms import CONTENTS, MESSAGES
+from otel_llm.instrumentation.litellm.gemini_words import ANSWER_MEMBERS
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, readable
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _DEPTHS: Final = {
     "input": 4,
     "prompt": 2,
     "instructions": 3,
+    "system": 3,
+    "contents": 5,
     "tools": 3,
     "functions": 3,
     "metadata": 2,
@@ -39,7 +43,7 @@ _DEPTHS: Final = {
     "stop": 1,
 }
 """Arguments that are read when the call is over, and how many levels of them can have changed until then."""
-_CONTENT: Final = frozenset({"messages", "input", "prompt", "instructions", "functions"})
+_CONTENT: Final = frozenset({"messages", "input", "prompt", "instructions", "system", "contents", "functions"})
 _ANSWER_DEPTH: Final = 7
 
 _ALWAYS: Final = ("id", "model", "service_tier", "system_fingerprint", "usage")
@@ -47,6 +51,8 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "completion": (*_ALWAYS, "choices"),
     "text_completion": (*_ALWAYS, "choices"),
     "responses": (*_ALWAYS, "status", "incomplete_details", "output"),
+    MESSAGES: (*_ALWAYS, "role", "content", "stop_reason"),
+    CONTENTS: ANSWER_MEMBERS,
     "rerank": (*_ALWAYS, "meta", "results"),
     "image_generation": (*_ALWAYS, "data", "size"),
     "image_edit": (*_ALWAYS, "data", "size"),
@@ -65,7 +71,7 @@ _HIDDEN: Final = (
 """What is read of what litellm keeps beside an answer."""
 
 
-_HEAVY: Final = frozenset({"messages", "choices", "prompt", "input", "instructions", "data", "output"})
+_HEAVY: Final = frozenset({"messages", "choices", "content", "prompt", "input", "instructions", "data", "output"})
 """Where texts are, or lists of them or of messages."""
 
 

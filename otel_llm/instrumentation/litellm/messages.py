@@ -148,6 +148,10 @@ def _content_part(part: object) -> Part:
         return _file(part)
     if kind in {"thinking", "reasoning"}:
         return {"type": "reasoning", "content": get(part, "thinking") or get(part, "text") or ""}
+    if kind == "tool_use":
+        return _tool_call_part(
+            {"function": {"name": get(part, "name"), "arguments": get(part, "input")}, "id": get(part, "id")}
+        )
     if kind == "tool_result":
         return _tool_response_part(get(part, "tool_use_id"), get(part, "content"))
     if kind == "refusal":
@@ -285,12 +289,19 @@ def tool_definitions(tools: object) -> list[dict[str, Any]]:
         name = text(get(function, "name"))
         kind = text(get(tool, "type")) or ("function" if name else _provider_tool(tool))
         entry = {"type": kind, "name": name or kind}
-        for member in ("description", "parameters"):
-            value = get(function, member)
+        for member, names in _TOOL_MEMBERS.items():
+            value = next((found for found in (get(function, name) for name in names) if found is not None), None)
             if value is not None:
                 entry[member] = value
         made.append(entry)
     return made
+
+
+_TOOL_MEMBERS: Final = {
+    "description": ("description",),
+    "parameters": ("parameters", "input_schema", "parametersJsonSchema"),
+}
+"""Member of a definition -> what OpenAI, Anthropic and Gemini call it."""
 
 
 def _provider_tool(tool: object) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import semconv
 from otel_llm.context import NOBODY, Identity
-from otel_llm.instrumentation.litellm import messages
-from otel_llm.instrumentation.litellm.forms import IMAGES
+from otel_llm.instrumentation.litellm import anthropic_words, gemini_words, messages
+from otel_llm.instrumentation.litellm.forms import CONTENTS, IMAGES, MESSAGES
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
 from otel_llm.instrumentation.litellm.keeping import ATOMS, kept_arguments
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Request", "fill_request", "identity_of", "set_content"]
 
 _TENANT_KEY = "tenant_id"
+_WORDS: Final[Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    MESSAGES: anthropic_words.chat_words,
+    CONTENTS: gemini_words.chat_words,
+}
+"""Family of calls in a provider's own words -> what tells their arguments in those of litellm's chat."""
 
 
 class Request:
@@ -37,6 +42,10 @@ class Request:
         self.arguments: dict[str, Any] = {
             name: value for name, value in said.items() if type(value) in ATOMS or readable(value)
         }
+        if form.native:
+            self.arguments = _WORDS[form.family](self.arguments)
+            if form.streams:
+                self.arguments["stream"] = True
         named = self.arguments.get("model")
         self.requested = named if isinstance(named, str) and named else None
         self.model: str | None
@@ -167,6 +176,14 @@ def _content(request: Request) -> dict[str, object]:
     family = request.form.family
     if family == "completion":
         made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
+    elif family == MESSAGES:
+        made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
+        made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("system"))
+    elif family == CONTENTS:
+        made[semconv.INPUT_MESSAGES] = messages.chat_input(gemini_words.chat_messages(arguments.get("contents")))
+        made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(
+            [part for message in gemini_words.chat_messages(arguments.get("system")) for part in message["content"]]
+        )
     elif family == "responses":
         made[semconv.INPUT_MESSAGES] = messages.response_input(arguments.get("input"))
         made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("instructions"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from otel_llm import semconv
-from otel_llm.instrumentation.litellm.forms import FORMS, Form
+from otel_llm.instrumentation.litellm.forms import BY_ADDRESS, FORMS, Form
 from otel_llm.instrumentation.litellm.reading import path, text
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ CORE: Final = "litellm.router_rust.core"
 _CORE_CLASS: Final = "RustCore"
 _CORE_DRIVER: Final = "_call_sync"
 """Method of the core that all its sync calls pass through; some (`responses`) have no method of their own."""
+_ENDPOINTS_CLASS: Final = "RustEndpoints"
+_ENDPOINTS_DRIVER: Final = "_ageneric"
+"""Method of the class beside the core that its async calls pass through where the core has none of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ def core_methods(module: ModuleType) -> Iterator[tuple[object, Reading]]:
     driver = inspect.getattr_static(core, _CORE_DRIVER, None)
     if driver is not None:
         yield driver, _driven
+    generic = inspect.getattr_static(getattr(module, _ENDPOINTS_CLASS, None), _ENDPOINTS_DRIVER, None)
+    if generic is not None:
+        yield generic, _driven_beside
 
 
 def is_mirrored(arguments: Mapping[str, Any]) -> bool:
@@ -93,6 +99,8 @@ def is_mirrored(arguments: Mapping[str, Any]) -> bool:
 def _named_function(args: tuple[Any, ...], kwargs: dict[str, Any]) -> RoutedCall | None:
     target = kwargs.get("original_generic_function") or kwargs.get("original_function")
     form = FORMS.get(getattr(target, "__name__", "").lstrip("_"))
+    if form is not None and not getattr(target, "__module__", "").startswith(f"litellm.{form.home}"):
+        form = None  # another of the same name: `vector_stores` has a `search`, too
     return RoutedCall(form, args[0], (), kwargs) if form is not None else None
 
 
@@ -102,8 +110,12 @@ def _own_method(form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ro
 
 def _driven(args: tuple[Any, ...], _: Mapping[str, Any]) -> RoutedCall | None:
     core, plan, request = args[:3]
-    form = FORMS.get(text(getattr(plan, "endpoint", None)) or "")
+    form = BY_ADDRESS.get(text(getattr(plan, "host_op", None)) or "")
     return RoutedCall(form, core, (), dict(request)) if form is not None else None
+
+
+def _driven_beside(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RoutedCall | None:
+    return _driven((path(args[0], "_core", "router"), *args[1:]), kwargs)
 
 
 def _as_routers_take_it(form: Form) -> Form:

@@ -6,11 +6,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.faults import let_through
+from otel_llm.instrumentation.litellm.chunks import kept_chunk
+from otel_llm.instrumentation.litellm.failed_answers import FailureWatch
 from otel_llm.instrumentation.litellm.guest import guest
 from otel_llm.instrumentation.litellm.reading import get, items, text
 from otel_llm.instrumentation.litellm.usage import Usage, read_usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from otel_llm.instrumentation.litellm.request import Request
 
 __all__ = ["StreamReader"]
@@ -56,6 +60,11 @@ class StreamReader:
         self._final: object = None
         self._usages: list[object] = []
         self.cache_hit = cache_hit
+        self.failure_in = FailureWatch().failure_in if request.form.tells_failure else None
+        """Tells what a chunk says went wrong; None for a stream in which no chunk says so."""
+
+    keep = staticmethod(kept_chunk)
+    """A chunk as it is now, for when there is time to feed it."""
 
     @property
     def size(self) -> int:
@@ -200,21 +209,23 @@ class StreamReader:
     def _choice(self, index: object) -> _Choice:
         return self._choices.setdefault(index if isinstance(index, int) else 0, _Choice())
 
+    def _asked(self) -> tuple[Any, Any]:
+        """The messages or the text that the model was given."""
+        arguments = self._request.arguments
+        return arguments.get("messages"), arguments.get("prompt") or arguments.get("input")
+
+    def _spoken(self) -> Iterator[str]:
+        for choice in self._choices.values():
+            yield from choice.content
+            yield from choice.reasoning
+            yield from (call["function"]["arguments"] for call in choice.calls.values())
+
     def _estimate(self) -> Usage | None:
         """Count tokens with litellm's own tokenizer for the model, offline."""
         library = guest()
-        arguments = self._request.arguments
-        messages, prompt = arguments.get("messages"), arguments.get("prompt") or arguments.get("input")
+        messages, prompt = self._asked()
         model = self._request.model or ""
-        spoken = "".join(
-            piece
-            for choice in self._choices.values()
-            for piece in (
-                *choice.content,
-                *choice.reasoning,
-                *(c["function"]["arguments"] for c in choice.calls.values()),
-            )
-        )
+        spoken = "".join(self._spoken())
         try:
             given = library.token_counter(model=model, messages=messages) if messages else 0
             if not messages and isinstance(prompt, str):

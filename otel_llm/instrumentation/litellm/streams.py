@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from otel_llm import semconv
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.around import aread_around, read_around, recording_of
-from otel_llm.instrumentation.litellm.chunks import kept_chunk
 from otel_llm.instrumentation.litellm.leftovers import aside, open_streams, unwatch, was_collected, watch
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
+    from otel_llm.instrumentation.failures import ReportedError
     from otel_llm.instrumentation.litellm.stream_reader import StreamReader
     from otel_llm.instrumentation.recorder import Recording
 
@@ -78,6 +78,9 @@ class StreamRecording:
         self.over = False
         """Whether the span has ended."""
         self._inner: StreamRecording | None = None
+        self._keep = reader.keep
+        self._failure_in = reader.failure_in
+        self._failure: ReportedError | None = None
 
     def hold(self, inner: StreamRecording) -> None:
         """Tell of everything the attempt that answered with this very stream, which has a span of its own."""
@@ -87,11 +90,13 @@ class StreamRecording:
         """Take a chunk in that the user is about to get."""
         if self._inner is not None:
             self._inner.chunk(chunk)
+        if self._failure_in is not None:
+            self._failure = self._failure_in(chunk) or self._failure
         passed = self._passed
         if passed is None:
             self._read(chunk, timeit.default_timer())
             return
-        passed.append((kept_chunk(chunk), timeit.default_timer()))
+        passed.append((self._keep(chunk), timeit.default_timer()))
         waiting = len(passed)
         if waiting == _MANY:
             aside(self._catch_up)
@@ -102,7 +107,9 @@ class StreamRecording:
         """The stream was read to its end."""
         if self._inner is not None:
             guarded("ending an attempt's stream", self._inner.end)
-        self._close(None)
+        if self._failure is not None:
+            self._recording.set({semconv.STREAM_END: "error"})
+        self._close(self._failure)
 
     def stop(self, how: str) -> None:
         """The stream will not be read on: `closed` or `abandoned`."""
@@ -110,7 +117,7 @@ class StreamRecording:
             guarded("ending an attempt's stream", self._inner.stop, how)
         if not self.over:
             self._recording.set({semconv.STREAM_END: how})
-            self._close(None)
+            self._close(self._failure)
 
     def fail(self, error: BaseException) -> None:
         """Reading raised."""
@@ -167,11 +174,15 @@ class _FailureWatch:
     reading = False
     context: Context | None = None
 
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
-        self._failed = failed
+    def __init__(
+        self, failed: Callable[[BaseException], None], failure_in: Callable[[object], ReportedError | None] | None
+    ) -> None:
+        self._failed, self._failure_in = failed, failure_in
 
     def chunk(self, chunk: object) -> None:
-        pass
+        found = None if self._failure_in is None else self._failure_in(chunk)
+        if found is not None:
+            self._failed(found)
 
     def end(self) -> None:
         pass
@@ -185,11 +196,15 @@ class _FailureWatch:
             self._failed(_underlying(error))
 
 
-def on_failure(stream: Any, failed: Callable[[BaseException], None]) -> None:
-    """Have `failed` called with what the provider did wrong, should reading `stream` raise."""
+def on_failure(
+    stream: Any,
+    failed: Callable[[BaseException], None],
+    failure_in: Callable[[object], ReportedError | None] | None = None,
+) -> None:
+    """Have `failed` called with what the provider did wrong, should reading `stream` raise, or a chunk say so."""
     if not inspect.isasyncgen(stream) and not inspect.isgenerator(stream):
         _teach(type(stream))
-        setattr(stream, _ATTRIBUTE, _FailureWatch(failed))
+        setattr(stream, _ATTRIBUTE, _FailureWatch(failed, failure_in))
 
 
 def _underlying(error: BaseException) -> BaseException:

@@ -78,6 +78,22 @@ CALLS: dict[str, CallForm] = {
         ),
         *_pair("embedding", "openai/text-embedding-3-small", semconv.OP_EMBEDDINGS, {"input": ["one", "two words"]}),
         *_pair("responses", "openai/gpt-4o-mini", semconv.OP_CHAT, {"input": "How far is the moon?"}, finishes="stop"),
+        CallForm(
+            "anthropic_messages",
+            "anthropic/claude-sonnet-4-5",
+            semconv.OP_CHAT,
+            {"messages": MESSAGES, "max_tokens": 50},
+            provider="anthropic",
+            finishes="stop",
+        ),
+        # The sync one: litellm has it for models only that it answers by way of another form.
+        CallForm(
+            "anthropic_messages_handler",
+            "openai/gpt-4o-mini",
+            semconv.OP_CHAT,
+            {"messages": MESSAGES, "max_tokens": 50},
+            finishes="stop",
+        ),
         *_pair(
             "rerank",
             "cohere/rerank-v3.5",
@@ -125,7 +141,8 @@ ROUTED = ("completion", "acompletion", "text_completion", "atext_completion", "e
 
 def arguments(form: CallForm, provider: FakeProvider, **more: Any) -> dict[str, Any]:
     """Keyword arguments with which `form` calls `provider`."""
-    made = {"model": form.model, **form.inputs, "api_base": provider.openai_base, "api_key": "sk-test", **more}
+    base = provider.anthropic_base if form.provider == "anthropic" else provider.openai_base
+    made = {"model": form.model, **form.inputs, "api_base": base, "api_key": "sk-test", **more}
     if form.name in {"moderation", "amoderation"}:
         # Old versions of litellm know no other way to send a moderation somewhere else.
         client = openai.AsyncOpenAI if form.asynchronous else openai.OpenAI

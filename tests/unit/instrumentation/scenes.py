@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import litellm
+import litellm.google_genai
 from opentelemetry import context as otel_context
 
 import otel_llm.context as identity
@@ -48,6 +50,7 @@ class ContextLeftBehind(AssertionError):
 
 def prepare(provider: FakeProvider) -> None:
     """Have `provider` answer as the scenes need it, any number of times."""
+    provider.when(path=":generateContent").json(FROM_GEMINI, times=None)
     provider.when(model="gpt-4").error(404, times=None)
     provider.when(model="gpt-4.1-nano").error(500, headers={"retry-after-ms": "1"}, times=None)
     provider.when(model="gpt-4.1-mini").stream(["a "], fail_after=0, fail_with="error", times=None)
@@ -165,6 +168,63 @@ def _broken_stream(provider: FakeProvider) -> Any:
     return _chunks(litellm.completion(**call))
 
 
+# --- a provider's own words ---
+
+BLOCKS = {
+    "system": [{"type": "text", "text": "Be brief."}],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "What is this?"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {"at": "it"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "a moon"}]},
+    ],
+    "tools": [{"name": "look", "input_schema": {"type": "object"}}],
+    "litellm_metadata": {"tenant_id": "acme"},
+}
+CONTENTS = {
+    "systemInstruction": {"parts": [{"text": "Be brief."}]},
+    "contents": [
+        {"role": "user", "parts": [{"text": "Look."}, {"inlineData": {"mimeType": "image/png", "data": "aGVsbG8="}}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "look", "args": {"at": "it"}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "look", "response": {"is": "a moon"}}}]},
+    ],
+    "tools": [{"functionDeclarations": [{"name": "look"}]}],
+}
+FROM_GEMINI = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "A moon."}]}, "finishReason": "STOP", "index": 0}],
+    "usageMetadata": {
+        "promptTokenCount": 5,
+        "candidatesTokenCount": 2,
+        "totalTokenCount": 7,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
+    },
+}
+
+
+async def _native_chunks(stream: Any) -> list[Any]:
+    return [re.sub(rb'"(id|responseId)": ?"[^"]*"', b"", chunk) async for chunk in stream]
+
+
+async def _messages(provider: FakeProvider) -> Any:
+    return await litellm.anthropic_messages(**arguments(CALLS["anthropic_messages"], provider, **BLOCKS))
+
+
+async def _messages_stream(provider: FakeProvider) -> Any:
+    call = arguments(CALLS["anthropic_messages_handler"], provider, stream=True)
+    return await _native_chunks(await litellm.anthropic_messages(**{**call, "model": "mistral/mistral-small-latest"}))
+
+
+async def _contents(provider: FakeProvider) -> Any:
+    target = {"model": "gemini/gemini-2.5-flash", "api_base": provider.url, "api_key": "sk-test"}
+    return await litellm.google_genai.agenerate_content(**target, **CONTENTS)
+
+
+async def _contents_stream(provider: FakeProvider) -> Any:
+    target = {"model": "openai/gpt-4o-mini", "api_base": provider.openai_base, "api_key": "sk-test"}
+    return await _native_chunks(
+        await litellm.google_genai.agenerate_content_stream(contents=CONTENTS["contents"][:1], **target)
+    )
+
+
 # --- failures, retries, routes ---
 
 
@@ -219,6 +279,10 @@ SCENES: dict[str, Callable[..., Any]] = {
     "stream left early": _left_stream,
     "stream closed early": _closed_stream,
     "broken stream": _broken_stream,
+    "messages": _messages,
+    "messages stream": _messages_stream,
+    "contents": _contents,
+    "contents stream": _contents_stream,
     "refused": _refused,
     "arefused": _arefused,
     "retried": _retried,

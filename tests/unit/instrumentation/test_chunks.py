@@ -141,6 +141,8 @@ class Reader:
     """Notes chunks and who reads them."""
 
     size = 1024
+    keep = staticmethod(kept_chunk)
+    failure_in = None
 
     def __init__(self) -> None:
         self.read: list[Any] = []
