@@ -145,6 +145,7 @@ class Installation:
         with self._lock:
             if self._entry is not None:
                 self._diversions.append(batches.CarryingPools(module))
+                self._divert_all(batches.diversions(module))
 
     def _divert_all(self, diversions: Iterable[tuple[object, Callable[..., Any]]]) -> None:
         with self._lock:

@@ -51,7 +51,9 @@ def test_a_tenant_block_is_on_every_call_form(name: str, provider: FakeProvider,
     assert _who(spans.only) == ("acme", "u1", "s1")
 
 
-@pytest.mark.parametrize("name", ["batch_completion", "batch_completion_models"])
+@pytest.mark.parametrize(
+    "name", ["batch_completion", "batch_completion_models", "batch_completion_models_all_responses"]
+)
 def test_calls_of_a_batch_belong_to_who_asked_for_it(name: str, provider: FakeProvider, spans: Spans) -> None:
     """Litellm makes them in threads of its own; they have the block's tenant, and the program's span for a parent."""
     asked = {"models": ["gpt-4o-mini", "gpt-4o"], "messages": MESSAGES}
