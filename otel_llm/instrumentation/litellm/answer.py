@@ -125,6 +125,10 @@ def _content(request: Request, answer: object) -> dict[str, object]:
         return {semconv.OUTPUT_MESSAGES: messages.spoken_output(get(answer, "text"))}
     if family in IMAGES:
         return {semconv.OUTPUT_MESSAGES: messages.image_output(get(answer, "data"))}
+    if family == "ocr":
+        return {semconv.OUTPUT_MESSAGES: messages.read_pages(get(answer, "pages"))}
+    if family == "search":
+        return {semconv.RETRIEVAL_DOCUMENTS: messages.found_documents(get(answer, "results"))}
     if family == "rerank":
         return {semconv.RETRIEVAL_DOCUMENTS: messages.ranked_documents(get(answer, "results"))}
     return {}

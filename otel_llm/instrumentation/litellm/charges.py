@@ -87,6 +87,7 @@ _BEYOND_TOKENS: Final = {
     "speech": _with_characters,
     "image_generation": _with_images,
     "image_edit": _with_images,
+    "image_variation": _with_images,
     "transcription": _with_seconds,
 }
 """Family of calls -> what adds the units that are billed beside tokens, or in their place."""

@@ -82,6 +82,10 @@ FORMS: Final[dict[str, Form]] = {
         # The async one takes its arguments in another order.
         Form("image_edit", "image_edit", semconv.OP_GENERATE_CONTENT, ("image", "prompt", "model"), "image"),
         Form("aimage_edit", "image_edit", semconv.OP_GENERATE_CONTENT, ("image", "model", "prompt"), "image"),
+        *_pair("image_variation", semconv.OP_GENERATE_CONTENT, ("image", "model"), output_type="image"),
+        *_pair("video_generation", semconv.OP_GENERATE_CONTENT, ("prompt", "model"), home="videos", tells_failure=True),
+        *_pair("ocr", semconv.OP_GENERATE_CONTENT, ("model", "document"), output_type="text", home="ocr"),
+        *_pair("search", semconv.OP_RETRIEVAL, ("query", "search_provider"), home="search"),
         *_pair("transcription", semconv.OP_GENERATE_CONTENT, ("model", "file"), output_type="text"),
         *_pair("speech", semconv.OP_GENERATE_CONTENT, ("model", "input", "voice"), output_type="speech"),
         *_pair("moderation", semconv.OP_MODERATION, ("input", "model")),
@@ -92,7 +96,7 @@ FORMS: Final[dict[str, Form]] = {
 BY_ADDRESS: Final = {form.address: form for form in FORMS.values()}
 """The same by where they are."""
 
-IMAGES: Final = frozenset({"image_generation", "image_edit"})
+IMAGES: Final = frozenset({"image_generation", "image_edit", "image_variation"})
 """Families whose answers are images."""
 
 RETRY_DRIVERS: Final = (
@@ -111,6 +115,9 @@ _INNER_FLAGS: Final = {
     "rerank": "arerank",
     "image_generation": "aimg_generation",
     "image_edit": "async_call",
+    "video_generation": "async_call",
+    "ocr": "aocr",
+    "search": "asearch",
     "transcription": "atranscription",
     "speech": "aspeech",
     MESSAGES: "is_async",

@@ -28,6 +28,7 @@ _DEPTHS: Final = {
     "messages": 4,
     "input": 4,
     "prompt": 2,
+    "query": 1,
     "instructions": 3,
     "system": 3,
     "contents": 5,
@@ -56,6 +57,9 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "rerank": (*_ALWAYS, "meta", "results"),
     "image_generation": (*_ALWAYS, "data", "size"),
     "image_edit": (*_ALWAYS, "data", "size"),
+    "image_variation": (*_ALWAYS, "data", "size"),
+    "ocr": (*_ALWAYS, "pages"),
+    "search": (*_ALWAYS, "results"),
     "transcription": (*_ALWAYS, "text", "duration"),
 }
 """Family of calls -> what is read of an answer."""
@@ -71,7 +75,9 @@ _HIDDEN: Final = (
 """What is read of what litellm keeps beside an answer."""
 
 
-_HEAVY: Final = frozenset({"messages", "choices", "content", "prompt", "input", "instructions", "data", "output"})
+_HEAVY: Final = frozenset(
+    {"messages", "choices", "content", "prompt", "input", "instructions", "data", "output", "pages", "results"}
+)
 """Where texts are, or lists of them or of messages."""
 
 

@@ -21,9 +21,11 @@ __all__ = [
     "chat_input",
     "chat_output",
     "finish_reason",
+    "found_documents",
     "image_output",
     "prompt_input",
     "ranked_documents",
+    "read_pages",
     "response_input",
     "response_output",
     "spoken_output",
@@ -358,6 +360,22 @@ def image_output(images: object) -> list[Message]:
     """Generated images as one assistant message: addresses as they are, inline bytes by size and hash."""
     parts = [_media("image", text(get(image, "url")) or get(image, "b64_json")) for image in items(images)]
     return [_message("assistant", parts)] if parts else []
+
+
+def read_pages(pages: object) -> list[Message]:
+    """The pages that were read as one assistant message, a part each."""
+    parts = [_text_part(get(page, "markdown") or "") for page in items(pages)]
+    return [_message("assistant", parts)] if parts else []
+
+
+def found_documents(results: object) -> list[dict[str, Any]]:
+    """Search results as retrieval documents: the address as id, and the score where there is one."""
+    made: list[dict[str, Any]] = []
+    for result in items(results):
+        made.append({"id": str(get(result, "url"))})
+        if get(result, "score") is not None:
+            made[-1]["score"] = get(result, "score")
+    return made
 
 
 def ranked_documents(results: object) -> list[dict[str, Any]]:

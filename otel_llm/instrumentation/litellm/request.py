@@ -51,7 +51,8 @@ class Request:
         self.model: str | None
         self.provider: str | None
         if self.requested is None:
-            self.model, self.provider, self.api_base = None, text(kwargs.get("custom_llm_provider")), None
+            provider = text(kwargs.get("custom_llm_provider")) or text(self.arguments.get("search_provider"))
+            self.model, self.provider, self.api_base = None, provider, text(kwargs.get("api_base"))
         else:
             self.model, self.provider, self.api_base = resolve(self.requested, kwargs)
         self.target = self._target()
@@ -189,7 +190,9 @@ def _content(request: Request) -> dict[str, object]:
         made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("instructions"))
     elif family == "rerank":
         made[semconv.RETRIEVAL_QUERY_TEXT] = text(arguments.get("query"))
-    elif family == "text_completion" or family in IMAGES:
+    elif family == "search":
+        made[semconv.RETRIEVAL_QUERY_TEXT] = "\n".join(_strings(arguments.get("query")) or ())
+    elif family in {"text_completion", "video_generation"} or family in IMAGES:
         made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("prompt"))
     elif family in {"speech", "moderation"}:
         made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("input"))

@@ -99,7 +99,7 @@ def is_mirrored(arguments: Mapping[str, Any]) -> bool:
 def _named_function(args: tuple[Any, ...], kwargs: dict[str, Any]) -> RoutedCall | None:
     target = kwargs.get("original_generic_function") or kwargs.get("original_function")
     form = FORMS.get(getattr(target, "__name__", "").lstrip("_"))
-    if form is not None and not getattr(target, "__module__", "").startswith(f"litellm.{form.home}"):
+    if form is not None and form.home and not getattr(target, "__module__", "").startswith(f"litellm.{form.home}"):
         form = None  # another of the same name: `vector_stores` has a `search`, too
     return RoutedCall(form, args[0], (), kwargs) if form is not None else None
 
