@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Batch
-from otel_llm.delivery.spool_types import Quarantined
+from otel_llm.delivery.spool_types import Quarantined, storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,8 +32,8 @@ class Archive:
         batch = reject.batch
         if batch is None:
             return
-        detail = reject.rejection.detail[:_MAX_DETAIL]
-        self._insert(backend, reject.rejection.reason, detail, batch.created_at, batch.span_count, batch.payload)
+        reason, detail = storable(reject.rejection.reason), storable(reject.rejection.detail[:_MAX_DETAIL])
+        self._insert(backend, reason, detail, batch.created_at, batch.span_count, batch.payload)
 
     def keep_unreadable(self, seq: int) -> None:
         """Keep the raw bytes of a batch that cannot be read."""

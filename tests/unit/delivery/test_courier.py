@@ -602,6 +602,18 @@ time.sleep(60)
 """
 
 
+def test_half_a_character_in_a_backends_words_holds_nothing_up(rig: Callable[..., Rig]) -> None:
+    """Words that JSON can carry and SQLite cannot are kept without that; the span is not sent again and again."""
+    here = rig()
+    here.sink.answers = [Retry("Down \ud83d.", "down"), Rejected("Bad \ud83d.", "bad \ud83d")]
+    here.append(new_ids(1))
+    assert wait_until(lambda: here.spool.report().backends["sink"].failure)
+    assert here.courier.flush(30).complete
+    assert here.counts() == (1, 0, 0, {"bad ?": 1}, {})
+    assert [(entry.reason, entry.detail) for entry in here.spool.quarantined()] == [("bad ?", "Bad ?.")]
+    assert here.sink.sends == 2
+
+
 def test_a_lock_file_that_cannot_be_used_is_said(rig: Callable[..., Rig], tmp_path: Path) -> None:
     """Where nobody can become the one who delivers, the failure says so and what to do; then it goes on by itself."""
     here = rig()
