@@ -74,6 +74,18 @@ _CLASHES: Final = (
         "Run `pip install 'openai>=1.55.3'`, or `pip install 'httpx<0.28'`.",
     ),
     _Clash(
+        "litellm",
+        "1.79",
+        None,
+        "otel-llm",
+        None,
+        None,
+        CheckStatus.WARNING,
+        "litellm {culprit} is older than 1.79, the oldest that otel-llm {victim} is tested with: calls may be "
+        "recorded in part, without a word.",
+        "Run `pip install 'litellm>=1.79'`.",
+    ),
+    _Clash(
         "opentelemetry-exporter-otlp-proto-http",
         "1.45.1",
         "1.45.0",

@@ -402,6 +402,14 @@ def test_the_transport_that_ignored_proxies_is_named(tmp_path: Path) -> None:
     assert "ignores HTTP_PROXY" in finding["evidence"]
 
 
+def test_a_litellm_that_is_too_old_is_named(tmp_path: Path) -> None:
+    """One below the oldest that is tested is a warning: without our extra, pip says nothing."""
+    code, told = doctor(tmp_path, PYTHONPATH=os.pathsep.join([_package(tmp_path, "litellm", "1.60.0"), str(ROOT)]))
+    finding = by_check(told)["versions.litellm"]
+    assert (code, finding["status"]) == (0, "warning")
+    assert "older than 1.79" in finding["evidence"]
+
+
 def test_a_broken_pin_between_packages_is_named(tmp_path: Path) -> None:
     """An opik that asks for another litellm than the installed one is a warning with both names."""
     opik = _package(tmp_path, "opik", "9.9.9", "litellm<1.0; python_version >= '3.8'", "not a requirement !!")
