@@ -26,8 +26,8 @@ __all__ = ["MANY", "MOMENT_SECONDS", "REST_SECONDS", "in_turns", "unhurried"]
 
 Item = TypeVar("Item")
 
-MANY: Final = 256
-"""Where more items than these wait, there is no time for rests."""
+MANY: Final = 64
+"""Where so many items wait, or are a batch, there is no time for rests."""
 REST_SECONDS: Final = 0.0005
 """A sleep of nothing lets nobody in: who slept is back before who waited is awake."""
 MOMENT_SECONDS: Final = 0.0003

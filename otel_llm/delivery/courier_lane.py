@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 """How often to look for batches of other processes, and whether the one who delivers is gone."""
 _TROUBLE_SECONDS = 1.0
+_BUSY_SECONDS = 0.25
+"""Where requests follow each other sooner than that, there is no time for rests while one is made."""
 _PERHAPS_THE_BATCH = frozenset({"server_error", "internal", "timeout", "reset", "unavailable"})
 """Reasons that may lie with the batch: servers fail, hang and hang up on one they cannot digest."""
 _NO_LEASE = "no_lease"
@@ -101,13 +103,14 @@ class Lane:
         self._gathers_until = float("-inf")
         self._gathered = 0
         self._idle = True
-        self._hurried = False
+        self._hurried = self._busy = False
         self._last_delivery: float | None = None
         self._passage: Passage | None = None
         self._stuck: Parcel | None = None
         self._probing = self._verdict_due = False
         self._unsettled: list[tuple[Parcel, list[Reject]]] = []
         self._asked_at: float | None = None
+        self._asked_last = float("-inf")
         self.failures = 0
         """Failed attempts since the lane began."""
 
@@ -244,7 +247,7 @@ class Lane:
 
     def _is_calm(self) -> bool:
         """Whether there is time to leave the interpreter to the program while a batch is made into a request."""
-        behind = self._gathered >= self._settings.request_bytes
+        behind = self._busy or self._gathered >= self._settings.request_bytes
         return not (self._hurried or behind or self._stopping or self._deadline < float("inf"))
 
     def _next_passage(self) -> Passage | None:
@@ -302,7 +305,8 @@ class Lane:
 
     def _send(self, batch: Batch) -> Outcome:
         timeout = max(0.05, min(self._settings.request_timeout, self._deadline - monotonic()))
-        self._asked_at = monotonic()
+        self._asked_at = now = monotonic()
+        self._busy, self._asked_last = now - self._asked_last < _BUSY_SECONDS, now
         try:
             with unhurried(self._is_calm):
                 outcome: object = self.backend.send(batch, timeout=timeout)

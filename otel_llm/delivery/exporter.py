@@ -96,7 +96,7 @@ class DeliveryExporter(SpanExporter):
             self._ledger.created(len(spans))
         tally = _Tally(self._ledger)
         try:
-            with untraced(), self._sending, unhurried(lambda: len(spans) <= MANY and not self._stopped.is_set()):
+            with untraced(), self._sending, unhurried(lambda: len(spans) < MANY and not self._stopped.is_set()):
                 self._oldest = (spans[0].end_time or 0) / 1e9 if spans else None
                 self._export(spans, tally)
         except NotLoadedError:

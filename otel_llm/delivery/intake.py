@@ -48,7 +48,7 @@ class SpoolExporter(SpanExporter):
             return SpanExportResult.FAILURE
 
     def _keep(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        with unhurried(lambda: len(spans) <= MANY):
+        with unhurried(lambda: len(spans) < MANY):
             batches = encode(spans, max_bytes=MAX_BATCH_BYTES)
         lost = len(spans) - sum(batch.span_count for batch in batches)
         if lost:

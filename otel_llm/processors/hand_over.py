@@ -268,7 +268,7 @@ class HandOver:
 
     def _take_some(self) -> bool:
         """Work on as many as a moment suffices for; False if there is none, or no place for it."""
-        end = monotonic() + (_STRETCH_SECONDS if len(self._items) > MANY else MOMENT_SECONDS)
+        end = monotonic() + (_STRETCH_SECONDS if len(self._items) >= MANY else MOMENT_SECONDS)
         while self._take_one():
             if not self._items or self._claims or monotonic() >= end:
                 return True
@@ -306,7 +306,7 @@ class HandOver:
         """Seconds of sleep, because the program's threads come first; a mere word where there is much to do."""
         if not taken or self._claims:  # whoever waits for the lock gets it only from one who sleeps
             return _ASIDE_SECONDS
-        return REST_SECONDS if 0 < len(self._items) <= MANY else 0.0
+        return REST_SECONDS if 0 < len(self._items) < MANY else 0.0
 
     def _gather(self, rests_since: float) -> bool:
         """Wait for more, where it is worth it; whether there are few. `rests_since` is on the monotonic clock."""

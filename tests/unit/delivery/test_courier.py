@@ -132,6 +132,7 @@ def test_a_request_is_made_in_turns_with_the_program_unless_somebody_waits(
     """In the background the lane's thread rests while it works on a batch; in a flush it does not, and then again."""
     rests: list[float] = []
     monkeypatch.setattr(turns, "time", SimpleNamespace(sleep=rests.append))
+    monkeypatch.setattr(courier_lane, "_BUSY_SECONDS", 0.0)
     one = rig(sink := Laborious(), pace=0.0)
     lane = one.courier._lanes[0]
     one.append(new_ids(1))
@@ -150,6 +151,23 @@ def test_a_request_is_made_in_turns_with_the_program_unless_somebody_waits(
     one.append(new_ids(1))
     assert wait_until(lambda: one.counts()[1] == 3)
     assert len(rests) >= 2
+
+
+def test_requests_in_quick_succession_leave_no_time_for_rests(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one of a long row is made in turns with the program, the others in one go each."""
+    rests: list[float] = []
+    monkeypatch.setattr(turns, "time", SimpleNamespace(sleep=rests.append))
+    monkeypatch.setattr(courier_lane, "_BUSY_SECONDS", 3600.0)
+    one = rig(Laborious(), pace=0.0)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 1)
+    assert rests
+    rests.clear()
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 2)
+    assert not rests
 
 
 def test_enough_for_a_request_waits_for_nothing(rig: Callable[..., Rig]) -> None:
