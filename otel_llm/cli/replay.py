@@ -182,9 +182,12 @@ class _Replay:
 def _say_nothing_stored(args: argparse.Namespace, settings: Config) -> None:
     service = chosen_service(settings, args.service)
     what = "nothing" if service is None else f"nothing of service {service!r}"
-    where = {"all": settings.state_dir, "spool": settings.state_dir / "spool", "store": settings.store_path}
+    spool = settings.state_dir / "spool"
+    where = str({"all": settings.state_dir, "spool": spool, "store": settings.store_path}[args.source])
+    if args.to == "local" and args.source == "all":
+        where = f"{spool} (what {settings.store_path} holds is there already)"
     when = " from that period" if args.since or args.until else ""
-    write_line(sys.stderr, f"otel-llm: {what}{when} is stored in {where[args.source]}; nothing was sent.")
+    write_line(sys.stderr, f"otel-llm: {what}{when} is stored in {where}; nothing was sent.")
     if args.source != "store":
         name_others(find_spools(settings, args.service), settings)
 

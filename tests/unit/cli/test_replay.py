@@ -265,3 +265,11 @@ def test_an_older_store_is_brought_up_to_date_by_the_next_program(receiver: Otlp
     ids += store(1, first=50)
     assert main(["replay", "--to", "otlp"]) == 0
     assert sorted(arrived(receiver)) == sorted(ids)
+
+
+def test_the_store_is_not_said_to_hold_nothing_where_it_is_the_goal(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--to local` sends what the spool has; what the store has is there already, and that is said."""
+    assert main(["replay", "--to", "local"]) == 0
+    said = capsys.readouterr().err
+    assert f"nothing is stored in {config.load().state_dir / 'spool'} (what " in said
+    assert "is there already" in said
