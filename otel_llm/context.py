@@ -22,6 +22,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 from otel_llm import semconv
+from otel_llm.faults import guarded
 from otel_llm.propagators import propagate
 
 if TYPE_CHECKING:
@@ -212,9 +213,15 @@ def carry(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
 
 
 def _text(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    return value if isinstance(value, str) else str(value)
+    """A tenant, user or session as text; of an object whose text raises (a lazy one, its database away), its type."""
+    if value is None or type(value) is str:
+        return value or None
+    unreadable = f"<unreadable {type(value).__name__}>"
+    return guarded("the text of a tenant, user or session", _read, value, default=unreadable) or None
+
+
+def _read(value: object) -> str:
+    return str.__str__(value) if issubclass(type(value), str) else str(value)
 
 
 ACTIVE_CALL_KEY = otel_context.create_key("otel_llm.active_call")

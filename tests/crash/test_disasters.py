@@ -47,6 +47,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
 
 
+def test_a_disk_too_small_for_a_spool_is_said_to_be_full(tmp_path: Path) -> None:
+    """Where not even the tables fit, the cause is the disk, and spans wait in memory."""
+    mounted(tmp_path / "disk", "-o", "size=40k")
+    try:
+        spool = Spool(tmp_path / "disk" / "spool")
+        spool.register(["sink"])
+        assert spool.append(batch_of(1)) is Appended.MEMORY
+        assert "full" in spool.report().degraded
+        spool.close()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
+
+
 def fill(disk: Path) -> Path:
     """Write a file until the disk is full."""
     ballast = disk / "ballast"

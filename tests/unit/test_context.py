@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
 
 import otel_llm
+from otel_llm import faults
 from otel_llm.context import Identity, current_identity, identity_from_baggage
 
 if TYPE_CHECKING:
@@ -94,3 +95,32 @@ def test_baggage_names_an_identity_of_bounded_length() -> None:
     identity = identity_from_baggage(context, "tenant.id")
     assert identity == Identity("a" * 256, "u", None)
     assert identity_from_baggage(otel_context.get_current(), "tenant.id") == Identity()
+
+
+class Unspeakable:
+    """A lazy object whose database is away: every question to it raises."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("eq")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("hash")
+
+    def __str__(self) -> str:
+        raise RuntimeError("str")
+
+
+def test_what_has_no_text_raises_nothing_into_the_program() -> None:
+    """As tenant, user, session, span name or result it is told by its type, or not touched at all."""
+    faults.reset_faults()
+    odd: Any = Unspeakable()
+    with otel_llm.tenant(odd, user=odd, session=odd) as identity, otel_llm.span(odd):
+        assert identity.tenant == identity.user == identity.session == "<unreadable Unspeakable>"
+    assert otel_llm.trace("work")(lambda: odd)() is odd
+    with otel_llm.tenant(10**5000) as identity:  # type: ignore[arg-type]
+        assert identity.tenant == "<unreadable int>"
+    assert set(faults.fault_counts()) == {"the text of a tenant, user or session", "the name of a span"}
+    faults.reset_faults()

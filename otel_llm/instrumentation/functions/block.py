@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
+from otel_llm.faults import guarded
 from otel_llm.instrumentation.functions.handle import Handle
 from otel_llm.instrumentation.functions.operations import operation_named
 from otel_llm.instrumentation.functions.work import Plan, Work, plain_attributes
@@ -38,7 +39,8 @@ class span(AbstractContextManager["Handle"], AbstractAsyncContextManager["Handle
         attributes: Mapping[str, object] | None = None,
         input: Any = None,  # noqa: A002  (the word that the handle and the backends use)
     ) -> None:
-        self._plan = Plan(str(name), operation_named(operation), plain_attributes(attributes))
+        text = name if type(name) is str else guarded("the name of a span", str, name) or f"<{type(name).__name__}>"
+        self._plan = Plan(text, operation_named(operation), plain_attributes(attributes))
         self._input = input
         self._open: list[Work | None] = []
 

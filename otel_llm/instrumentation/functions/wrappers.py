@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.instrumentation.functions.content import Arguments
@@ -48,7 +49,9 @@ def _plain(function: Callable[..., Any], plan: Plan, arguments: Arguments) -> Ca
         except BaseException as error:
             work.fail(error)
             raise
-        if inspect.iscoroutine(result):  # another decorator hides that this is a coroutine function
+        # Another decorator may hide that this is a coroutine function. By `type`, which asks the program's object
+        # nothing: the class of a lazy one is a query to its database.
+        if type(result) is CoroutineType:
             work.leave()
             return _awaited(result, work)
         work.finish(result)
