@@ -60,6 +60,13 @@ func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
 	if err := refuseUnknown("", conf.ToStringMap(), reflect.TypeFor[Config]()); err != nil {
 		return err
 	}
+	tenants, _ := conf.Get("tenants").(map[string]any)
+	for tenant, project := range tenants {
+		if _, isParted := project.(map[string]any); isParted {
+			return fmt.Errorf("tenants: %q must be `project` or `project @workspace`; a tenant with :: in its name cannot be named here, "+
+				"for the Collector takes that for a section: use {tenant} in project", tenant)
+		}
+	}
 	return conf.Unmarshal(cfg)
 }
 
