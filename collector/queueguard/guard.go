@@ -38,6 +38,7 @@ type guard struct {
 	host    component.Host
 	corrupt metric.Int64Counter
 	refused metric.Int64Counter
+	clients sharers
 	disk    func(directory string) (free, size uint64, known bool)
 }
 

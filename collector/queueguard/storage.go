@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"go.opentelemetry.io/collector/component"
@@ -18,7 +19,10 @@ import (
 // had acknowledged, or keeps what was sent and refuses everything until it is restarted, however empty the backend's
 // side is. So what makes the queue larger is refused a little before the disk is full, and the rest always has room.
 
-const smallestShare = 16 // of a small disk no more than this part is kept free
+const (
+	smallestShare  = 16 // of a small disk no more than this part is kept free
+	besideTheBooks = 2  // items may be on the page of the queue's books, one on each side
+)
 
 var _ storage.Extension = (*guard)(nil)
 
@@ -39,7 +43,16 @@ func (g *guard) GetClient(ctx context.Context, kind component.Kind, id component
 	if err != nil {
 		return nil, err
 	}
-	return &roomyClient{Client: client, guard: g, sizes: map[string]uint64{}}, nil
+	made := &roomyClient{Client: client, guard: g, sizes: map[string]uint64{}}
+	made.countWaiting(ctx)
+	g.clients.add(made)
+	return made, nil
+}
+
+// Close takes the client from those that share the disk.
+func (c *roomyClient) Close(ctx context.Context) error {
+	c.guard.clients.remove(c)
+	return c.Client.Close(ctx)
 }
 
 // roomyClient refuses to add where that would leave less than the reserve, on the disk and in the file: what was deleted
@@ -52,6 +65,9 @@ type roomyClient struct {
 	sizes map[string]uint64 // of the items that were read and are still there: those being sent
 	spare uint64            // bytes of items deleted, and not yet filled again
 	files uint64            // bytes of the files when something was last added
+
+	waiting atomic.Int64  // bytes of the items that are there
+	largest atomic.Uint64 // bytes of the largest item that ever was
 }
 
 // Set is a batch of one.
@@ -67,7 +83,8 @@ func (c *roomyClient) Delete(ctx context.Context, key string) error {
 // Batch hands on what there is room for.
 func (c *roomyClient) Batch(ctx context.Context, ops ...*storage.Operation) error {
 	if size := added(ops); size > 0 && c.guard.cfg.MinFreeBytes > 0 {
-		if err := c.guard.hasRoomFor(ctx, size, c.spareNow()); err != nil {
+		c.seeItem(size)
+		if err := c.guard.hasRoomFor(ctx, size, c.spareNow(), c); err != nil {
 			return err
 		}
 	}
@@ -105,9 +122,11 @@ func (c *roomyClient) note(ops []*storage.Operation) {
 			}
 		case storage.Delete:
 			c.spare += c.sizes[op.Key]
+			c.waiting.Add(-int64(c.sizes[op.Key])) //nolint:gosec // far below 2^63
 			delete(c.sizes, op.Key)
 		case storage.Set:
 			c.spare -= min(c.spare, uint64(len(op.Value)))
+			c.waiting.Add(int64(len(op.Value)))
 		}
 	}
 }
@@ -149,10 +168,18 @@ func (g *guard) fileBytes() (size uint64) {
 	return size
 }
 
-func (g *guard) hasRoomFor(ctx context.Context, size, spare uint64) error {
+// hasRoomFor says whether so much may be added. A queue that holds most of what waits must leave twice the reserve, so that one whose
+// backend takes nothing leaves room for those whose backends do.
+//
+// And where items are large, the reserve is as well: bbolt writes a page anew with all that is on it, so the queue's books with an item beside them.
+func (g *guard) hasRoomFor(ctx context.Context, size, spare uint64, of *roomyClient) error {
 	free, whole, known := g.disk(g.cfg.Directory)
-	reserve := min(g.cfg.MinFreeBytes, whole/smallestShare)
-	if !known || free >= reserve+size || spare >= reserve+size {
+	inside := min(g.cfg.MinFreeBytes, whole/smallestShare)
+	reserve := max(inside, besideTheBooks*of.largest.Load())
+	if g.clients.hasMost(of) {
+		reserve *= 2
+	}
+	if !known || free >= reserve+size || spare >= inside+size {
 		return nil
 	}
 	g.refused.Add(ctx, 1)

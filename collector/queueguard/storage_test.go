@@ -236,3 +236,54 @@ func TestDiskOfADirectory(t *testing.T) {
 	_, _, known = diskOf("/nowhere/at/all")
 	assert.False(t, known)
 }
+
+// Of several queues the one with most in it is refused first, so that it leaves room for the others; a queue alone is not concerned.
+func TestTheFullestQueueIsRefusedFirst(t *testing.T) {
+	ctx := context.Background()
+	on := &disk{free: 1 << 30, size: 1 << 34}
+	shelves := &rack{shelves: map[string]*shelf{"closed": {items: map[string][]byte{"0": make([]byte, 5000), "qmv0": nil}}}}
+	guard, _ := guarding(t, ward{shelfID: shelves}, on)
+	clientOf := func(name string) storage.Client {
+		client, err := guard.GetClient(ctx, component.KindExporter, component.MustNewIDWithName("opik", name), "traces")
+		require.NoError(t, err)
+		return client
+	}
+	closed := clientOf("closed")
+	put := func(into storage.Client, key string) error { return into.Set(ctx, key, make([]byte, 1000)) }
+	on.free = 2*defaultMinFree - 1
+	require.NoError(t, put(closed, "1"), "it is alone")
+	open := clientOf("open")
+	require.ErrorIs(t, put(closed, "2"), syscall.ENOSPC)
+	require.NoError(t, put(open, "0"))
+	on.free = defaultMinFree
+	require.ErrorIs(t, put(open, "1"), syscall.ENOSPC)
+	on.free = 2*defaultMinFree - 1
+	require.NoError(t, open.Close(ctx))
+	require.NoError(t, put(closed, "2"), "it is alone again")
+}
+
+// rack is a storage extension with a shelf for each component.
+type rack struct {
+	component.StartFunc
+	component.ShutdownFunc
+	shelves map[string]*shelf
+}
+
+func (r *rack) GetClient(_ context.Context, _ component.Kind, id component.ID, _ string) (storage.Client, error) {
+	if r.shelves[id.Name()] == nil {
+		r.shelves[id.Name()] = &shelf{items: map[string][]byte{}}
+	}
+	return &walkingShelf{r.shelves[id.Name()]}, nil
+}
+
+// walkingShelf can be walked through.
+type walkingShelf struct{ *shelf }
+
+func (w *walkingShelf) Walk(_ context.Context, fn storage.WalkFunc) error {
+	for key, value := range w.items {
+		if _, err := fn(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

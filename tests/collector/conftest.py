@@ -71,3 +71,15 @@ def sidecar(collector: Path, tmp_path: Path, opik: FakeOpik) -> Iterator[Sidecar
     running.start()
     yield running
     running.kill()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", disk], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.decode()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)

@@ -38,11 +38,12 @@ def opik() -> Iterator[FakeOpik]:
         yield server
 
 
-def _sidecar(collector: Path, state: Path, opik: FakeOpik, *settings: str) -> Sidecar:
+def _sidecar(collector: Path, state: Path, opik: FakeOpik, *settings: str, log: Path | None = None) -> Sidecar:
     return Sidecar(
         collector,
         state,
         opik.url,
+        log=log,
         settings=(*_SETTINGS, *settings),
         OPIK_API_KEY="key",
         OPIK_WORKSPACE="home",
@@ -124,6 +125,28 @@ def test_the_full_queue_of_a_closed_workspace_is_counted(
     finally:
         sidecar.kill()
     fault_table.seen("a closed workspace's queue full", opik, created=600, rejected=int(lost), workspaces=_WORKSPACES)
+
+
+@pytest.mark.slow
+def test_a_closed_workspace_leaves_room_on_the_disk(
+    collector: Path, tmp_path: Path, small_disk: Path, opik: FakeOpik
+) -> None:
+    """A closed workspace fills the disk before its queue: no program is refused, others flow, its loss is counted."""
+    sidecar = _sidecar(collector, small_disk, opik, log=tmp_path / "log")
+    sidecar.start()
+    try:
+        for number in range(0, 3000, 20):
+            closed = request_of(number, 10, size=10_000, tenant__id="globex")
+            assert sidecar.post(closed) == 200
+            assert sidecar.post(request_of(number + 10, 10, tenant__id="acme")) == 200
+        wanted = sorted(f"span {number}" for number in range(3000) if number // 10 % 2)
+        assert wait_for(lambda: names_in(opik, "home") == wanted), sidecar.log.read_text()
+        lost = sidecar.metric("otelcol_exporter_opik_rejected_spans")
+        assert 0 < lost < 1500, "the disk never was full"
+        opik.let("key", *_WORKSPACES)
+        assert wait_for(lambda: len(names_in(opik, "globex")) == 1500 - lost), sidecar.log.read_text()
+    finally:
+        sidecar.kill()
 
 
 def test_what_waits_follows_its_tenant(collector: Path, tmp_path: Path, opik: FakeOpik) -> None:
