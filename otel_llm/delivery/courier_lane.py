@@ -17,6 +17,7 @@ from otel_llm.delivery.courier_lease import Lease
 from otel_llm.delivery.courier_parts import Passage
 from otel_llm.delivery.spool_files import safe_name
 from otel_llm.delivery.spool_types import Failure, Parcel, Reject
+from otel_llm.delivery.words import legible
 from otel_llm.faults import note_fault
 from otel_llm.greenlets import rest_in_copy
 from otel_llm.turns import unhurried
@@ -316,7 +317,7 @@ class Lane:
         finally:
             self._asked_at = None
         if isinstance(outcome, (Delivered, Retry, Rejected)):
-            return outcome
+            return legible(outcome)
         return Retry(f"The backend {self.name} answered with no outcome ({type(outcome).__name__}).", "internal")
 
     def _delivered(self, passage: Passage) -> None:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_llm.clock import monotonic
 from otel_llm.contracts import Delivered, Rejected, Retry
 from otel_llm.delivery.late_codec import NotLoadedError, encode, halve, prepare_for
+from otel_llm.delivery.words import legible
 from otel_llm.faults import note_fault
 from otel_llm.turns import MANY, unhurried
 from otel_llm.untraced import untraced
@@ -163,7 +164,7 @@ class DeliveryExporter(SpanExporter):
             left = min(end, self._latest_end) - monotonic()
             if left <= 0:
                 return Retry("There was no time left to send the spans.", "no_time")
-            outcome = self._backend.send(batch, timeout=min(left, self._longest_send))
+            outcome = legible(self._backend.send(batch, timeout=min(left, self._longest_send)))
             self._note(outcome)
             if isinstance(outcome, Retry):
                 self._latest_end = min(self._latest_end, self._end_of_failing)

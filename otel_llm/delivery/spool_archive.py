@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Batch
-from otel_llm.delivery.spool_types import Quarantined, storable
+from otel_llm.delivery.spool_types import Quarantined
+from otel_llm.delivery.words import whole
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,7 +33,7 @@ class Archive:
         batch = reject.batch
         if batch is None:
             return
-        reason, detail = storable(reject.rejection.reason), storable(reject.rejection.detail[:_MAX_DETAIL])
+        reason, detail = whole(reject.rejection.reason), whole(reject.rejection.detail[:_MAX_DETAIL])
         self._insert(backend, reason, detail, batch.created_at, batch.span_count, batch.payload)
 
     def keep_unreadable(self, seq: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from otel_llm.delivery.spool_types import storable
+from otel_llm.delivery.words import whole
 from otel_llm.ledger import LedgerReport
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Counts:
         """Add `spans` to one count of the backend with this id."""
         self._connection.execute(
             "INSERT INTO counts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET spans = spans + excluded.spans",
-            (backend, kind, storable(reason), spans),
+            (backend, kind, whole(reason), spans),
         )
 
     def take_back_dropped(self, backend: int, spans: int) -> int:

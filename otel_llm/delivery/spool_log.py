@@ -22,7 +22,8 @@ from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED
 from otel_llm.delivery.spool_files import file_identity
 from otel_llm.delivery.spool_room import Room, boot_id, uptime
 from otel_llm.delivery.spool_schema import SCHEMA_VERSION, open_log
-from otel_llm.delivery.spool_types import Appended, Failure, Parcel, storable
+from otel_llm.delivery.spool_types import Appended, Failure, Parcel
+from otel_llm.delivery.words import whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -110,7 +111,7 @@ class SpoolLog:
                 "UPDATE backends SET last_delivery = coalesce(max(?, coalesce(last_delivery, 0)), last_delivery),"
                 " why = ?, reason = '', needs_action = 0, failed_at = ?, failing_since = CASE WHEN ? IS NULL THEN NULL"
                 " ELSE coalesce(failing_since, ?) END WHERE id = ?",
-                (last_delivery, storable(trouble or ""), now, now, now, backend_id),
+                (last_delivery, whole(trouble or ""), now, now, now, backend_id),
             )
 
     # --- going out ---------------------------------------------------------------------------------------
@@ -202,8 +203,8 @@ class SpoolLog:
                 "UPDATE backends SET why = ?, reason = ?, needs_action = ?, failed_at = ?, failing_since = ?"
                 " WHERE id = ?",
                 (
-                    storable(failure.why),
-                    storable(failure.reason),
+                    whole(failure.why),
+                    whole(failure.reason),
                     failure.needs_action,
                     failure.at,
                     failure.since,

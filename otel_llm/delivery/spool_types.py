@@ -21,7 +21,6 @@ __all__ = [
     "Reject",
     "SpoolReport",
     "SpoolSettings",
-    "storable",
 ]
 
 KIB = 1024
@@ -30,11 +29,6 @@ HOUR = 3600.0
 
 Mode: TypeAlias = Literal["always", "overflow", "off"]
 Fsync: TypeAlias = Literal["interval", "always", "off"]
-
-
-def storable(words: str) -> str:
-    """`words` without the halves of characters that JSON can carry and SQLite cannot: a server cut an emoji in two."""
-    return words.encode("utf-8", "replace").decode()
 
 
 class SpoolSettings(NamedTuple):

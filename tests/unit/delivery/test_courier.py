@@ -620,8 +620,10 @@ time.sleep(60)
 """
 
 
-def test_half_a_character_in_a_backends_words_holds_nothing_up(rig: Callable[..., Rig]) -> None:
-    """Words that JSON can carry and SQLite cannot are kept without that; the span is not sent again and again."""
+def test_half_a_character_in_a_backends_words_holds_nothing_up(
+    rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Words that JSON can carry, and SQLite and logs cannot, lose that; the span is not sent again and again."""
     here = rig()
     here.sink.answers = [Retry("Down \ud83d.", "down"), Rejected("Bad \ud83d.", "bad \ud83d")]
     here.append(new_ids(1))
@@ -629,6 +631,8 @@ def test_half_a_character_in_a_backends_words_holds_nothing_up(rig: Callable[...
     assert here.courier.flush(30).complete
     assert here.counts() == (1, 0, 0, {"bad ?": 1}, {})
     assert [(entry.reason, entry.detail) for entry in here.spool.quarantined()] == [("bad ?", "Bad ?.")]
+    assert "Bad ?." in caplog.text
+    caplog.text.encode()
     assert here.sink.sends == 2
 
 

@@ -1,0 +1,28 @@
+"""What a server says of a batch, made fit for a log, a status page and SQLite, none of which hold half a character."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_llm.contracts import Delivered
+
+if TYPE_CHECKING:
+    from otel_llm.contracts import Outcome, Rejection
+
+__all__ = ["legible", "whole"]
+
+
+def whole(words: str) -> str:
+    """`words` without the halves of characters that JSON can carry and UTF-8 cannot: a server cut an emoji in two."""
+    return words if words.isascii() else words.encode("utf-8", "replace").decode()
+
+
+def legible(outcome: Outcome) -> Outcome:
+    """`outcome` with whole characters only."""
+    if isinstance(outcome, Delivered):
+        return outcome._replace(rejected=tuple(map(_legible, outcome.rejected))) if outcome.rejected else outcome
+    return outcome._replace(why=whole(outcome.why), reason=whole(outcome.reason))
+
+
+def _legible(rejection: Rejection) -> Rejection:
+    return rejection._replace(reason=whole(rejection.reason), detail=whole(rejection.detail))
