@@ -133,7 +133,7 @@ def _measure(
     cpu, began = _cpu_seconds(collectors), monotonic()
     _send_all(requests, send)
     assert wait_for(lambda: _Sink.seen >= spans, _DEADLINE), f"{_Sink.seen} of {spans} spans arrived"
-    seconds, used = monotonic() - began, _cpu_seconds(collectors) - cpu
+    seconds, used = monotonic() - began, max(_cpu_seconds(collectors) - cpu, 1 / _TICKS)
     return Measured(setup, size, spans, round(spans / seconds), round(used / spans * 1e6, 1), round(spans / used))
 
 

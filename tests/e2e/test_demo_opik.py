@@ -38,7 +38,8 @@ class Seen:
                 "OPIK_PROJECT_NAME": PROJECT,
             }
             self.demo = self._json("demo", "--backend", "opik", "--json")
-            self.counted = self._json("ship", "--json")["otel-llm-demo"]["opik"]  # and delivers what may still wait
+            self._json("ship", "--json")  # what may still wait
+            self.counted = self._json("status", "--json")["services"]["otel-llm-demo"]["opik"]
             self.usage = self._json("usage", "--by", "tenant", "--json")
             self.projects, self.violations = opik.projects(), list(opik.violations)
             self.duplicates, self.written = opik.duplicates(), opik.span_writes

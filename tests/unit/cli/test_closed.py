@@ -47,13 +47,22 @@ def run(closed: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [["status"], ["usage"], ["ship", "--timeout", "1"], ["replay", "--to", "opik"]])
+@pytest.mark.parametrize("command", [["status"], ["ship", "--timeout", "1"], ["replay", "--to", "opik"]])
 def test_a_command_says_what_is_closed(closed: Path, command: list[str]) -> None:
     """Commands that read the state directory name it, and what to do; there is no traceback."""
     done = run(closed, "-c", MAIN, *command)
     assert done.returncode == 1
     assert f"This user may not use {closed / 'state'}" in done.stderr
     assert "OTEL_LLM_STATE_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_in_a_closed_directory_is_named(closed: Path) -> None:
+    """What reads the store says which file it could not look at, and that another can be named."""
+    done = run(closed, "-c", MAIN, "usage")
+    assert done.returncode == 1
+    assert f"{closed / 'state' / 'store.db'} cannot be looked at" in done.stderr
+    assert "--store" in done.stderr
     assert "Traceback" not in done.stderr
 
 
