@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import litellm
@@ -67,7 +69,17 @@ OTHERS = {
         under="/v1",
     ),
 }
-NAMES = [name for family in OTHERS for name in (family, f"a{family}")]
+of_videos = pytest.mark.skipif(
+    version("litellm").startswith("1.79.") and sys.version_info < (3, 11),
+    reason="this litellm derives the type of a video from typing.Any, and Python 3.10 refuses",
+)
+
+
+def _named(name: str) -> Any:
+    return pytest.param(name, marks=of_videos if "video" in name else ())
+
+
+NAMES = [_named(name) for family in OTHERS for name in (family, f"a{family}")]
 
 
 def _call(name: str, provider: FakeProvider) -> Any:
@@ -139,6 +151,7 @@ def test_garbage_harms_nobody(body: bytes, name: str, provider: FakeProvider, sp
     assert spans.only.name == OTHERS[name.removeprefix("a")].span
 
 
+@of_videos
 def test_a_video_that_failed_is_an_error(provider: FakeProvider, spans: Spans) -> None:
     """`status: failed` is an error of a video, too."""
     error = {"code": "moderation_blocked", "message": "No."}
@@ -148,7 +161,7 @@ def test_a_video_that_failed_is_an_error(provider: FakeProvider, spans: Spans) -
     assert spans.facts[semconv.ERROR_TYPE] == "moderation_blocked"
 
 
-@pytest.mark.parametrize("name", ["aocr", "avideo_generation"])
+@pytest.mark.parametrize("name", [_named("aocr"), _named("avideo_generation")])
 def test_a_router_call_is_one_span(name: str, provider: FakeProvider, spans: Spans) -> None:
     """A Router's call is one logical span with the group's name and what it cost."""
     other = OTHERS[name[1:]]
