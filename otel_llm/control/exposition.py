@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from otel_llm.delivery.words import whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -33,7 +35,7 @@ class Family:
 
     def add(self, value: float, labels: Mapping[str, str] | None = None, *, suffix: str = "") -> Family:
         """Add a sample; labels with an empty value are left out, which means the same to Prometheus."""
-        shown = {name: _valid(text) for name, text in (labels or {}).items() if text}
+        shown = {name: whole(text) for name, text in (labels or {}).items() if text}
         self.samples.append((suffix, shown, value))
         return self
 
@@ -88,11 +90,6 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         for family in self._families:
             yield family.metric()
-
-
-def _valid(text: str) -> str:
-    """What is no valid Unicode (a lone surrogate) is replaced, so that the page can be sent."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _bound(bound: float) -> str:

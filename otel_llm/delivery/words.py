@@ -1,4 +1,4 @@
-"""What a server says of a batch, made fit for a log, a status page and SQLite, none of which hold half a character."""
+"""Words of others made fit for a log, a page and SQLite, none of which hold half a character."""
 
 from __future__ import annotations
 

@@ -30,6 +30,8 @@ from otel_llm.instrumentation.recorder import Facts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otel_llm.instrumentation.failures import ReportedError
+    from otel_llm.instrumentation.litellm.forms import Form
     from otel_llm.instrumentation.litellm.request import Request
     from otel_llm.instrumentation.recorder import Recorder, Recording
 
@@ -99,7 +101,7 @@ class LogicalCall:
             return self._follow(result)
         kept = guarded("keeping an answer", self._kept, result) if self.recording.defers else None
         answer, size = (result, 0) if kept is None else kept
-        failure = guarded("reading a failure", failure_of, result) if self.request.form.tells_failure else None
+        failure = _failure(self.request.form, result)
         if failure is None:
             self.recording.end(partial(self._fill, answer), size)
         else:
@@ -233,7 +235,7 @@ class Attempt:
             return follow(result, AttemptStream(self.recording, _reader(self.request, result), finish))
         form, failure = self.request.form, None
         try:
-            failure = guarded("reading a failure", failure_of, result) if form.tells_failure else None
+            failure = _failure(form, result)
             guarded("reading an answer", self._fill, in_chat_words(form, result) if form.native else result)
         finally:
             self.recording.end() if failure is None else self.recording.fail(failure)
@@ -270,6 +272,11 @@ class Attempt:
             fill_stream_billing(recording, self.request, reader, chunks)
 
         return finish
+
+
+def _failure(form: Form, answer: object) -> ReportedError | None:
+    """What an answer says went wrong, where its form has a word for that."""
+    return guarded("reading a failure", failure_of, answer) if form.tells_failure else None
 
 
 def _reader(request: Request, stream: object) -> StreamReader:
