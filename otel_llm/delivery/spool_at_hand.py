@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SpansAtHand"]
 
-_MOST_BYTES: Final = 4 * 1024 * 1024
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""While backends answer: about what a core makes in a second. Reading a batch back costs as much as sending it."""
+_MOST_UNANSWERED: Final = 4 * 1024 * 1024
+"""While none does: it is away, or another process delivers."""
 _NEXT_SECONDS: Final = 10.0
-"""How long a batch is expected to be taken soon."""
+"""How long a batch is expected to be taken soon, and an answer to be followed by another."""
 
 
 class SpansAtHand:
@@ -29,8 +32,10 @@ class SpansAtHand:
     they are next. Those that nobody has taken for a while give way: their backend is away.
     """
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = _MOST_BYTES, most_unanswered: int = _MOST_UNANSWERED) -> None:
         self._most_bytes = most_bytes
+        self._most_unanswered = min(most_unanswered, most_bytes)
+        self._answered_at = float("-inf")
         self._batches: OrderedDict[int, tuple[Batch, float]] = OrderedDict()
         """With the time until which a batch does not give way (monotonic seconds)."""
         self._bytes = 0
@@ -41,12 +46,13 @@ class SpansAtHand:
             return
         now = monotonic() if now is None else now
         size = len(batch.payload)
-        while self._batches and self._bytes + size > self._most_bytes:
+        most = self._most_bytes if now - self._answered_at < _NEXT_SECONDS else self._most_unanswered
+        while self._batches and self._bytes + size > most:
             oldest, (_, until) = next(iter(self._batches.items()))
             if until > now:
                 break
-            self.forget(oldest)
-        if self._bytes + size <= self._most_bytes:
+            self._forget(oldest)
+        if self._bytes + size <= most:
             self._batches[row] = batch, now + _NEXT_SECONDS
             self._bytes += size
 
@@ -55,8 +61,12 @@ class SpansAtHand:
         found = self._batches.get(row)
         return found[0] if found is not None and found[0].id == batch_id else None
 
-    def forget(self, row: int) -> None:
+    def answered(self, row: int, now: float | None = None) -> None:
         """A backend has answered for the batch in `row`."""
+        self._answered_at = monotonic() if now is None else now
+        self._forget(row)
+
+    def _forget(self, row: int) -> None:
         found = self._batches.pop(row, None)
         if found is not None:
             self._bytes -= len(found[0].payload)

@@ -162,7 +162,7 @@ class SpoolLog:
             backend_id = self._backend_id(backend)
             overtaken = 0
             for seq, spans in parcel.rows:
-                self._at_hand.forget(seq)
+                self._at_hand.answered(seq)
                 gone = self._connection.execute(
                     "DELETE FROM waiting WHERE backend = ? AND seq = ?", (backend_id, seq)
                 ).rowcount

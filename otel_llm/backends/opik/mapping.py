@@ -87,19 +87,17 @@ def _map_feedback(
             rows.rejections.append(score)
         else:
             kind, body = score
-            row = Row(
-                json_bytes.write(body), body["id"], destination.project, destination.workspace, span.span_id.hex()
-            )
+            text = json_bytes.write(body)
+            row = Row(text, b"", body["id"], destination.project, destination.workspace, span.span_id.hex())
             rows.scores[kind].append(row)
 
 
 def _trace(key: _TraceKey, spans: list[MappedSpan], memory: TraceMemory) -> Row:
     if len(spans) == 1 and spans[0].is_root and not memory.knows(key):
         top = spans[0]
-        return Row(row_of_lone_root(top), top.trace_id, top.destination.project, top.destination.workspace, top.span_id)
+        return row_of_lone_root(top)
     notes = gather(spans, memory.recall(key))
     top = spans[0] if len(spans) == 1 else topmost(spans)
     if not top.is_root:
         memory.keep(key, notes)
-    destination, trace_id = key
-    return Row(trace_row(top, notes), trace_id, destination.project, destination.workspace, top.span_id)
+    return trace_row(top, notes)

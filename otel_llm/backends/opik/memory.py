@@ -9,9 +9,7 @@ It is a help, not a source of truth: without it (after a restart) rows are compl
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
-
-from otel_llm import json_bytes
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -27,10 +25,10 @@ class TraceNotes:
     """What is known of one trace in one project."""
 
     def __init__(self) -> None:
-        self.first_input: tuple[int, str, dict[str, Any]] | None = None
-        """Start (Unix ns), span id and input of the LLM span that began first."""
-        self.last_output: tuple[int, str, dict[str, Any]] | None = None
-        """End (Unix ns), span id and output of the LLM span that ended last."""
+        self.first_input: tuple[int, str, bytes] | None = None
+        """Start (Unix ns), span id and input (JSON) of the LLM span that began first."""
+        self.last_output: tuple[int, str, bytes] | None = None
+        """End (Unix ns), span id and output (JSON) of the LLM span that ended last."""
         self.thread: tuple[int, str, str] | None = None
         """Start (Unix ns), span id and thread id of the earliest span that named one."""
         self.tags: set[str] = set()
@@ -79,8 +77,8 @@ class TraceMemory:
 
     def keep(self, key: Hashable, notes: TraceNotes) -> None:
         """Remember `notes`, and forget the oldest traces beyond the bounds."""
-        told = [note[2] for note in (notes.first_input, notes.last_output) if note is not None]
-        notes.size = len(json_bytes.write([told, notes.thread, *notes.tags])) + _NOTE_BYTES
+        told = [note[2] for note in (notes.first_input, notes.last_output, notes.thread) if note is not None]
+        notes.size = sum(map(len, told)) + sum(map(len, notes.tags)) + _NOTE_BYTES
         old = self._notes.pop(key, None)
         self._bytes += notes.size - (old.size if old is not None else 0)
         self._notes[key] = notes

@@ -66,4 +66,8 @@ def _halves(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 def _body(kind: str, rows: Sequence[Row]) -> bytes:
     """The request's JSON."""
-    return b'{"%b":[%b]}' % (_LIST_NAMES.get(kind, kind).encode(), b",".join([row.text for row in rows]))
+    pieces = [b'{"%b":[' % _LIST_NAMES.get(kind, kind).encode()]
+    for row in rows:
+        pieces += (row.own, row.shared, b",")
+    pieces[-1] = b"]}"
+    return b"".join(pieces)

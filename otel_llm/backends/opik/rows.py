@@ -1,7 +1,8 @@
 """Rows as they go into requests: JSON, written once, and the little that has to be known of it.
 
 A span's row and the row of the trace that it is the topmost span of say much the same. What both say is written once,
-as the members of a JSON object, and put into both.
+as the members of a JSON object, and put into both; not before the request is put together, so that it is not copied on
+the way.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ __all__ = ["MappedSpan", "Row", "Rows"]
 class Row(NamedTuple):
     """One item for Opik's batch endpoints."""
 
-    text: bytes
-    """The item as JSON."""
+    own: bytes
+    """The item as JSON, up to what another row may say as well."""
+    shared: bytes
+    """The rest of it."""
     id: str
     """Opik's id of the trace or span that it is about."""
     project: str
@@ -35,8 +38,8 @@ class Row(NamedTuple):
 
     @property
     def body(self) -> dict[str, Any]:
-        """What the text says."""
-        read: dict[str, Any] = json.loads(self.text)
+        """What it says."""
+        read: dict[str, Any] = json.loads(self.own + self.shared)
         return read
 
 
@@ -64,12 +67,13 @@ class MappedSpan(NamedTuple):
     trace_millis: int
     destination: Destination
     shared: bytes
-    """Members of the row that a trace's row has as well."""
+    """Members of the row that a trace's row has as well, and the end of both."""
     own: bytes
     """Members that are the span's alone."""
     is_llm: bool
-    input: dict[str, Any] | None
-    output: dict[str, Any] | None
+    input: bytes | None
+    """As JSON."""
+    output: bytes | None
     tags: Sequence[str]
     start_ns: int
     end_ns: int
@@ -83,6 +87,5 @@ class MappedSpan(NamedTuple):
 
     def row(self) -> Row:
         """The span's row."""
-        head = f'{{"id":"{self.id}","trace_id":"{self.trace_id}",'.encode()
-        text = b"%b%b,%b}" % (head, self.shared, self.own)
-        return Row(text, self.id, self.destination.project, self.destination.workspace, self.span_id)
+        own = b'{"id":"%b","trace_id":"%b",%b,' % (self.id.encode(), self.trace_id.encode(), self.own)
+        return Row(own, self.shared, self.id, self.destination.project, self.destination.workspace, self.span_id)

@@ -163,7 +163,7 @@ class Sender:
         """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""
         _logger.warning("Opik refused the row of trace %s (%s); sending a bare one.", row.id, refused.words)
         body = row.body
-        bare = row._replace(text=json_bytes.write({key: body[key] for key in _BARE_FIELDS if key in body}))
+        bare = row._replace(own=json_bytes.write({key: body[key] for key in _BARE_FIELDS if key in body}), shared=b"")
         (parcel,) = pack("traces", [bare])
         verdict = self._post("traces", workspace, parcel.body, deadline)
         return verdict if isinstance(verdict, Retry) else None  # refused again: its spans will be, and are counted

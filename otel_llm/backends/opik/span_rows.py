@@ -68,20 +68,18 @@ def map_span(
         "name": span.name or "unnamed span",
         "start_time": timestamp(start_ns),
         "source": "sdk",
-        "metadata": _metadata(span, attributes, content.used, around, plan),
     }
     if end is not None:
         shared["end_time"] = end
     if around.environment is not None:
         shared["environment"] = around.environment
-    if content.input is not None:
-        shared["input"] = content.input
-    if content.output is not None:
-        shared["output"] = content.output
     if plan.has_error or span.status.code == _STATUS_ERROR:
         _put(shared, "error_info", error_info_of(span, attributes))
     if facts.kind == LLM and plan.usage.first_token:
         _put(shared, "ttft", ttft_ms_of(attributes, plan.usage))
+    given = None if content.input is None else json_bytes.write(content.input)
+    answered = None if content.output is None else json_bytes.write(content.output)
+    metadata = _metadata(span, attributes, content.used, around, plan)
     tags = _tags(attributes, plan)
     updated = end if end is not None and end_ns >= start_ns else shared["start_time"]
     return MappedSpan(
@@ -89,11 +87,11 @@ def map_span(
         place.trace,
         place.millis,
         destination,
-        json_bytes.write(shared)[1:-1],
+        _members(json_bytes.write(shared)[1:-1], metadata, given, answered),
         json_bytes.write(_own(attributes, plan, facts, place.parent, tags, updated))[1:-1],
         is_llm,
-        content.input,
-        content.output,
+        given,
+        answered,
         tags,
         start_ns,
         end_ns,
@@ -102,6 +100,17 @@ def map_span(
         place.joins_existing,
         _thread_id(attributes, plan),
     )
+
+
+def _members(shared: bytes, metadata: bytes, given: bytes | None, answered: bytes | None) -> bytes:
+    """Members of a row, and its end."""
+    parts = [shared, b',"metadata":', metadata]
+    if given is not None:
+        parts += (b',"input":', given)
+    if answered is not None:
+        parts += (b',"output":', answered)
+    parts.append(b"}")
+    return b"".join(parts)
 
 
 def _repeats_call(attributes: Attributes) -> bool:
@@ -223,11 +232,9 @@ def _thread_id(attributes: Attributes, plan: Plan) -> str | None:
 
 def _metadata(
     span: Span | LiveSpan, attributes: Attributes, used: frozenset[str], around: Surroundings, plan: Plan
-) -> Attributes:
+) -> bytes:
     """Everything else that the span says, under its own names. Of equal names the span's beats the resource's."""
-    metadata = around.metadata.copy()
-    metadata[semconv.OTEL_TRACE_ID] = span.trace_id.hex()
-    metadata[semconv.OTEL_SPAN_ID] = span.span_id.hex()
+    metadata: Attributes = {semconv.OTEL_TRACE_ID: span.trace_id.hex(), semconv.OTEL_SPAN_ID: span.span_id.hex()}
     kind = _KINDS.get(span.kind)
     if kind is not None:
         metadata[semconv.OTEL_SPAN_KIND] = kind
@@ -245,7 +252,10 @@ def _metadata(
         metadata[semconv.OTEL_LINKS] = [_link(link) for link in links]
     if events and (told := [_event(event) for event in events if event.name not in CONTENT_EVENTS]):
         metadata[semconv.OTEL_EVENTS] = told
-    return metadata
+    if plan.repeats:
+        return json_bytes.write({**around.metadata, **metadata})
+    said = json_bytes.write(metadata)
+    return b"{%b,%b" % (around.said, said[1:]) if around.said else said
 
 
 def _obey(name: str, metadata: Attributes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from otel_llm import semconv
+from otel_llm import json_bytes, semconv
 from otel_llm.backends.opik.content import Sides, sides_of
 from otel_llm.backends.opik.kinds import CONSULTED as _OF_KIND
 from otel_llm.backends.opik.kinds import model_of, type_of
@@ -36,6 +36,18 @@ _THREAD_ATTRIBUTES: Final = (
 )
 _ADK_HAS_INNER_SPANS: Final = (1, 24)
 """The version of Google ADK from which on there is a span of the conventions inside of each `call_llm`."""
+_OF_MAPPING: Final = frozenset(
+    {
+        semconv.OTEL_TRACE_ID,
+        semconv.OTEL_SPAN_ID,
+        semconv.OTEL_SPAN_KIND,
+        semconv.OTEL_STATUS_CODE,
+        semconv.OTEL_DROPPED_ATTRIBUTES,
+        semconv.OTEL_LINKS,
+        semconv.OTEL_EVENTS,
+    }
+)
+"""Names of metadata under which the mapping itself says something of each span."""
 _MOST_PLANS: Final = 256
 _MOST_KNOWN: Final = 4096
 
@@ -64,6 +76,8 @@ class Plan(NamedTuple):
     thread: tuple[str, ...]
     directives: tuple[str, ...]
     """Those that speak to Opik or to this mapping, and are not metadata as they are."""
+    repeats: bool
+    """Whether some, directives followed, may be called like what the surroundings say."""
 
     def facts_of(self, attributes: Attributes) -> Facts:
         """Type, model and provider of a span: many spans share the few values that say so."""
@@ -92,6 +106,8 @@ class Surroundings:
         self.environment = environment
         self.metadata = metadata
         """Resource attributes, scope name and version."""
+        self.said = json_bytes.write(metadata)[1:-1]
+        """The same as members of a JSON object."""
         self.destinations: dict[tuple[str, str], Destination] = {}
         """Already found, by what the span said (project, tenant)."""
         self.plans: dict[tuple[str, ...], Plan] = {}
@@ -114,7 +130,7 @@ class Surroundings:
         if found is None:
             if len(self.plans) >= _MOST_PLANS:
                 self.plans.clear()
-            found = self.plans[names] = _plan_of(names)
+            found = self.plans[names] = _plan_of(names, self.metadata)
         return found
 
 
@@ -136,8 +152,9 @@ def _is_since(version: str, first: tuple[int, int]) -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= first
 
 
-def _plan_of(names: tuple[str, ...]) -> Plan:
+def _plan_of(names: tuple[str, ...], metadata: Attributes) -> Plan:
     present = frozenset(names)
+    directives = tuple(name for name in names if name.startswith(semconv.OPIK_PREFIX))
     return Plan(
         named=tuple(name for name in _NAMED if name in present),
         facts={},
@@ -147,7 +164,8 @@ def _plan_of(names: tuple[str, ...]) -> Plan:
         joins=semconv.OPIK_TRACE_ID in present,
         tagged=not present.isdisjoint(_TAG_ATTRIBUTES),
         thread=tuple(name for name in _THREAD_ATTRIBUTES if name in present),
-        directives=tuple(name for name in names if name.startswith(semconv.OPIK_PREFIX)),
+        directives=directives,
+        repeats=bool(directives) or not (present | _OF_MAPPING).isdisjoint(metadata),
     )
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import json_bytes
+from otel_llm.backends.opik.rows import Row
 from otel_llm.backends.opik.values import timestamp_us
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from otel_llm.backends.opik.memory import TraceNotes
     from otel_llm.backends.opik.rows import MappedSpan
@@ -48,30 +49,30 @@ def gather(spans: Sequence[MappedSpan], notes: TraceNotes) -> TraceNotes:
     return notes
 
 
-def trace_row(top: MappedSpan, notes: TraceNotes) -> bytes:
-    """The row (JSON) of the trace that `top` is the topmost known span of."""
-    more: dict[str, Any] = {"last_updated_at": timestamp_us(version_us(top, notes))}
+def trace_row(top: MappedSpan, notes: TraceNotes) -> Row:
+    """The row of the trace that `top` is the topmost known span of."""
+    said = b""
     if top.input is None and notes.first_input is not None:
-        more["input"] = notes.first_input[2]
+        said += b'"input":%b,' % notes.first_input[2]
     if top.output is None and notes.last_output is not None:
-        more["output"] = notes.last_output[2]
-    if notes.tags:
-        more["tags"] = sorted(notes.tags)
+        said += b'"output":%b,' % notes.last_output[2]
     thread = top.thread_id or (notes.thread[2] if notes.thread is not None else None)
-    if thread is not None:
-        more["thread_id"] = thread
-    return b'{"id":"%b",%b,%b' % (top.trace_id.encode(), top.shared, json_bytes.write(more)[1:])
+    return _row(top, version_us(top, notes), notes.tags, thread, said)
 
 
-def row_of_lone_root(top: MappedSpan) -> bytes:
+def row_of_lone_root(top: MappedSpan) -> Row:
     """The same row for a root of which no other span of its trace is known, which is all of many a trace."""
     version = _rank_us(top) + (_OWN_INPUT if top.input is not None else 0)
-    more = f'"last_updated_at":"{timestamp_us(version)}"'.encode()
-    if top.tags:
-        more += b',"tags":' + json_bytes.write(sorted(set(top.tags)))
-    if top.thread_id is not None:
-        more += b',"thread_id":' + json_bytes.write(top.thread_id)
-    return b'{"id":"%b",%b,%b}' % (top.trace_id.encode(), top.shared, more)
+    return _row(top, version, top.tags, top.thread_id)
+
+
+def _row(top: MappedSpan, version: int, tags: Iterable[str], thread: str | None, said: bytes = b"") -> Row:
+    own = f'{{"id":"{top.trace_id}","last_updated_at":"{timestamp_us(version)}",'.encode() + said
+    if tags:
+        own += b'"tags":%b,' % json_bytes.write(sorted(set(tags)))
+    if thread is not None:
+        own += b'"thread_id":%b,' % json_bytes.write(thread)
+    return Row(own, top.shared, top.trace_id, top.destination.project, top.destination.workspace, top.span_id)
 
 
 def version_us(top: MappedSpan, notes: TraceNotes) -> int:

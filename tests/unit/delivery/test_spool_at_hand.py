@@ -28,8 +28,8 @@ def test_what_is_kept_comes_with_what_is_read() -> None:
     assert found.spans == ("span of a",)
     assert at_hand.batch(2, "a") is None
     assert at_hand.batch(1, "of another process") is None
-    at_hand.forget(1)
-    at_hand.forget(1)
+    at_hand.answered(1)
+    at_hand.answered(1)
     assert at_hand.batch(1, "a") is None
 
 
@@ -45,6 +45,24 @@ def test_the_next_ones_stay_when_there_is_too_much() -> None:
         9, batch("9"), now=110.5
     )  # nobody has taken the first one by now, and the second one is still waited for
     assert [at_hand.batch(row, str(row)) is not None for row in (0, 1, 9)] == [False, True, True]
+
+
+def test_less_is_at_hand_while_nobody_answers() -> None:
+    """Only as long as backends answer is there room for more than a little; then what nobody takes gives way."""
+    at_hand = SpansAtHand(most_bytes=45, most_unanswered=15)
+
+    def kept() -> list[int]:
+        return [row for row in range(20) if at_hand.batch(row, str(row)) is not None]
+
+    for row in range(3):
+        at_hand.keep(row, batch(str(row)), now=100.0)
+    assert kept() == [0]
+    at_hand.answered(0, now=101.0)
+    for row in range(3, 9):
+        at_hand.keep(row, batch(str(row)), now=102.0)
+    assert kept() == [3, 4, 5, 6]
+    at_hand.keep(9, batch("9"), now=112.5)
+    assert kept() == [9]
 
 
 def test_what_is_at_hand_is_not_read(tmp_path: Path) -> None:

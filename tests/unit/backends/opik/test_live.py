@@ -28,6 +28,7 @@ _ROUTING = Routing("{service} {tenant}", tenants={"acme": "p @w"})
 _RESOURCES = [
     Resource({semconv.SERVICE_NAME: "shop", "list": ("a", "b")}),
     Resource({semconv.DEPLOYMENT_ENVIRONMENT: "production", "tenant.id": "from the resource"}),
+    Resource({"otel.span_id": "from the resource", "own attribute": "from the resource", "x": "from the resource"}),
     Resource({}),
 ]
 _SCOPES = [InstrumentationScope("shop", "1", None, {}), InstrumentationScope("other")]
@@ -121,7 +122,16 @@ def _bodies(rows: Rows) -> dict[str, Any]:
     """What is sent, whatever the order of members and of rows of a kind."""
     found: dict[str, Any] = {}
     for kind, of_kind in rows.by_kind():
-        found[kind] = sorted((json.dumps(row.body, sort_keys=True), row[1:]) for row in of_kind)
+        for row in of_kind:
+            json.loads(row.own + row.shared, object_pairs_hook=_unique)
+        found[kind] = sorted((json.dumps(row.body, sort_keys=True), row[2:]) for row in of_kind)
+    return found
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object each of whose members is there once."""
+    found = dict(members)
+    assert len(found) == len(members), members
     return found
 
 

@@ -97,7 +97,7 @@ def test_memory_is_bounded_by_number_and_by_bytes() -> None:
     assert [number for number in range(10) if memory.recall(number).tags] == [7, 8, 9]
     assert memory.millis((0).to_bytes(16, "big"), 77) == 77
     assert memory.millis((9).to_bytes(16, "big"), 77) == 9
-    memory.keep("big", _notes(first_input=(0, "", {"text": "x" * 2000})))
+    memory.keep("big", _notes(first_input=(0, "", b"x" * 2000)))
     assert memory.recall("big").first_input is None
     memory.keep("small", _notes(tags={"a"}))
     assert memory.recall("small").tags == {"a"}
