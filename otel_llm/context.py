@@ -26,7 +26,7 @@ from otel_llm.faults import guarded
 from otel_llm.propagators import propagate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from opentelemetry.trace import Span
@@ -38,7 +38,9 @@ __all__ = [
     "Identity",
     "OpikPlace",
     "active_call",
+    "begin_call_in",
     "call_context",
+    "call_that_begins",
     "called_by",
     "carry",
     "current_identity",
@@ -260,6 +262,20 @@ def call_context(parent: Context, identity: Identity, owner: object, *, nested: 
     around[ACTIVE_CALL_KEY] = weakref.ref(owner)
     around[_IDENTITY_KEY] = identity
     return around
+
+
+_BEGINS_KEY = otel_context.create_key("otel_llm.begins")
+
+
+def begin_call_in(around: dict[str, object], known: Mapping[str, object]) -> Context:
+    """The context for the span of a call to begin in, which tells start stages what is `known` of it; of no others."""
+    context = {**around, _BEGINS_KEY: known}
+    return Context(context)
+
+
+def call_that_begins(context: Context) -> Mapping[str, object] | None:
+    """What is known of the call whose span begins in `context`; None where that is no call of ours."""
+    return context.get(_BEGINS_KEY)  # type: ignore[return-value]  # only `begin_call_in` writes it
 
 
 def called_by(owner: object) -> Context:

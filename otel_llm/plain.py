@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["INT64", "ITEM_BYTES", "MAX_BYTES", "Room", "max_bytes_now", "use_max_bytes"]
 
@@ -53,25 +56,36 @@ class Room:
         if depth <= 0:
             return False
         if kind is dict:
-            if not self._takes(len(value)):
-                return False
             return self._holds_members(value, depth - 1)
         if kind is list or kind is tuple:
-            return self._takes(len(value)) and all(self.holds(entry, depth - 1) for entry in value)
+            return self._holds_entries(value, depth - 1)
         return False
 
+    def _holds_entries(self, value: Sequence[Any], depth: int) -> bool:
+        self.items_left -= len(value)
+        self.bytes_left -= len(value) * ITEM_BYTES
+        if self.items_left < 0 or self.bytes_left < 0:
+            return False
+        for entry in value:  # noqa: SIM110  (a loop takes half of what `all` and its generator do)
+            if not self.holds(entry, depth):
+                return False
+        return True
+
     def _holds_members(self, value: dict[Any, Any], depth: int) -> bool:
+        self.items_left -= len(value)
+        left = self.bytes_left - len(value) * ITEM_BYTES
+        if self.items_left < 0 or left < 0:
+            return False
         for key, entry in value.items():
             if type(key) is not str:
                 return False
-            self.bytes_left -= len(key) if key.isascii() else 4 * len(key)
+            left -= len(key) if key.isascii() else 4 * len(key)
             if type(entry) is str:
-                self.bytes_left -= len(entry) if entry.isascii() else 4 * len(entry)
-            elif not self.holds(entry, depth):
+                left -= len(entry) if entry.isascii() else 4 * len(entry)
+                continue
+            self.bytes_left = left
+            if not self.holds(entry, depth):
                 return False
-        return self.bytes_left >= 0
-
-    def _takes(self, items: int) -> bool:
-        self.items_left -= items
-        self.bytes_left -= items * ITEM_BYTES
-        return self.items_left >= 0 and self.bytes_left >= 0
+            left = self.bytes_left
+        self.bytes_left = left
+        return left >= 0

@@ -13,7 +13,9 @@ from opentelemetry import context
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["untraced"]
+    from opentelemetry.context import Context
+
+__all__ = ["is_untraced", "untraced"]
 
 _PLAIN: Final = "suppress_instrumentation"
 """What older instrumentations look for in the context."""
@@ -27,6 +29,12 @@ def _keys() -> tuple[str, ...]:
 
 
 _KEYS: Final = _keys()
+_ALL: Final = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", _PLAIN)
+
+
+def is_untraced(around: Context) -> bool:
+    """Whether instrumentations are to record nothing in this context (`suppress_instrumentation` of upstream's)."""
+    return bool(around.get(_ALL) or around.get(_PLAIN))
 
 
 @contextmanager

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
 
     from otel_llm.backends.opik.routing import Routing
+    from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
     from otel_llm.processors.lineage import Lineage
 
@@ -106,21 +106,21 @@ class OpikJoin:
 
     # --- ours in theirs ----------------------------------------------------------------------------------------
 
-    def on_start(self, span: Span, parent_context: Context | None) -> None:
-        """Find out whether `span` belongs to a trace of Opik's SDK. Comes after the lineage's own start stage."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled:
+    def on_start(self, beginning: Beginning) -> None:
+        """Find out whether a span belongs to a trace of Opik's SDK. Comes after the lineage's own start stage."""
+        if not beginning.sampled:
             return
+        context = beginning.context
         if self.settles_times:
-            self._time_of(context, span.start_time or 0)
+            self._time_of(context, beginning.span.start_time or 0)
         around = tracked()
-        if around is None and not self._joined and not _may_be_told(parent_context):
+        if around is None and not self._joined and not _may_be_told(beginning.around):
             return
         parent = self._lineage.parent_of(context)
         with self._lock:
-            joined = self._place(parent, around, parent_context)
+            joined = self._place(parent, around, beginning.around)
             if joined is not None:
-                _put(self._joined, _key(context), joined)
+                _put(self._joined, beginning.key, joined)
 
     def _place(self, parent: SpanContext | None, around: Tracked | None, context: Context | None) -> _Joined | None:
         """The place of a span that begins below `parent`, with `around` running by Opik's own means."""
@@ -314,7 +314,7 @@ def _raw(context: SpanContext) -> tuple[bytes, bytes]:
 
 
 def _key(context: SpanContext) -> _Key:
-    return context.trace_id, context.span_id
+    return context[:2]
 
 
 def _put(remembered: OrderedDict[Any, Any], key: Any, value: Any) -> None:

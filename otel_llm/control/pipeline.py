@@ -351,7 +351,7 @@ class SpanFills:
 
     def fill(self, span_id: int, attributes: Callable[[], Mapping[str, Any]], size: int) -> bool:
         """Leave the rest of a span to the pipeline."""
-        return self.ready and self._processor.fill_later(span_id, attributes, size)
+        return self._home.alone and self._processor.fill_later(span_id, attributes, size)
 
 
 def _llm_only(config: Config, home: Home) -> bool:

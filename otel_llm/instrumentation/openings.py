@@ -18,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otel_llm import semconv
+from otel_llm.context import begin_call_in
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.failures import ReportedError, error_text, error_type
 
@@ -68,19 +69,27 @@ class Opening(Protocol):
 
 
 class DirectOpening:
-    """A span of the program's tracer provider."""
+    """A span of the program's tracer provider.
+
+    `unread` says that nobody reads what it begins with but our own start stages, who get to know it all the same.
+    """
 
     __slots__ = ("context", "later", "owns_span", "span")
 
-    def __init__(self, tracer: Tracer, call: Call, around: dict[str, object], facts: dict[str, Any]) -> None:
+    def __init__(
+        self, tracer: Tracer, call: Call, around: dict[str, object], facts: dict[str, Any], *, unread: bool = False
+    ) -> None:
+        known = {key: value for key, value in facts.items() if value is not None}
         self.span = tracer.start_span(
             call.span_name,
-            Context(around),
+            begin_call_in(around, known),
             trace.SpanKind.CLIENT,
-            {key: value for key, value in facts.items() if value is not None},
+            None if unread else known,
             record_exception=False,
             set_status_on_exception=False,
         )
+        if unread:
+            _put_on(self.span, known)
         around[_SPAN_KEY] = self.span
         mark = _mark(call.operation)
         if mark is not None:
@@ -111,6 +120,18 @@ def add_exception(span: Span, error: BaseException) -> None:
     guarded("recording an exception", span.set_attribute, semconv.ERROR_TYPE, error_type(error))
     if not isinstance(error, ReportedError):
         span.record_exception(error)  # asks the exception for its text, and may fail
+
+
+def _put_on(span: Span, known: dict[str, Any]) -> None:
+    """Put on a span that has just begun what the SDK would look at piece by piece, and is texts and numbers.
+
+    That look is a seventh of all that recording a call takes its caller. Another SDK may keep attributes elsewhere.
+    """
+    kept = getattr(getattr(span, "_attributes", None), "_dict", None)
+    if type(kept) is dict:
+        kept.update(known)
+    else:
+        span.set_attributes(known)
 
 
 class UpstreamOpening:

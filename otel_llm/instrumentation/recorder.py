@@ -32,7 +32,7 @@ from otel_llm.instrumentation.openings import (
     outside_invocations,
     upstream_is_wanted,
 )
-from otel_llm.instrumentation.record_all import counting_everything
+from otel_llm.instrumentation.record_all import counting_everything, reads_attributes
 from otel_llm.instrumentation.schema import SchemaTracerProvider
 from otel_llm.instrumentation.scope import Scope
 
@@ -133,6 +133,7 @@ class Recorder:
             tracer_provider if self._measures else counting_everything(tracer_provider)
         )
         self._tracer = trace.get_tracer(_SCOPE, self._version, self._tracers)
+        self._read_at_start = reads_attributes(getattr(self._tracer, "sampler", None))
         self._known_upstream: Upstream | None = None
         self._goes_upstream = self._measures or upstream_is_wanted()
 
@@ -213,9 +214,13 @@ class Recorder:
         return self._known_upstream
 
     def _begun(self, call: Call, around: dict[str, object], parent: Context, identity: Identity) -> Recording:
-        return Recording(self._opened(call, around, parent, identity), identity, self._later, call.provider)
+        later = self._later if self._later is not None and self._later.ready else None
+        unread = later is not None and not self._read_at_start
+        return Recording(self._opened(call, around, parent, identity, unread=unread), identity, later, call.provider)
 
-    def _opened(self, call: Call, around: dict[str, object], parent: Context, identity: Identity) -> Opening:
+    def _opened(
+        self, call: Call, around: dict[str, object], parent: Context, identity: Identity, *, unread: bool
+    ) -> Opening:
         if self._goes_upstream or is_inside_foreign(around):
             return self._upstream.open(call, around, parent)
         facts = {
@@ -228,7 +233,7 @@ class Recorder:
             semconv.USER_ID: identity.user,
             semconv.SESSION_ID: identity.session,
         }
-        return DirectOpening(self._tracer, call, around, facts)
+        return DirectOpening(self._tracer, call, around, facts, unread=unread)
 
 
 class Recording(Facts):
@@ -245,7 +250,7 @@ class Recording(Facts):
         """Whom the call is for."""
         self.started_at = timeit.default_timer()
         """Seconds on the clock of `timeit.default_timer`."""
-        self.defers = later is not None and opening.later and later.ready
+        self.defers = later is not None and opening.later
         """Whether what is said of the call can wait until its span has ended; then it is given to `end` and `fail`."""
         self._ending = threading.Lock()
         # Attached here, not by upstream: it leaves noisily where a coroutine is thrown away, and it attaches nothing
@@ -319,7 +324,7 @@ class Recording(Facts):
     def _say_and_end(self, fill: Fill | None, size: int, error: BaseException | None) -> None:
         opening, later = self._opening, self._later
         if fill is not None and self.defers and later is not None:
-            span_id = opening.span.get_span_context().span_id
+            span_id = opening.span.get_span_context()[1]
             if guarded("leaving facts for later", later.fill, span_id, lambda: self._filled(fill), size):
                 opening.finish({}, error)
                 return

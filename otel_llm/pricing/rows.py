@@ -106,7 +106,7 @@ def row_for(
         row = table.get(name)
         if (
             row is not None
-            and isinstance(row, Mapping)
+            and (type(row) is dict or isinstance(row, Mapping))  # `Mapping` is asked by way of `abc`, which is slow
             and _is_of(provider, row.get("litellm_provider"), name)
             and _has_prices(row)
         ):
@@ -135,6 +135,7 @@ def _is_of(provider: str | None, listed: object, name: str) -> bool:
     return _family(provider) == _family(listed)
 
 
+@lru_cache(maxsize=512)
 def _family(provider: str) -> str:
     """`bedrock_converse` and `bedrock` sell the same; so do `vertex_ai-language-models` and `vertex_ai`."""
     return provider.removeprefix("text-completion-").replace("-", "_").partition("_")[0]

@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanContext, Status, TraceFlags
 
 from otel_llm import semconv
 from otel_llm.faults import guarded, note_fault
+from otel_llm.processors.beginning import Beginning
 from otel_llm.processors.content_names import FACTS
 from otel_llm.processors.draft import SpanDraft
 from otel_llm.processors.foreign.scopes import is_foreign_scope
@@ -51,8 +52,8 @@ __all__ = [
 
 EarlyStage: TypeAlias = "Callable[[ReadableSpan], bool]"
 """Called on the thread that ends a span, at that moment; False drops it. May carry `name` and `drop_reason`."""
-StartStage: TypeAlias = "Callable[[Span, Context | None], None]"
-"""Called with the span that begins and the context that it begins in."""
+StartStage: TypeAlias = "Callable[[Beginning], None]"
+"""Called with a span that begins."""
 EndStage: TypeAlias = "Callable[[SpanDraft], SpanDraft | None]"
 """Called with the draft of a span that ended; None drops it. May carry `name`, `fails_closed`, `drop_reason`."""
 
@@ -202,9 +203,10 @@ class SpanPipeline(SpanProcessor):
         """Run the start stages."""
         if self._ended:
             return
+        beginning = Beginning(span, parent_context)
         for stage, place in self._on_start:
             try:  # `guarded`, without its call for each stage of each span
-                stage(span, parent_context)
+                stage(beginning)
             except Exception as error:  # noqa: BLE001, PERF203  (ours must not reach the program's call)
                 note_fault(place, error)
         self._inner.on_start(span, parent_context)
@@ -214,8 +216,8 @@ class SpanPipeline(SpanProcessor):
         context = span.context
         if context is None:
             return
-        fill, size = self._fills.pop(context.span_id, _NO_FILL) if self._fills else _NO_FILL
-        sampled = context.trace_flags.sampled
+        fill, size = self._fills.pop(context[1], _NO_FILL) if self._fills else _NO_FILL
+        sampled = context[3] & TraceFlags.SAMPLED
         if not sampled and not _may_be_call(span):
             return
         if self._ended:  # a provider keeps its processors, also that of a pipeline which another has replaced

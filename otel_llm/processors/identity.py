@@ -17,8 +17,8 @@ from otel_llm.processors.lineage import is_own_scope
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
 
+    from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
 __all__ = ["DefaultTenant", "IdentityStamp"]
@@ -47,26 +47,29 @@ class IdentityStamp:
         self._from_baggage = from_baggage
         self._baggage_tenant_key = baggage_tenant_key
 
-    def __call__(self, span: Span, parent_context: Context | None) -> None:
-        """Stamp `span`, which begins in `parent_context` (the current context for None)."""
-        identity = identity_in(parent_context)
-        if self._from_baggage:
-            identity = identity.over(_identity_from_baggage(parent_context, self._baggage_tenant_key))
-        if identity is NOBODY and not _is_ours(span):
+    def __call__(self, beginning: Beginning) -> None:
+        """Stamp the span. One of a call says already whose it is."""
+        if beginning.call is not None and semconv.TENANT_ID in beginning.call:
             return
-        given = span.attributes or {}
+        identity = identity_in(beginning.around)
+        if self._from_baggage:
+            identity = identity.over(_identity_from_baggage(beginning.around, self._baggage_tenant_key))
+        is_ours = is_own_scope(beginning.scope)
+        if identity is NOBODY and not is_ours:
+            return
+        given = beginning.attributes
         stamps: dict[str, str] = {}
         if semconv.TENANT_ID not in given:
             if identity.tenant is not None:
                 stamps[semconv.TENANT_ID] = identity.tenant
-            elif _is_ours(span):
+            elif is_ours:
                 stamps[semconv.TENANT_ID] = self._default_tenant
         if identity.user is not None and semconv.USER_ID not in given:
             stamps[semconv.USER_ID] = identity.user
         if identity.session is not None and semconv.SESSION_ID not in given:
             stamps[semconv.SESSION_ID] = identity.session
         if stamps:
-            span.set_attributes(stamps)
+            beginning.span.set_attributes(stamps)
 
 
 class DefaultTenant:
@@ -81,11 +84,6 @@ class DefaultTenant:
         """Name it on the copy, so that the program's other exporters get their span as it was."""
         draft.attributes.setdefault(semconv.TENANT_ID, self._default_tenant)
         return draft
-
-
-def _is_ours(span: Span) -> bool:
-    scope = span.instrumentation_scope
-    return scope is not None and is_own_scope(scope.name)
 
 
 def _identity_from_baggage(context: Context | None, tenant_key: str) -> Identity:

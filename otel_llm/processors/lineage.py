@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import Span
     from opentelemetry.trace import SpanContext
 
+    from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
 __all__ = ["Lineage", "is_llm_work", "is_own_scope"]
@@ -113,23 +113,23 @@ class Lineage:
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
 
-    def on_start(self, span: Span, parent_context: Context | None) -> None:
-        """Remember `span` and whom it belongs to."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled:
+    def on_start(self, beginning: Beginning) -> None:
+        """Remember the span and whom it belongs to."""
+        if not beginning.sampled:
             return  # such a span may never reach the end stage
+        span = beginning.span
         with self._lock:
             if not self._resources or self._resources[0] is not span.resource:
                 self._learn(span.resource)
             parent = span.parent
             if parent is not None:
-                parent = self._nearest(parent, parent_context)
-            entry = self._open[_key(context)] = _Open(parent, wanted=not self.llm_only)
+                parent = self._nearest(parent, beginning.around)
+            entry = self._open[beginning.key] = _Open(parent, wanted=not self.llm_only)
             if len(self._open) > _CAPACITY:
                 forgotten, its = self._open.popitem(last=False)
                 if its.wanted:
                     self._await(forgotten)
-            if self.llm_only and _is_work_at_start(span, parent_context):
+            if self.llm_only and _is_work_at_start(beginning):
                 entry.wanted = True
                 self._want(parent)  # now, because it may end before this span does
 
@@ -226,12 +226,9 @@ def _put(remembered: OrderedDict[_Key, Any], key: _Key, value: Any) -> None:
         remembered.popitem(last=False)
 
 
-def _is_work_at_start(span: ReadableSpan, parent_context: Context | None) -> bool:
-    if active_call(parent_context) is not None:
-        return True
-    scope = span.instrumentation_scope
-    return is_llm_work(scope.name if scope is not None else "", span.attributes or {})
+def _is_work_at_start(beginning: Beginning) -> bool:
+    return active_call(beginning.around) is not None or is_llm_work(beginning.scope, beginning.attributes)
 
 
 def _key(context: SpanContext) -> _Key:
-    return context.trace_id, context.span_id
+    return context[:2]

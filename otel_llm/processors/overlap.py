@@ -24,16 +24,15 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, get_current_span
 
-from otel_llm import semconv
 from otel_llm.context import active_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
     from opentelemetry.trace import SpanContext
 
+    from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
 __all__ = ["BUILT_IN_SCOPES", "CLIENT_SCOPES", "LITELLM_SCOPES", "OverlapFilter", "is_llm_scope"]
@@ -141,18 +140,19 @@ class OverlapFilter:
         self._lock = threading.RLock()
         _renew_after_fork(self)
 
-    def on_start(self, span: Span, parent_context: Context | None) -> None:
-        """Remember `span` if it is another instrumentation's record of a call of ours, and its parent if that is one.
+    def on_start(self, beginning: Beginning) -> None:
+        """Remember a span that is another instrumentation's record of a call of ours, and its parent if that is one.
 
         The parent may be of a tracer provider that we are no part of: our backends will never have it.
         """
-        if _is_own_call(span):
-            self._remember_call(_key(span.get_span_context()))
+        if beginning.is_call:
+            self._remember_call(beginning.key)
+        span, around = beginning.span, beginning.around
         if span.parent is not None:
-            parent = get_current_span(parent_context)
-            if isinstance(parent, ReadableSpan):
-                self._note(parent, parent_context)
-        self._note(span, parent_context)
+            parent = get_current_span(around)
+            if isinstance(parent, ReadableSpan) and parent.instrumentation_scope is not None:
+                self._note(parent, parent.instrumentation_scope.name, around)
+        self._note(span, beginning.scope, around)
 
     def _remember_call(self, key: tuple[int, int]) -> None:
         with self._lock:
@@ -160,12 +160,11 @@ class OverlapFilter:
             if len(self._calls) > _CAPACITY:
                 self._calls.popitem(last=False)
 
-    def _note(self, span: ReadableSpan, parent_context: Context | None) -> None:
-        scope = span.instrumentation_scope
-        if scope is None or not _may_be_duplicate(scope.name):
+    def _note(self, span: ReadableSpan, scope_name: str, around: Context) -> None:
+        if not _may_be_duplicate(scope_name):
             return
         context = span.get_span_context()
-        if context is None or not self._is_duplicate(scope.name, span, parent_context):
+        if context is None or not self._is_duplicate(scope_name, span, around):
             return
         with self._lock:
             self._parents[_key(context)] = span.parent
@@ -191,31 +190,24 @@ class OverlapFilter:
         """Take a lock that nobody holds; what was remembered stays true for spans that live on in the child."""
         self._lock = threading.RLock()
 
-    def _is_duplicate(self, scope_name: str, span: ReadableSpan, parent_context: Context | None) -> bool:
+    def _is_duplicate(self, scope_name: str, span: ReadableSpan, around: Context) -> bool:
         if scope_name in BUILT_IN_SCOPES:
-            around: object = get_current_span(parent_context)
-            inside = around is not span and isinstance(around, ReadableSpan) and self._is_call(around)
-            return inside or active_call(parent_context) is not None
+            above: object = get_current_span(around)
+            inside = above is not span and isinstance(above, ReadableSpan) and self._is_call(above)
+            return inside or active_call(around) is not None
         if not is_llm_scope(scope_name):
             return False
         if scope_name in LITELLM_SCOPES and span.kind is not SpanKind.SERVER and self._records_litellm():
             return True  # SERVER is litellm's proxy answering a request: work around calls, not a call
-        return active_call(parent_context) is not None or self._continues(span)
+        return active_call(around) is not None or self._continues(span)
 
     def _continues(self, span: ReadableSpan) -> bool:
         """Whether it begins below a call of ours, or a duplicate, that is over: Logfire records streams that way."""
         return span.parent is not None and (_key(span.parent) in self._calls or _key(span.parent) in self._parents)
 
 
-def _is_own_call(span: ReadableSpan) -> bool:
-    scope = span.instrumentation_scope
-    if scope is None or scope.name != semconv.OWN_SCOPE:
-        return False
-    return (span.attributes or {}).get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS
-
-
 def _key(context: SpanContext) -> tuple[int, int]:
-    return context.trace_id, context.span_id
+    return context[:2]
 
 
 def _renew_after_fork(overlap: OverlapFilter) -> None:

@@ -14,8 +14,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from otel_llm.processors.beginning import Beginning
 
 __all__ = ["ReplayFilter"]
 
@@ -38,10 +39,11 @@ class ReplayFilter:
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
 
-    def on_start(self, span: Span, parent_context: Context | None) -> None:  # noqa: ARG002  (start stages get both)
+    def on_start(self, beginning: Beginning) -> None:
         """A span that begins in a replay and ends after it has begun when its workflow got there first."""
         workflow = _workflow()
         if workflow is not None and workflow.unsafe.is_replaying_history_events():
+            span = beginning.span
             span._start_time = min(workflow.time_ns(), span._start_time or workflow.time_ns())  # noqa: SLF001  (no other way)
 
     def __call__(self, span: ReadableSpan) -> bool:

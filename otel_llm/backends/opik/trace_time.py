@@ -14,7 +14,15 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    StaticSampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import TraceState, format_span_id
 
 from otel_llm.backends.opik import ids
@@ -36,9 +44,12 @@ class TraceTimeSampler(Sampler):
     """Samples exactly as `delegate` does, and adds our `tracestate` entry to traces that need one."""
 
     def __init__(self, delegate: Sampler) -> None:
-        self._delegate = delegate
+        self.decides_as = delegate
+        """The sampler that decides; whoever wants to know what that one looks at asks here."""
         self._millis: OrderedDict[int, int] = OrderedDict()
-        self._by_ratio = isinstance(getattr(delegate, "_root", delegate), TraceIdRatioBased)
+        root = getattr(delegate, "_root", delegate)
+        self._by_ratio = isinstance(root, TraceIdRatioBased)
+        self._takes_roots = root is ALWAYS_ON and type(delegate) in {ParentBased, StaticSampler}
 
     def should_sample(
         self,
@@ -53,8 +64,10 @@ class TraceTimeSampler(Sampler):
         """The delegate's decision; its `trace_state` carries the trace's time where the trace id does not."""
         now_ns = time.time_ns()
         is_own = ids.is_own(trace_id, now_ns)
+        if is_own and self._takes_roots and trace.get_current_span(parent_context) is trace.INVALID_SPAN:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)  # what most are told, in a third of the steps
         chosen_by = _evenly(trace_id) if is_own and self._by_ratio else trace_id
-        result = self._delegate.should_sample(parent_context, chosen_by, name, kind, attributes, links, trace_state)
+        result = self.decides_as.should_sample(parent_context, chosen_by, name, kind, attributes, links, trace_state)
         if is_own:
             return result
         parent = trace.get_current_span(parent_context).get_span_context()
@@ -74,7 +87,7 @@ class TraceTimeSampler(Sampler):
 
     def get_description(self) -> str:
         """The delegate's description, marked as ours."""
-        return f"TraceTimeSampler({self._delegate.get_description()})"
+        return f"TraceTimeSampler({self.decides_as.get_description()})"
 
 
 def _evenly(trace_id: int) -> int:

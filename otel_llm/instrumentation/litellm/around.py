@@ -79,7 +79,7 @@ _BEGINNING: Final[Any] = object()
 def run_around(
     begin: Callable[..., Around | None], original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Call `original`, within what `begin(args, kwargs)` starts (None: nothing of ours)."""
+    """Call `original`, within what `begin(args, kwargs, context)` starts in the caller's (None: nothing of ours)."""
     before = otel_context.get_current()
     work: Around | None = _BEGINNING
     try:
@@ -209,7 +209,7 @@ def _begun(
     begin: Callable[..., Around | None], args: tuple[Any, ...], kwargs: dict[str, Any], before: Context
 ) -> Around | None:
     try:
-        work = begin(args, kwargs)
+        work = begin(args, kwargs, before)
     except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
         note_fault("starting a call", error)
         work = None

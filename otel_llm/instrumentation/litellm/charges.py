@@ -162,13 +162,21 @@ def has_extras(request: Request, answer: object) -> bool:
         return True
     usage = get(answer, "usage")
     said = members_of(usage)
-    prompt = members_of(said("prompt_tokens_details") or said("input_tokens_details"))
+    prompt = said("prompt_tokens_details") or said("input_tokens_details")
     return (
         said("server_tool_use") is not None
-        or bool(prompt("web_search_requests"))
-        or bool(prompt("video_tokens"))
-        or bool(path(prompt("cached_tokens_details"), "audio_tokens"))
+        or (prompt is not None and _has_extras_among(prompt))
         or (request.provider == _ANTHROPIC and _has_surcharge(usage))
+    )
+
+
+def _has_extras_among(prompt: object) -> bool:
+    """Whether details of the prompt's tokens name any whose price we do not know."""
+    said = members_of(prompt)
+    return (
+        bool(said("web_search_requests"))
+        or bool(said("video_tokens"))
+        or bool(path(said("cached_tokens_details"), "audio_tokens"))
     )
 
 

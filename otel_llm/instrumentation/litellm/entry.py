@@ -13,7 +13,6 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry import context as otel_context
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm.context import active_call, called_by, outside_calls
 from otel_llm.faults import guarded
@@ -24,9 +23,12 @@ from otel_llm.instrumentation.litellm.request import Request
 from otel_llm.instrumentation.litellm.routers import is_mirrored
 from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
 from otel_llm.instrumentation.scope import Scope
+from otel_llm.untraced import is_untraced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from opentelemetry.context import Context
 
     from otel_llm.instrumentation.litellm.routers import Reading
     from otel_llm.instrumentation.recorder import Recorder
@@ -101,10 +103,17 @@ class Entry:
 
     # --- decisions ---
 
-    def _begin(self, form: Form, door: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:  # noqa: FBT001
-        active = _active_call()
+    def _begin(
+        self,
+        form: Form,
+        door: bool,  # noqa: FBT001
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Context,
+    ) -> _Running | None:
+        active = _active_call(context)
         if active is None:
-            if is_inner_half(form, kwargs) or not is_instrumentation_enabled():
+            if is_inner_half(form, kwargs) or is_untraced(context):
                 return None
             return self._logical(Request(form, args, kwargs), form.name if door else None, kwargs)
         if _through_door(active, form):
@@ -113,15 +122,17 @@ class Entry:
             return None
         return self._attempt(active, Request(form, args, kwargs), form.name if door else None, kwargs)
 
-    def _begin_routed(self, read: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:
+    def _begin_routed(
+        self, read: Reading, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context
+    ) -> _Running | None:
         made = read(args, kwargs)
-        if made is None or not is_instrumentation_enabled():
+        if made is None or is_untraced(context):
             return None
-        active = _active_call()
+        active = _active_call(context)
         if active is not None:
             if not is_mirrored(made.kwargs) or is_mirrored(active.request.arguments):
                 return None
-            otel_context.attach(outside_calls())  # the one who runs us puts the context back
+            otel_context.attach(outside_calls(context))  # the one who runs us puts the context back
         request = Request(made.form, made.args, made.kwargs)
         request.route(made.router)
         call = LogicalCall(self._recorder, request, routed=True, tenant_key=self._tenant_key)
@@ -155,7 +166,7 @@ class Entry:
     def _tried(self, call: LogicalCall, function: Original) -> Original:
         """Litellm's undecorated function, each run of which is one attempt."""
 
-        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any], _: Context) -> _Running:
             return self._attempt(call, Request(call.request.form, args, kwargs), None, kwargs)
 
         if inspect.iscoroutinefunction(function):
@@ -207,9 +218,12 @@ class _Running:
             self._scope.leave()
 
 
-def _active_call() -> LogicalCall | Attempt | None:
-    """The recorded call that runs here. One that is over does not count: litellm's callbacks inherit its context."""
-    active = active_call()
+def _active_call(context: Context | None = None) -> LogicalCall | Attempt | None:
+    """The recorded call that runs in `context` (the current one for None).
+
+    One that is over does not count: litellm's callbacks inherit its context.
+    """
+    active = active_call(context)
     return active if isinstance(active, (LogicalCall, Attempt)) and not active.closed else None
 
 

@@ -236,13 +236,15 @@ def _costs_nothing(request: Request) -> bool:
 def _own_rates(request: Request) -> Iterator[tuple[float | None, ...]]:
     """USD per token in, per token out and per second, wherever the program may have told them; None for not told."""
     arguments = request.arguments
-    for source in (arguments, get(arguments.get("metadata"), "model_info"), arguments.get("model_info")):
+    said_here = None if _OWN_NAMES.isdisjoint(arguments) else arguments
+    for source in (said_here, get(arguments.get("metadata"), "model_info"), arguments.get("model_info")):
         if source is not None:
             said = members_of(source)
             yield tuple(number(said(name)) for name in _OWN_RATES)
 
 
 _OWN_RATES: Final = ("input_cost_per_token", "output_cost_per_token", "input_cost_per_second")
+_OWN_NAMES: Final = frozenset(_OWN_RATES)
 
 
 def _litellms(request: Request, answer: object, *, served: list[str], fresh: bool) -> Decimal | None:

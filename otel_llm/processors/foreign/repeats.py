@@ -26,10 +26,9 @@ from otel_llm.processors.foreign.words import is_model_call
 from otel_llm.processors.overlap import BUILT_IN_SCOPES
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
     from opentelemetry.trace import SpanContext
 
+    from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
 __all__ = ["Repeats"]
@@ -107,15 +106,14 @@ class Repeats:
         """Take a lock that nobody holds."""
         self._lock = threading.RLock()
 
-    def on_start(self, span: Span, parent_context: Context | None) -> None:
+    def on_start(self, beginning: Beginning) -> None:
         """Remember a span that begins, if it is foreign or stands below one that is."""
-        scope = span.instrumentation_scope
-        name = scope.name if scope is not None else ""
+        name = beginning.scope
         foreign = is_foreign_scope(name)
         if not foreign and not self.watching:
             return
         self.watching = True
-        around = get_current_span(parent_context)
+        around = get_current_span(beginning.around)
         if name in BUILT_IN_SCOPES and isinstance(around, ReadableSpan) and is_foreign_call(around):
             return  # one record too many, which is dropped
         parent = _key(around.get_span_context())
@@ -123,12 +121,12 @@ class Repeats:
             below = parent in self._above
             if not foreign and not below:
                 return
-            self._above[_key(span.get_span_context())] = parent if below else None
+            self._above[beginning.key] = parent if below else None
             if len(self._above) > _CAPACITY:
                 oldest = self._above.popitem(last=False)[0]
                 self._around.discard(oldest)
                 self._absorbed.pop(oldest, None)
-            if below and begins_call(name, span.attributes or {}):
+            if below and begins_call(name, beginning.attributes):
                 self._mark_above(parent)
 
     def absorb(self, draft: SpanDraft) -> None:
@@ -196,7 +194,7 @@ class Repeats:
 
 
 def _key(context: SpanContext) -> _Key:
-    return context.trace_id, context.span_id
+    return context[:2]
 
 
 def _call(draft: SpanDraft) -> _Call:

@@ -14,9 +14,7 @@ from otel_llm.processors.foreign.scopes import is_foreign_scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
-
+    from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
 __all__ = ["ForeignSpans"]
@@ -40,15 +38,14 @@ class ForeignSpans:
         self._wants_content = wants_content
         self._repeats = Repeats()
 
-    def on_start(self, span: Span, parent_context: Context | None) -> None:
+    def on_start(self, beginning: Beginning) -> None:
         """Remember who stands around whom."""
-        scope = span.instrumentation_scope
-        if not self._loaded and scope is not None and is_foreign_scope(scope.name):
+        if not self._loaded and is_foreign_scope(beginning.scope):
             self._loaded = True
             _translation()
             self._cost()
-        if self._repeats.watching or scope is None or scope.name != _OWN:
-            self._repeats.on_start(span, parent_context)
+        if self._repeats.watching or beginning.scope != _OWN:
+            self._repeats.on_start(beginning)
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Translate a foreign span, see whether it repeats another one, and price it if not."""

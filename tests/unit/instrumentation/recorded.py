@@ -72,9 +72,10 @@ class Spans:
         baggage_tenant_key: str | None = None,
         at_once: bool = False,
         upstream: bool = False,
+        sampler: Sampler | None = None,
     ) -> None:
         self.at_start = SeenAtStart()
-        self.tracer_provider = TracerProvider(sampler=self.at_start)
+        self.tracer_provider = TracerProvider(sampler=self.at_start if sampler is None else sampler)
         self._exporter = InMemorySpanExporter()
         overlap = OverlapFilter(is_recording)
         identity = IdentityStamp(

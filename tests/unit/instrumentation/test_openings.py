@@ -7,21 +7,64 @@ from typing import TYPE_CHECKING, Any
 import litellm
 import pytest
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_ON,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from otel_llm import semconv
+from otel_llm.backends.opik.trace_time import TraceTimeSampler
 from otel_llm.context import tenant
+from otel_llm.instrumentation.record_all import reads_attributes
 from otel_llm.testing import Usage
 from tests.unit.instrumentation.calls import CALLS, ROUTED, STREAMS, arguments, run
 from tests.unit.instrumentation.recorded import Spans, attributes, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, SpanKind, TraceState
+    from opentelemetry.util.types import Attributes
 
     from otel_llm.testing import FakeProvider
 
-WAYS: dict[str, dict[str, bool]] = {"later": {}, "at once": {"at_once": True}, "upstream": {"upstream": True}}
+
+class ByTenant(Sampler):
+    """Takes the calls of one tenant."""
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        taken = (attributes or {}).get(semconv.TENANT_ID) == "acme"
+        answers = ALWAYS_ON if taken else ALWAYS_OFF
+        return answers.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        return "by tenant"
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "later": {},
+    "later, unread": {"sampler": DEFAULT_ON},
+    "at once": {"at_once": True},
+    "upstream": {"upstream": True},
+}
 _TIMES = {semconv.TIME_TO_FIRST_CHUNK}
 _OWN = {semconv.SERVER_PORT, semconv.RESPONSE_ID}
 
@@ -139,6 +182,47 @@ def test_the_programs_own_processors_see_whole_spans(provider: FakeProvider) -> 
         assert len(spans.llm) == 2
     (theirs,) = seen
     assert {semconv.USAGE_INPUT, semconv.OUTPUT_MESSAGES, semconv.RESPONSE_MODEL, semconv.COST} <= theirs.keys()
+
+
+@pytest.mark.parametrize("sampler", [None, DEFAULT_ON, ByTenant()], ids=["of the program", "the SDK's", "ours around"])
+def test_the_current_span_says_what_is_known_of_the_call(sampler: Sampler | None) -> None:
+    """Who looks at the current span while a call runs finds operation, model and tenant, whoever samples."""
+    seen: list[dict[str, Any]] = []
+
+    class Client(litellm.CustomLLM):
+        def completion(self, *_: Any, **__: Any) -> Any:
+            seen.append(attributes(trace.get_current_span()))  # type: ignore[arg-type]  # the SDK's
+            return litellm.ModelResponse(choices=[{"message": {"role": "assistant", "content": "hi"}}])
+
+    with Spans(sampler=sampler), tenant("acme"):
+        litellm.custom_provider_map = [{"provider": "own", "custom_handler": Client()}]
+        try:
+            litellm.completion("own/m", messages=[{"role": "user", "content": "x"}])
+        finally:
+            litellm.custom_provider_map = []
+    (known,) = seen
+    assert (
+        known.items() >= {semconv.OPERATION_NAME: "chat", semconv.REQUEST_MODEL: "m", semconv.TENANT_ID: "acme"}.items()
+    )
+
+
+def test_a_sampler_that_decides_by_attributes_gets_them() -> None:
+    """A sampler of the program's is asked with all that is known, also below one of the SDK's."""
+    for sampler in (ByTenant(), ParentBased(ByTenant())):
+        with Spans(sampler=sampler) as recorded:
+            for name in ("acme", "other"):
+                with tenant(name):
+                    litellm.completion("gpt-4o-mini", messages=[{"role": "user", "content": "x"}], mock_response="hi")
+            kept = {attributes(span)[semconv.TENANT_ID] for span in recorded.llm}
+        assert kept == {"acme"}
+
+
+def test_which_samplers_read_what_a_span_begins_with() -> None:
+    """Those of the SDK do not, nor ours around them; any other may."""
+    assert not any(map(reads_attributes, (ALWAYS_ON, DEFAULT_ON, TraceIdRatioBased(0.5), TraceTimeSampler(DEFAULT_ON))))
+    own = ByTenant()
+    assert all(map(reads_attributes, (own, ParentBased(own), TraceTimeSampler(ParentBased(own)), None)))
+    assert reads_attributes(ParentBased(ALWAYS_ON, local_parent_sampled=own))
 
 
 def test_a_nested_invocation_of_upstream_makes_no_span(provider: FakeProvider) -> None:
