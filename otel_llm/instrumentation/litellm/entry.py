@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from opentelemetry import context as otel_context
 
 from otel_llm.context import active_call, called_by, outside_calls
-from otel_llm.faults import guarded
+from otel_llm.faults import guarded, let_through, note_fault
 from otel_llm.instrumentation.litellm.around import arun_around, arun_within, run_around
 from otel_llm.instrumentation.litellm.calls import Attempt, LogicalCall
 from otel_llm.instrumentation.litellm.forms import Form, is_inner_half
-from otel_llm.instrumentation.litellm.request import Request
+from otel_llm.instrumentation.litellm.request import Request, plain_arguments
 from otel_llm.instrumentation.litellm.routers import is_mirrored
 from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
 from otel_llm.instrumentation.scope import Scope
@@ -115,7 +115,7 @@ class Entry:
         if active is None:
             if is_inner_half(form, kwargs) or is_untraced(context):
                 return None
-            return self._logical(Request(form, args, kwargs), form.name if door else None, kwargs)
+            return self._outermost(form, door, args, kwargs)
         if _through_door(active, form):
             return None
         if isinstance(active, Attempt) or active.request.form.family != form.family or is_inner_half(form, kwargs):
@@ -137,6 +137,19 @@ class Entry:
         request.route(made.router)
         call = LogicalCall(self._recorder, request, routed=True, tenant_key=self._tenant_key)
         return _Running(call, call, kwargs, asked=False)
+
+    def _outermost(self, form: Form, door: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:  # noqa: FBT001
+        """Begin a call of the program's; one with an argument whose class raises has a span all the same."""
+        inner, before = form.name if door else None, otel_context.get_current()
+        try:
+            return self._logical(Request(form, args, kwargs), inner, kwargs)
+        except Exception as error:
+            let_through(error)
+            if otel_context.get_current() is not before:
+                raise  # a span has begun: the one who runs us ends it
+            begun = self._logical(Request(form, (), plain_arguments(form, args, kwargs)), inner, kwargs)
+            note_fault("reading a request", error)
+            return begun
 
     def _logical(self, request: Request, door: str | None, kwargs: dict[str, Any]) -> _Running:
         call = LogicalCall(self._recorder, request, routed=False, tenant_key=self._tenant_key)

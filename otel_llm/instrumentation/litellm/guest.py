@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from otel_llm.clock import monotonic
 from otel_llm.errors import InstrumentationError
 from otel_llm.faults import let_through
+from otel_llm.instrumentation.litellm.reading import text
 
 __all__ = ["PROVIDER_NAMES", "asked_at", "guest", "load_guest", "locate", "provider_name", "resolve", "vendor_model"]
 
@@ -75,8 +76,8 @@ def resolve(model: str, kwargs: dict[str, Any]) -> tuple[str, str | None, str | 
     Where litellm cannot tell the provider (it will say so to the caller in its own words), the model stays
     as it was given.
     """
-    given = kwargs.get("custom_llm_provider")
-    base = kwargs.get("api_base") or kwargs.get("base_url") or kwargs.get("aws_bedrock_runtime_endpoint")
+    given = text(kwargs.get("custom_llm_provider"))
+    base = _first_text(kwargs, ("api_base", "base_url", "aws_bedrock_runtime_endpoint"))
     try:
         named, found, found_base = _asked(guest().get_llm_provider, model, given, base)
     except Exception as error:  # noqa: BLE001  (an unknown provider is the caller's error, raised again by the call itself)
@@ -85,6 +86,15 @@ def resolve(model: str, kwargs: dict[str, Any]) -> tuple[str, str | None, str | 
         return (rest, prefix, base) if slash and not given else (model, given, base)
     provider = found or given
     return vendor_model(str(named), provider), provider, base or found_base
+
+
+def _first_text(kwargs: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """What a program hands over in place of an address (httpx's URL, a mistake) is not looked into."""
+    for name in names:
+        value = kwargs.get(name)
+        if value is not None and (found := text(value)) is not None:
+            return found
+    return None
 
 
 def _asked(ask: Any, model: str, given: Any, base: Any) -> tuple[Any, Any, Any]:

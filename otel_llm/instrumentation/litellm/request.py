@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm import semconv
 from otel_llm.context import NOBODY, Identity
+from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm import anthropic_words, gemini_words, messages
 from otel_llm.instrumentation.litellm.forms import CONTENTS, IMAGES, MESSAGES
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.forms import Form
     from otel_llm.instrumentation.recorder import Facts
 
-__all__ = ["Request", "fill_request", "identity_of", "set_content"]
+__all__ = ["Request", "fill_request", "identity_of", "plain_arguments", "set_content"]
 
 _TENANT_KEY = "tenant_id"
 _WORDS: Final[Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
@@ -109,6 +110,12 @@ class Request:
         )
 
 
+def plain_arguments(form: Form, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name that no class of the program's has a part in."""
+    said = {**dict(zip(form.parameters, args, strict=False)), **kwargs}
+    return {name: value for name, value in said.items() if type(value) in ATOMS}
+
+
 def identity_of(arguments: Mapping[str, Any], *, tenant_key: str = _TENANT_KEY) -> Identity:
     """Tenant, user and session that a call names itself: `metadata={"tenant_id": ...}` and `user=`."""
     metadata = arguments.get("metadata")
@@ -128,9 +135,6 @@ def fill_request(facts: Facts, request: Request, *, content: bool = False, withi
     `within` is the program's call that this one is an attempt of: what litellm adds to its metadata is left out.
     """
     arguments = request.arguments
-    if request.form.operation not in _WITHOUT_PARAMETERS:
-        _fill_parameters(facts, arguments)
-        facts.set({semconv.OUTPUT_TYPE: request.form.output_type or _output_type(arguments)})
     facts.set(
         {
             semconv.OPERATION_DETAIL: request.form.name,
@@ -148,9 +152,18 @@ def fill_request(facts: Facts, request: Request, *, content: bool = False, withi
         )
     elif request.form.operation == semconv.OP_RETRIEVAL:
         facts.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
-    _fill_metadata(facts, arguments.get("metadata"), None if within is None else within.named)
+    # A value of the program's whose class raises costs what it stands for, and nothing else.
+    if request.form.operation not in _WITHOUT_PARAMETERS:
+        guarded("reading a request", _fill_parameters, facts, request)
+    only = None if within is None else within.named
+    guarded("reading a request", _fill_metadata, facts, arguments.get("metadata"), only)
     if content:
-        set_content(facts, _content(request))
+        for read in (_tools, _content):
+            guarded("reading a request", _set_content_of, facts, request, read)
+
+
+def _set_content_of(facts: Facts, request: Request, read: Callable[[Request], dict[str, object]]) -> None:
+    set_content(facts, read(request))
 
 
 def set_content(facts: Facts, content: Mapping[str, object]) -> None:
@@ -167,13 +180,17 @@ def set_content(facts: Facts, content: Mapping[str, object]) -> None:
             facts.attributes.setdefault(semconv.REPLACED, []).append(key)
 
 
+def _tools(request: Request) -> dict[str, object]:
+    arguments = request.arguments
+    if "tools" not in arguments and "functions" not in arguments:
+        return {}
+    made = messages.tool_definitions(arguments.get("tools")) + messages.tool_definitions(arguments.get("functions"))
+    return {semconv.TOOL_DEFINITIONS: made}
+
+
 def _content(request: Request) -> dict[str, object]:
     arguments = request.arguments
     made: dict[str, object] = {}
-    if "tools" in arguments or "functions" in arguments:
-        made[semconv.TOOL_DEFINITIONS] = messages.tool_definitions(arguments.get("tools")) + messages.tool_definitions(
-            arguments.get("functions")
-        )
     family = request.form.family
     if family == "completion":
         made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
@@ -199,8 +216,8 @@ def _content(request: Request) -> dict[str, object]:
     return made
 
 
-def _fill_parameters(facts: Facts, arguments: Mapping[str, Any]) -> None:
-    attributes = facts.attributes
+def _fill_parameters(facts: Facts, request: Request) -> None:
+    attributes, arguments = facts.attributes, request.arguments
     for name in arguments.keys() & _PARAMETERS.keys():
         key, read = _PARAMETERS[name]
         value = read(arguments[name])
@@ -214,6 +231,7 @@ def _fill_parameters(facts: Facts, arguments: Mapping[str, Any]) -> None:
     effort = text(path(arguments, "reasoning", "effort"))
     if effort:
         attributes.setdefault(semconv.REQUEST_REASONING_LEVEL, effort)
+    facts.set({semconv.OUTPUT_TYPE: request.form.output_type or _output_type(arguments)})
 
 
 def _whole(value: object) -> int | None:
@@ -310,4 +328,10 @@ def _name(value: object) -> str | None:
         return None
     if isinstance(value, str):
         return value or None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool) or value.bit_length() > _LONGEST_NAME_BITS:
+        return None
+    return str(value)
+
+
+_LONGEST_NAME_BITS: Final = 128
+"""Of a number that names somebody: a UUID fits, and Python refuses to write down what has thousands of digits."""

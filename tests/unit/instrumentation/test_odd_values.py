@@ -221,3 +221,48 @@ def test_odd_answers(answer: Any, provider: FakeProvider) -> None:
     assert recorded == without
     assert failed(spans.only) == isinstance(recorded, type)
     assert fault_counts() == {}
+
+
+class Raising(dict[str, Any]):
+    """A dict of the program's that cannot be asked."""
+
+    def get(self, *_: Any) -> Any:
+        raise RuntimeError
+
+    __len__ = keys = items = get  # type: ignore[assignment]
+
+
+class Shouting(str):
+    """A text of the program's that cannot be measured."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"metadata": Raising()}, {"user": 10**5000}, {"user": Shouting("u")}, {"model": Shouting("openai/gpt-4o-mini")},
+     {"custom_llm_provider": {"a"}}, {"custom_llm_provider": Raising()}, {"api_base": Raising(a=1)}],
+    ids=["metadata", "giant user", "user", "model", "provider set", "provider", "address"],
+)  # fmt: skip
+def test_an_argument_that_cannot_be_read_costs_no_span(odd: dict[str, Any], provider: FakeProvider) -> None:
+    """A call with an argument whose class raises, or that is no text, has its span with what else it says."""
+    call = {**arguments(CALLS["completion"], provider), "mock_response": "ok", "seed": 7, **odd}
+    recorded, spans = _recorded(call)
+    assert recorded == _outcome(call)
+    facts = spans.facts
+    assert facts[semconv.REQUEST_SEED] == 7
+    assert facts[semconv.OPERATION_NAME] == "chat"
+
+
+def test_what_cannot_be_read_costs_only_itself(provider: FakeProvider) -> None:
+    """A temperature beyond all numbers and a tool that raises cost neither messages nor the other parameters."""
+    call = arguments(CALLS["completion"], provider, mock_response="ok", seed=7, temperature=10**400, tools=[Raising()])
+    recorded, spans = _recorded(call)
+    assert recorded == _outcome(call)
+    facts = spans.facts
+    assert facts[semconv.REQUEST_SEED] == 7
+    assert "How far is the moon?" in facts[semconv.INPUT_MESSAGES]
+    assert fault_counts() == {"reading a request": 1}
