@@ -1,8 +1,8 @@
 """The command `otel-llm`: one module per command, loaded only when it is asked for.
 
-A command is a module of this package with `HELP: str` (one line), `configure(parser) -> None` (adds its arguments)
-and `run(args) -> int` (does it, and returns the exit code). Errors of ours end in one message on stderr: exit code
-2 for bad input, 1 for everything else.
+A command is a module of this package with `HELP: str` (one line), `MORE: str` (examples and exit codes),
+`configure(parser) -> None` (adds its arguments) and `run(args) -> int` (does it, and returns the exit code). Errors of
+ours end in one message on stderr: exit code 2 for bad input, 1 for everything else.
 """
 
 from __future__ import annotations
@@ -49,10 +49,18 @@ _EXIT_BROKEN_PIPE: Final = 141
 
 class _Command(Protocol):
     HELP: str
+    MORE: str
 
     def configure(self, parser: argparse.ArgumentParser) -> None: ...
 
     def run(self, args: argparse.Namespace) -> int: ...
+
+
+class _Help(argparse.HelpFormatter):
+    """Leaves text of several lines as it was written: examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +95,13 @@ def _run(words: list[str]) -> int:
         return _without_command(words)
     name = words[0]
     command = _load(name)
-    parser = argparse.ArgumentParser(prog=f"{_PROGRAM} {name}", description=_sentence(command.HELP), allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=f"{_PROGRAM} {name}",
+        description=_sentence(command.HELP),
+        epilog=command.MORE,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
     command.configure(parser)
     args, left = parser.parse_known_args(words[1:])
     if left:
@@ -124,7 +138,13 @@ def _without_command(words: list[str]) -> int:
 
 def _list_of_commands() -> str:
     width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{_load(name).HELP}" for name in _available()]
+    from textwrap import fill  # noqa: PLC0415  (only the help needs it)
+
+    indent = " " * (width + 2)
+    lines = [
+        fill(_load(name).HELP, 80, initial_indent=f"  {name:<{width}}", subsequent_indent=indent)
+        for name in _available()
+    ]
     return "\n".join(["commands:", *lines, "", f"`{_PROGRAM} COMMAND --help` says more about each."])
 
 

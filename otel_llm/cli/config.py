@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 
     from otel_llm.config import Config
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "show every setting, its value and where it came from"
+MORE = """\
+examples:
+  otel-llm config show
+  otel-llm config show --json | jq .backend
+  OTEL_LLM_BACKEND=opik otel-llm config show
+
+exit code: 0; 2 a setting is wrong, or an argument
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "show",
         help=HELP,
         description="Show every setting, its value and where it came from; keys and passwords are masked.",
+        epilog=MORE,
+        formatter_class=parser.formatter_class,
     )
     show.add_argument("--json", action="store_true", help="print JSON: {name: {value, source}}")
 

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from otel_llm.contracts import Finding
     from otel_llm.control.doctor import Diagnosis
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "check everything between your settings and the backend, and send one span"
+MORE = """\
+examples:
+  otel-llm doctor
+  OPIK_URL_OVERRIDE=http://localhost:5173/api otel-llm doctor --backend opik
+  otel-llm doctor --json --timeout 30
+
+exit code: 0 no check failed; 1 one did; 2 a wrong argument or setting
+"""
 
 _MARKS: Final = {
     CheckStatus.OK: "ok     ",

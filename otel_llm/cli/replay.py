@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from otel_llm.delivery.spool import Spool
     from otel_llm.ledger import LedgerReport
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "send spans that are stored here to another backend"
+MORE = """\
+examples:
+  otel-llm replay --to opik --since 24h
+  otel-llm replay --to opik --from spool --rejected
+  OTEL_LLM_OTLP_ENDPOINT=http://collector:4318 otel-llm replay --to otlp
+
+exit code: 0 all of it arrived; 1 not all did, or it cannot be read; 2 a wrong
+argument or setting
+"""
 
 _STEP_SECONDS = 1.0
 """How often progress is written."""

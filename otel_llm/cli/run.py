@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 HELP = "run a program with its LLM calls recorded"
 
-_DESCRIPTION = """\
-Run a program with its LLM calls recorded; it needs no change. Settings come from the environment
-(OTEL_LLM_BACKEND, ...) and from otel-llm.toml.
+MORE = """\
+It needs no change. Settings come from the environment (OTEL_LLM_BACKEND, ...)
+and from otel-llm.toml.
 
+examples:
   otel-llm run python app.py --its-own options
   otel-llm run -m package.module
   otel-llm run gunicorn -w 4 app:app
+
+exit code: the program's own; 2 there is no such program, or a setting is wrong
 """
 
 
@@ -33,8 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Take everything after `run` as it stands; the program's options are not ours to read."""
     import argparse  # noqa: PLC0415  (its type is all that the module itself needs)
 
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = _DESCRIPTION
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE ...", help="run a module")
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="the program and its arguments"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HELP",
+    "MORE",
     "add_delivery_arguments",
     "chosen_service",
     "configure",
@@ -44,6 +45,15 @@ __all__ = [
 ]
 
 HELP = "deliver what lies in the spool"
+MORE = """\
+examples:
+  otel-llm ship
+  otel-llm ship --service billing --timeout 300
+  otel-llm ship --watch
+
+exit code: 0 nothing waits any more, or with --watch it was stopped; 1 spans
+still wait; 2 a wrong argument or setting
+"""
 
 _STEP_SECONDS = 1.0
 """How often progress is written."""

@@ -27,12 +27,20 @@ if TYPE_CHECKING:
     from otel_llm.delivery.spool import Spool
     from otel_llm.delivery.spool_types import BackendReport
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "show where every span is: delivered, waiting, rejected or dropped"
+MORE = """\
+examples:
+  otel-llm status
+  otel-llm status --service billing
+  otel-llm status --json | jq .ok
+
+exit code: 0 something was recorded and every backend is ok; 1 not so;
+2 a wrong argument or setting
+"""
 
 _EXIT_NOT_OK = 1
-_NOTHING = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +193,13 @@ def _print_table(rows: list[_Row], store: dict[str, Any]) -> None:
     if rows:
         numbers = ("created", "delivered", "waiting", "rejected", "dropped")
         columns = [Column("service"), Column("backend"), Column("state"), *(Column(it, numeric=True) for it in numbers)]
-        columns += [Column("last delivery"), Column("oldest waiting")]
         write_table(sys.stdout, columns, [_cells(row) for row in rows])
     if store["trouble"]:
         write_line(sys.stdout, store["trouble"])
     else:
         _print_store(store)
     for row in rows:
-        notes = [row.cause, _losses("rejected", row.rejected), _losses("dropped", row.dropped)]
+        notes = [_times(row), row.cause, _losses("rejected", row.rejected), _losses("dropped", row.dropped)]
         for note in filter(None, notes):
             write_line(sys.stdout, f"{row.service} -> {row.backend}: {' '.join(note.split())}")
 
@@ -206,7 +213,13 @@ def _print_store(store: dict[str, Any]) -> None:
 def _cells(row: _Row) -> list[str]:
     lost = (sum(row.rejected.values()), sum(row.dropped.values()))
     counts = [f"{count:,}" for count in (row.created, row.delivered, row.waiting, *lost)]
-    return [row.service, row.backend, row.state, *counts, _moment(row.last_delivery), _moment(row.oldest_waiting)]
+    return [row.service, row.backend, row.state, *counts]
+
+
+def _times(row: _Row) -> str:
+    moments = (("last delivery", row.last_delivery), ("oldest waiting span", row.oldest_waiting))
+    listed = ", ".join(f"{name} {_moment(seconds)}" for name, seconds in moments if seconds is not None)
+    return f"{listed}." if listed else ""
 
 
 def _losses(fate: str, counts: dict[str, int]) -> str:
@@ -214,7 +227,5 @@ def _losses(fate: str, counts: dict[str, int]) -> str:
     return f"since the spool began: {listed}." if listed else ""
 
 
-def _moment(seconds: float | None) -> str:
-    if seconds is None:
-        return _NOTHING
+def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="seconds")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -29,6 +30,8 @@ class Column:
 
     heading: str
     numeric: bool = False
+    spare: int = 0
+    """Left out where a terminal is too narrow for all, the highest first; 0: never."""
 
 
 def write_table(
@@ -38,17 +41,54 @@ def write_table(
     *,
     totals: Sequence[str] | None = None,
 ) -> None:
-    """Write `rows` under their headings, aligned, with `totals` below a rule."""
-    body = [[safe_text(cell) for cell in row] for row in rows]
-    last = [[safe_text(cell) for cell in totals]] if totals is not None else []
+    """Write `rows` under their headings, aligned, with `totals` below a rule.
+
+    A terminal that is too narrow gets the columns that fit, and is told which are missing; where even those that are
+    never left out do not fit, it gets a line for each cell.
+    """
     head = [column.heading for column in columns]
-    widths = [max(_width(line[index]) for line in [head, *body, *last]) for index in range(len(columns))]
-    lines = [head, ["-" * width for width in widths], *body]
-    if last:
-        lines += [["-" * width for width in widths], *last]
+    lines = [head, *([safe_text(cell) for cell in row] for row in (*rows, *([] if totals is None else [totals])))]
+    widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
+    room = shutil.get_terminal_size().columns if out.isatty() else None
+    shown = _fitting(columns, widths, room)
+    if shown is None:
+        _write_cell_by_cell(out, lines)
+        return
+    columns, widths = [columns[index] for index in shown], [widths[index] for index in shown]
+    lines = [[line[index] for index in shown] for line in lines]
+    rule = ["-" * width for width in widths]
+    lines.insert(1, rule)
+    if totals is not None:
+        lines.insert(-1, rule)
     for line in lines:
         cells = (_padded(cell, width, column) for cell, width, column in zip(line, widths, columns, strict=True))
         write_line(out, _GAP.join(cells).rstrip())
+    missing = [name for index, name in enumerate(head) if index not in shown]
+    if missing:
+        write_line(out, f"(In {room} columns there is no room for: {', '.join(missing)}.)")
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int | None) -> list[int] | None:
+    """Indices of the columns that fit into `room` (None: as much as it takes) beside each other; None if too few do."""
+    shown = list(range(len(columns)))
+    while room is not None and sum(widths[index] + len(_GAP) for index in shown) - len(_GAP) > room:
+        last = max(shown, key=lambda index: columns[index].spare)
+        if not columns[last].spare:
+            return None
+        shown.remove(last)
+    return shown
+
+
+def _write_cell_by_cell(out: TextIO, lines: Sequence[Sequence[str]]) -> None:
+    """Write each line as a paragraph, with the heading before each cell."""
+    head, *body = lines
+    width = max(map(_width, head))
+    for number, line in enumerate(body):
+        if number:
+            write_line(out, "")
+        for heading, cell in zip(head, line, strict=True):
+            if cell:
+                write_line(out, f"{_padded(heading, width, Column(heading))}{_GAP}{cell}")
 
 
 def write_line(out: TextIO, line: str) -> None:

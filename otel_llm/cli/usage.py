@@ -27,9 +27,19 @@ if TYPE_CHECKING:
     from otel_llm.store.filters import Facts
     from otel_llm.store.queries import UsageReport, UsageRow
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "show tokens, cost, calls, errors, cache hits and latency from the local store"
+MORE = """\
+examples:
+  otel-llm usage
+  otel-llm usage --by day,tenant --since 7d
+  otel-llm usage --tenant acme --by session --csv > acme.csv
+  otel-llm usage --json | jq .totals.cost_usd
+
+exit code: 0, also where no call fits; 1 there is no store, or it cannot be
+read; 2 a wrong argument or setting
+"""
 
 _SLOW_SECONDS = 1.0
 _FACTS: Final = {

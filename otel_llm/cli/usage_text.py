@@ -28,6 +28,8 @@ class _Measure(NamedTuple):
     """Field with the share of all calls, shown behind the number."""
     optional: bool = False
     """Left out at a terminal when no row has anything to say there."""
+    spare: int = 0
+    """As a `Column` has it."""
 
 
 _LONGEST_NAME: Final = 60
@@ -37,24 +39,24 @@ _MEASURES = (
     _Measure("errors", "errors", "{:,}".format, share="error_rate"),
     _Measure("input_tokens", "in", human_count),
     _Measure("output_tokens", "out", human_count),
-    _Measure("cache_read_tokens", "cache read", human_count, optional=True),
-    _Measure("cache_write_tokens", "cache write", human_count, optional=True),
-    _Measure("reasoning_tokens", "reasoning", human_count, optional=True),
+    _Measure("cache_read_tokens", "cache read", human_count, optional=True, spare=4),
+    _Measure("cache_write_tokens", "cache write", human_count, optional=True, spare=5),
+    _Measure("reasoning_tokens", "reasoning", human_count, optional=True, spare=6),
     _Measure("cost_usd", "cost", human_usd),
-    _Measure("unknown_cost_calls", "no price", "{:,}".format, optional=True),
-    _Measure("cache_hits", "hits", "{:,}".format, share="cache_hit_rate"),
-    _Measure("saved_usd", "saved", human_usd, optional=True),
-    _Measure("latency_p50_ms", "p50", human_duration),
-    _Measure("latency_p95_ms", "p95", human_duration),
-    _Measure("ttft_p50_ms", "first chunk", human_duration, optional=True),
+    _Measure("unknown_cost_calls", "no price", "{:,}".format, optional=True, spare=2),
+    _Measure("cache_hits", "hits", "{:,}".format, share="cache_hit_rate", spare=7),
+    _Measure("saved_usd", "saved", human_usd, optional=True, spare=9),
+    _Measure("latency_p50_ms", "p50", human_duration, spare=3),
+    _Measure("latency_p95_ms", "p95", human_duration, spare=8),
+    _Measure("ttft_p50_ms", "first chunk", human_duration, optional=True, spare=10),
 )
 
 
 def write_usage_table(out: TextIO, report: UsageReport, *, human: bool) -> None:
     """Write `report` as a table with its totals; `human` chooses short units over every digit."""
     shown = [it for it in _MEASURES if not human or not it.optional or getattr(report.totals, it.field)]
-    headings = [measure.heading if human else measure.field for measure in shown]
-    columns = [Column(name) for name in report.group_by] + [Column(name, numeric=True) for name in headings]
+    columns = [Column(name) for name in report.group_by]
+    columns += [Column(it.heading if human else it.field, numeric=True, spare=it.spare) for it in shown]
     rows = (
         [[*_labels(row, human=human), *_cells(row, shown, human=human)] for row in report.rows]
         if report.group_by

@@ -10,9 +10,18 @@ from otel_llm.cli.arguments import port
 from otel_llm.cli.store_argument import add_store_argument, chosen_store
 from otel_llm.cli.tables import write_line
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "show the local store in a browser: calls, tokens, cost, latency, traces"
+MORE = """\
+examples:
+  otel-llm dashboard
+  otel-llm dashboard --open --port 0
+  otel-llm dashboard --store copy-of-the-store.db
+
+exit code: 0 it was ended (Ctrl-C, SIGTERM); 1 the address cannot be used;
+2 a wrong argument or setting
+"""
 
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 8321

@@ -27,9 +27,18 @@ if TYPE_CHECKING:
     from otel_llm.control.running import BackendStatus
     from otel_llm.store.queries import CallRow
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "make some calls through litellm against a provider on loopback, and show what was recorded"
+MORE = """\
+examples:
+  otel-llm demo
+  otel-llm demo --backend opik
+  otel-llm demo --json | jq .tenants
+
+exit code: 0 what was called is what was recorded; 1 it is not, or litellm is
+not installed; 2 a wrong argument or setting
+"""
 
 SERVICE = "otel-llm-demo"
 _LOCAL = "local"

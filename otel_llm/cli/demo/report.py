@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["as_data", "seen", "write_calls", "write_tenants"]
 
 _CALL_COLUMNS = (
-    Column("time (UTC)"),
-    Column("tenant"),
-    Column("user"),
+    Column("time (UTC)", spare=8),
+    Column("tenant", spare=6),
+    Column("user", spare=7),
     Column("what"),
     Column("model"),
-    Column("operation"),
+    Column("operation", spare=10),
     Column("in", numeric=True),
     Column("out", numeric=True),
-    Column("cached", numeric=True),
+    Column("cached", numeric=True, spare=9),
     Column("cost USD", numeric=True),
-    Column("latency", numeric=True),
-    Column("first chunk", numeric=True),
-    Column("cache hit"),
-    Column("attempts", numeric=True),
-    Column("error"),
+    Column("latency", numeric=True, spare=3),
+    Column("first chunk", numeric=True, spare=11),
+    Column("cache hit", spare=4),
+    Column("attempts", numeric=True, spare=5),
+    Column("error", spare=1),
 )
 _TENANT_COLUMNS = (
     Column("tenant"),

@@ -14,9 +14,18 @@ if TYPE_CHECKING:
 
     from otel_llm.cli.lint.report import Report
 
-__all__ = ["HELP", "configure", "run"]
+__all__ = ["HELP", "MORE", "configure", "run"]
 
 HELP = "check spans against the GenAI semantic conventions"
+MORE = """\
+examples:
+  otel-llm lint spans.jsonl
+  otel-llm lint ~/.local/state/otel-llm/store.db --strict
+  otel-llm lint --live --for 60
+
+exit code: 0 no span breaks the conventions; 1 one does (with --strict: or
+there is advice); 2 a wrong argument, or nothing that can be checked
+"""
 
 _PORT: Final = 4318
 """Where OTLP/HTTP exporters send to unless told otherwise."""

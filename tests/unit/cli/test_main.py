@@ -24,6 +24,7 @@ import argparse
 from otel_llm.errors import ConfigError, StoreError
 
 HELP = "do something for a test"
+MORE = ""
 
 
 def configure(parser):
@@ -191,7 +192,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 def test_ctrl_c_ends_a_command_with_130(tmp_path: Path) -> None:
     """SIGINT ends a running command without a traceback."""
     (tmp_path / "slow.py").write_text(
-        "import signal\nHELP = 'wait'\n\ndef configure(parser):\n    pass\n\n"
+        "import signal\nHELP = 'wait'\nMORE = ''\n\ndef configure(parser):\n    pass\n\n"
         "def run(args):\n    print('ready', flush=True)\n    signal.pause()\n"
     )
     code = (

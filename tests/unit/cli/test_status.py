@@ -178,3 +178,14 @@ def test_a_store_that_cannot_be_read_hides_nothing_else(
     out = capsys.readouterr().out
     assert "schema version 99" in out
     assert "delivered" in out
+
+
+def test_the_state_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts are a table that fits any terminal; moments stand below it, in words."""
+    leave(spool_of("our-service"))
+    leave(spool_of("our-service"), delivered=False, age=3600)
+    main(["status"])
+    table, _, below = capsys.readouterr().out.partition("Local store")
+    assert max(map(len, table.splitlines())) <= 80
+    assert "our-service -> opik: last delivery 20" in below
+    assert ", oldest waiting span 20" in below

@@ -68,7 +68,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 def on_a_terminal(*words: object) -> str:
     """Run `otel-llm usage` with a pseudo terminal for stdout, and return what appears on it."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen([*COMMAND, *map(str, words)], stdout=theirs, stderr=subprocess.DEVNULL):
+    wide = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen([*COMMAND, *map(str, words)], stdout=theirs, stderr=subprocess.DEVNULL, env=wide):
         os.close(theirs)
         shown = b""
         try:
