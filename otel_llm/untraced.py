@@ -30,11 +30,15 @@ def _keys() -> tuple[str, ...]:
 
 _KEYS: Final = _keys()
 _ALL: Final = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", _PLAIN)
+_HTTP: Final = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", _PLAIN)
 
 
-def is_untraced(around: Context) -> bool:
-    """Whether instrumentations are to record nothing in this context (`suppress_instrumentation` of upstream's)."""
-    return bool(around.get(_ALL) or around.get(_PLAIN))
+def is_untraced(around: Context, *, http: bool = False) -> bool:
+    """Whether instrumentations (of HTTP clients) are to record nothing in this context.
+
+    That is what `suppress_instrumentation` and `suppress_http_instrumentation` of upstream's are for.
+    """
+    return bool(around.get(_ALL) or around.get(_PLAIN) or (http and around.get(_HTTP)))
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import os
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.instrumentation.utils import http_status_to_status_code, is_http_instrumentation_enabled
+from opentelemetry.context import get_current
+from opentelemetry.instrumentation.utils import http_status_to_status_code
 from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, use_span
@@ -19,6 +20,7 @@ from opentelemetry.util.http import redact_url
 
 from otel_llm import semconv
 from otel_llm.faults import guarded
+from otel_llm.untraced import is_untraced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -122,7 +124,7 @@ class HttpxSpan:
             len(args) == 1
             and isinstance(args[0], self._library.Request)
             and args[0].method in _METHODS
-            and is_http_instrumentation_enabled()
+            and not is_untraced(get_current(), http=True)
         )
 
     def around(self, send: Callable[[Any], Any], request: Any) -> Any:

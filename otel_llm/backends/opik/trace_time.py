@@ -20,10 +20,9 @@ from opentelemetry.sdk.trace.sampling import (
     ParentBased,
     Sampler,
     SamplingResult,
-    StaticSampler,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import TraceState, format_span_id
+from opentelemetry.trace import TraceFlags, TraceState, format_span_id
 
 from otel_llm.backends.opik import ids
 
@@ -47,9 +46,8 @@ class TraceTimeSampler(Sampler):
         self.decides_as = delegate
         """The sampler that decides; whoever wants to know what that one looks at asks here."""
         self._millis: OrderedDict[int, int] = OrderedDict()
-        root = getattr(delegate, "_root", delegate)
-        self._by_ratio = isinstance(root, TraceIdRatioBased)
-        self._takes_roots = root is ALWAYS_ON and type(delegate) in {ParentBased, StaticSampler}
+        self._by_ratio = isinstance(getattr(delegate, "_root", delegate), TraceIdRatioBased)
+        self._takes_all = _takes_all(delegate)
 
     def should_sample(
         self,
@@ -64,8 +62,13 @@ class TraceTimeSampler(Sampler):
         """The delegate's decision; its `trace_state` carries the trace's time where the trace id does not."""
         now_ns = time.time_ns()
         is_own = ids.is_own(trace_id, now_ns)
-        if is_own and self._takes_roots and trace.get_current_span(parent_context) is trace.INVALID_SPAN:
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)  # what most are told, in a third of the steps
+        if is_own and self._takes_all:  # what most are told, in a third of the steps
+            around = trace.get_current_span(parent_context)
+            if around is trace.INVALID_SPAN:
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+            above = around.get_span_context()
+            if above.is_valid and not above.is_remote and above.trace_flags & TraceFlags.SAMPLED:
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, above.trace_state)
         chosen_by = _evenly(trace_id) if is_own and self._by_ratio else trace_id
         result = self.decides_as.should_sample(parent_context, chosen_by, name, kind, attributes, links, trace_state)
         if is_own:
@@ -88,6 +91,13 @@ class TraceTimeSampler(Sampler):
     def get_description(self) -> str:
         """The delegate's description, marked as ours."""
         return f"TraceTimeSampler({self.decides_as.get_description()})"
+
+
+def _takes_all(sampler: Sampler) -> bool:
+    """Whether a sampler takes every root, and what begins in this process below a span that was taken."""
+    if type(sampler) is ParentBased:
+        return sampler._root is ALWAYS_ON and sampler._local_parent_sampled is ALWAYS_ON  # noqa: SLF001  (no other way)
+    return sampler is ALWAYS_ON
 
 
 def _evenly(trace_id: int) -> int:

@@ -13,8 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+)
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
 from otel_llm.backends.opik import ids
@@ -186,6 +195,42 @@ def test_sampler_leaves_our_own_traces_alone() -> None:
     assert str(uuid.UUID(int=span.get_span_context().trace_id)) == opik_trace_id_of(span)
     dropped = TracerProvider(sampler=TraceTimeSampler(ALWAYS_OFF)).get_tracer("t").start_span("root")
     assert not dropped.is_recording()
+
+
+_OF_THE_SDK = (
+    ALWAYS_ON,
+    ALWAYS_OFF,
+    DEFAULT_ON,
+    DEFAULT_OFF,
+    ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF),
+    ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON),
+)
+
+
+@pytest.mark.parametrize("delegate", _OF_THE_SDK, ids=lambda sampler: sampler.get_description())
+@pytest.mark.parametrize("flags", [None, 0, TraceFlags.SAMPLED, 0xFE])
+@pytest.mark.parametrize("remote", [False, True])
+def test_traces_of_our_own_are_decided_by_the_delegate(delegate: Sampler, flags: int | None, remote: bool) -> None:
+    """Whatever stands above a span, here or elsewhere, the answer is the delegate's, also where it is not asked."""
+    generator = ids.Uuid7IdGenerator()
+    trace_id, around = generator.generate_trace_id(), Context()
+    if flags is not None:
+        state = TraceState([("vendor", "x")])
+        above = SpanContext(trace_id, generator.generate_span_id(), remote, TraceFlags(flags), state)
+        around = trace.set_span_in_context(NonRecordingSpan(above), around)
+    asked = (around, trace_id, "name", trace.SpanKind.CLIENT, {"a": 1})
+    theirs, ours = delegate.should_sample(*asked), TraceTimeSampler(delegate).should_sample(*asked)
+    assert (ours.decision, ours.trace_state) == (theirs.decision, theirs.trace_state)
+    assert dict(ours.attributes or {}) == dict(theirs.attributes or {})
+
+
+def test_a_parent_that_is_none_is_no_parent() -> None:
+    """A span context without ids above a span decides nothing, whatever it says of sampling."""
+    nobody = NonRecordingSpan(SpanContext(0, 0, False, TraceFlags(TraceFlags.SAMPLED), TraceState([("vendor", "x")])))
+    around = trace.set_span_in_context(nobody, Context())
+    trace_id = ids.Uuid7IdGenerator().generate_trace_id()
+    found = TraceTimeSampler(DEFAULT_ON).should_sample(around, trace_id, "name")
+    assert (found.decision, found.trace_state) == (Decision.RECORD_AND_SAMPLE, None)
 
 
 def test_link_to_a_span_names_its_trace() -> None:
