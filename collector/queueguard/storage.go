@@ -12,6 +12,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.uber.org/zap"
 )
 
 // A queue writes also when it gets smaller: what it is about to send, and what it has sent and deletes. On a disk that
@@ -45,13 +46,22 @@ func (g *guard) GetClient(ctx context.Context, kind component.Kind, id component
 	}
 	made := &roomyClient{Client: client, guard: g, sizes: map[string]uint64{}}
 	made.countWaiting(ctx)
+	if err := made.resume(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("the queue of %s cannot be read: %w", id, err), client.Close(ctx))
+	}
 	g.clients.add(made)
 	return made, nil
 }
 
-// Close takes the client from those that share the disk.
+// Close takes the client from those that share the disk. What is still owed then is sent again after the next start.
 func (c *roomyClient) Close(ctx context.Context) error {
 	c.guard.clients.remove(c)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.settle(ctx); err != nil {
+		c.guard.logger.Warn("There is no room to note all that the queue has sent; some of it is sent again after the next start.",
+			zap.Int("items", len(c.owed.sent)), zap.Error(err))
+	}
 	return c.Client.Close(ctx)
 }
 
@@ -61,7 +71,8 @@ type roomyClient struct {
 	storage.Client
 	guard *guard
 
-	mu    sync.Mutex
+	mu    sync.Mutex // of one change after the other, as the queue makes them
+	owed  owed
 	sizes map[string]uint64 // of the items that were read and are still there: those being sent
 	spare uint64            // bytes of items deleted, and not yet filled again
 	files uint64            // bytes of the files when something was last added
@@ -80,26 +91,49 @@ func (c *roomyClient) Delete(ctx context.Context, key string) error {
 	return c.Batch(ctx, storage.DeleteOperation(key))
 }
 
-// Batch hands on what there is room for.
+// Get is a batch of one.
+func (c *roomyClient) Get(ctx context.Context, key string) ([]byte, error) {
+	get := storage.GetOperation(key)
+	err := c.Batch(ctx, get)
+	return get.Value, err
+}
+
+// Batch refuses to add what there is no room for, and takes all else.
 func (c *roomyClient) Batch(ctx context.Context, ops ...*storage.Operation) error {
-	if size := added(ops); size > 0 && c.guard.cfg.MinFreeBytes > 0 {
-		c.seeItem(size)
-		if err := c.guard.hasRoomFor(ctx, size, c.spareNow(), c); err != nil {
-			return err
-		}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change := c.write
+	if added(ops) > 0 {
+		change = c.put
 	}
-	if err := c.Client.Batch(ctx, ops...); err != nil {
+	if err := change(ctx, ops); err != nil {
 		return err
 	}
 	c.note(ops)
 	return nil
 }
 
+// put adds items. Pages that what is owed will leave can only be used after it is written.
+func (c *roomyClient) put(ctx context.Context, ops []*storage.Operation) error {
+	if size := added(ops); c.guard.cfg.MinFreeBytes > 0 {
+		c.seeItem(size)
+		if err := c.guard.hasRoomFor(ctx, size, c.spareNow(), c); err != nil {
+			return err
+		}
+	}
+	err := c.settle(ctx)
+	if err == nil {
+		err = c.Client.Batch(ctx, ops...)
+	}
+	if isFull(err) {
+		c.guard.refused.Add(ctx, 1)
+	}
+	return err
+}
+
 // spareNow is the room inside the file. A file that has become smaller was compacted, and has none any more: it is the disk's.
 func (c *roomyClient) spareNow() uint64 {
 	files := c.guard.fileBytes()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if files < c.files {
 		c.spare = 0
 	}
@@ -109,8 +143,6 @@ func (c *roomyClient) spareNow() uint64 {
 
 // note what a batch has read, deleted and added.
 func (c *roomyClient) note(ops []*storage.Operation) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, op := range ops {
 		if !isNumber(op.Key) {
 			continue

@@ -69,6 +69,56 @@ def test_disk_full_refuses_and_loses_nothing(
     fault_table.row("the disk full with Opik down; the program sends again what was refused", opik, created=300)
 
 
+def test_disk_filled_by_others_lets_the_queue_send(
+    collector: Path, tmp_path: Path, small_disk: Path, opik: FakeOpik, fault_table: FaultTable
+) -> None:
+    """With the disk full to its last page, all that waits is sent; with room again, programs are taken."""
+    sidecar = Sidecar(collector, small_disk, opik.url, settings=_QUICK, log=tmp_path / "log")
+    opik.stop()
+    sidecar.start()
+    try:
+        for number in range(6):
+            assert sidecar.post(request_of(number * 10, 10, size=50_000)) == 200
+        other = small_disk / "other"
+        other.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        assert shutil.disk_usage(small_disk).free == 0
+        assert sidecar.post(request_of(60, 10, size=50_000)) == 503
+        opik.start()
+        assert wait_for(lambda: names_in(opik) == numbered(0, 60), 120), sidecar.log.read_text()
+        other.unlink()
+        _send(sidecar, request_of(60, 10, size=50_000))
+        assert wait_for(lambda: names_in(opik) == numbered(0, 70), 120), sidecar.log.read_text()
+    finally:
+        sidecar.kill()
+    fault_table.row("the disk filled by something else to its last page, with 60 spans in the queue", opik, created=70)
+
+
+@pytest.mark.slow
+def test_kill_on_a_full_disk_loses_nothing(
+    collector: Path, tmp_path: Path, small_disk: Path, opik: FakeOpik, fault_table: FaultTable
+) -> None:
+    """What was being sent at a kill -9 is sent after the next start, though the disk has no room for moving it."""
+    sidecar = Sidecar(collector, small_disk, opik.url, settings=_QUICK, log=tmp_path / "log")
+    opik.stop()
+    sidecar.start()
+    try:
+        requests = [request_of(number * 10, 10, size=50_000) for number in range(30)]
+        answers = [sidecar.post(request) for request in requests]
+        assert set(answers) == {200, 503}, "the disk never was full"
+        for _ in range(2):
+            sidecar.kill()
+            sidecar.start()
+        opik.start()
+        for request, answer in zip(requests, answers, strict=True):
+            if answer != 200:
+                _send(sidecar, request)
+        assert wait_for(lambda: names_in(opik) == numbered(0, 300), 120), sidecar.log.read_text()
+    finally:
+        sidecar.kill()
+    fault = "the disk full with Opik down, kill -9 twice; the program sends again what was refused"
+    fault_table.row(fault, opik, created=300)
+
+
 def test_full_queue_refuses_and_loses_nothing(
     collector: Path, tmp_path: Path, opik: FakeOpik, fault_table: FaultTable
 ) -> None:
