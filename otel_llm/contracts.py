@@ -23,6 +23,7 @@ __all__ = [
     "CheckStatus",
     "Delivered",
     "Finding",
+    "Held",
     "Outcome",
     "Rejected",
     "Rejection",
@@ -59,13 +60,6 @@ class Rejection(NamedTuple):
     """What the server said; may be long, never holds a secret."""
 
 
-class Delivered(NamedTuple):
-    """The backend has answered for these spans: `accepted` are kept, `rejected` never will be."""
-
-    accepted: int
-    rejected: tuple[Rejection, ...] = ()
-
-
 class Retry(NamedTuple):
     """Not now: keep the batch and try again."""
 
@@ -77,6 +71,24 @@ class Retry(NamedTuple):
     """Seconds the backend asked us to wait; None leaves it to the sender's back-off."""
     needs_action: bool = False
     """True when waiting alone will not help (wrong key, workspace, address): keep the data, retry slowly."""
+
+
+class Held(NamedTuple):
+    """Spans of a batch that one workspace of the backend does not take now, while others may take theirs."""
+
+    workspace: str
+    spans: tuple[int, ...]
+    """Their positions, counted through the payload."""
+    retry: Retry | None = None
+    """What was answered for the workspace; None where it was not asked (see `Backend`)."""
+
+
+class Delivered(NamedTuple):
+    """The backend has answered for these spans: `accepted` are kept, `rejected` never will be, `held` come again."""
+
+    accepted: int
+    rejected: tuple[Rejection, ...] = ()
+    held: tuple[Held, ...] = ()
 
 
 class Rejected(NamedTuple):
@@ -114,6 +126,11 @@ class Backend(Protocol):
     Implementations are used by one thread at a time, never by the thread that made the LLM call. They never
     raise from `send`: whatever happens is an `Outcome`. One that has a method `prepare()` has it called by the thread
     that sets delivery up, to load there what sending takes; no thread of ours should have to import anything.
+
+    One that has workspaces, some of which may be closed while others take spans, has a method
+    `hold_back(workspaces)`. Whoever calls it before `send` has a place for what a closed workspace does not take, and
+    gets such spans back in `Delivered.held`; those for the named workspaces without their being asked, for spans that
+    came before are still waiting for them. Else the batch as a whole is a `Retry`.
     """
 
     name: str

@@ -191,8 +191,7 @@ def _drained(courier: Courier, seconds: float) -> bool:
     report = courier.drain(max(0.0, min(_STEP_SECONDS, seconds)))
     if report.waiting and sys.stderr.isatty():
         write_line(sys.stderr, f"{sum(report.waiting.values())} spans waiting")
-    lanes = courier.report()
-    return all(lanes[name].failure is not None for name in report.waiting)
+    return report.complete or report.stuck
 
 
 def _print(spools: list[Spool], before: list[dict[str, BackendReport]], *, as_json: bool) -> None:

@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.clock import monotonic
 from otel_llm.delivery.courier_lane import CourierSettings, Lane, LaneReport
 from otel_llm.delivery.late_codec import prepare_for
+from otel_llm.delivery.parking import backend_of, parked_name, workspace_of
 from otel_llm.delivery.spool_fork import watch_forks
 from otel_llm.faults import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from otel_llm.contracts import Backend
     from otel_llm.delivery.spool import Spool
-    from otel_llm.delivery.spool_types import SpoolReport
+    from otel_llm.delivery.spool_types import Failure, SpoolReport
 
 __all__ = ["Courier", "CourierSettings", "FlushReport", "LaneReport"]
 
@@ -46,6 +48,8 @@ class FlushReport(NamedTuple):
     waiting: dict[str, int]
     """Spans of this process that were there when `flush` began and still wait, by backend; without zeros."""
     spool: SpoolReport
+    stuck: bool = False
+    """Whether something waits, and all of it for what does not take it now."""
 
     @property
     def complete(self) -> bool:
@@ -92,47 +96,88 @@ class Courier:
         """Deliver what this process has appended so far, within `timeout` seconds; say what still waits.
 
         Back-off is cut short once. With `stop_on_failure` it returns as soon as every backend that is still owed
-        something has failed to take it, or has not answered a request for `patience` seconds.
+        something has failed to take it, or has not answered a request for `patience` seconds. What waits for a closed
+        workspace is not waited for beyond one attempt, and with `stop_on_failure` not at all where it is on disk.
         """
         deadline = monotonic() + timeout
         mark = self._spool.mark()
         waiting = self._spool.pending(mark)
-        failures = {lane.name: lane.failures for lane in self._lanes}
-        for lane in self._lanes:
-            if waiting.get(lane.name) and lane.start():
+        failures = self._failures()
+        stays = stop_on_failure and self._spool.outlasts_process
+        for lane in self._lanes_of(waiting):
+            if lane.start():
                 lane.retry_now()
+
+        def given_up(name: str) -> bool:
+            lane, workspace = self._lane_of(name), workspace_of(name)
+            if workspace and (stays or self._is_closed_since(name, failures)):
+                return True
+            return stop_on_failure and (lane.failures[name] > failures[name] or lane.waits_for_answer() > patience)
+
         while waiting and monotonic() < deadline:
             with self._progress:
                 self._progress.wait(min(_LOOK_SECONDS, max(0.0, deadline - monotonic())))
             waiting = self._spool.pending(mark)
-            owing = [lane for lane in self._lanes if waiting.get(lane.name)]
-            if stop_on_failure and all(
-                lane.failures > failures[lane.name] or lane.waits_for_answer() > patience for lane in owing
-            ):
+            if all(map(given_up, waiting)):
                 break
-            for lane in owing:
+            for lane in self._lanes_of(waiting):
                 lane.hasten()
-        return FlushReport(waiting, self._spool.report())
+        return self._flush_report(waiting)
 
     def drain(self, timeout: float) -> FlushReport:
         """Deliver everything in the spool, whoever appended it (`otel-llm ship`); ends early when nothing can move."""
         deadline = monotonic() + timeout
-        failures = {lane.name: lane.failures for lane in self._lanes}
+        failures = self._failures()
         self.notify()
         while True:
             for lane in self._lanes:
                 lane.hasten()
             report = self._spool.report()
-            waiting = {
-                lane.name: report.backends[lane.name].ledger.waiting
-                for lane in self._lanes
-                if lane.name in report.backends and report.backends[lane.name].ledger.waiting > 0
-            }
-            failed = all(lane.failures > failures[lane.name] for lane in self._lanes if lane.name in waiting)
+            waiting = self._waiting(report)
+            failed = all(self._lane_of(name).failures[name] > failures[name] for name in waiting)
             if failed or monotonic() >= deadline:
-                return FlushReport(waiting, report)
+                return self._flush_report(waiting, report)
             with self._progress:
                 self._progress.wait(_LOOK_SECONDS)
+
+    def _failures(self) -> Counter[str]:
+        return Counter({name: count for lane in self._lanes for name, count in lane.failures.items()})
+
+    def _lane_of(self, name: str) -> Lane:
+        """The lane that delivers what waits under this name in the spool."""
+        return next(lane for lane in self._lanes if lane.name == backend_of(name))
+
+    def _lanes_of(self, names: Iterable[str]) -> list[Lane]:
+        wanted = {backend_of(name) for name in names}
+        return [lane for lane in self._lanes if lane.name in wanted]
+
+    def _is_closed_since(self, name: str, failures: Counter[str]) -> bool:
+        """Whether a workspace was tried since there were so many `failures`, and waiting alone will not open it."""
+        lane, failure = self._lane_of(name), self._failure_of(name)
+        tried = lane.failures[name] > failures[name] or not lane.leading
+        return tried and failure is not None and failure.needs_action
+
+    def _failure_of(self, name: str) -> Failure | None:
+        """Why this is not taken now; where another process delivers, what it has found out about a workspace."""
+        lane = self._lane_of(name)
+        return lane.failure_of(name) if lane.leading or not workspace_of(name) else self._spool.failure(name)
+
+    def _waiting(self, report: SpoolReport) -> Counter[str]:
+        """Spans by the name in the spool that they wait under, for the backends of this courier; without zeros."""
+        found: Counter[str] = Counter()
+        for lane in self._lanes:
+            if lane.name in report.backends:
+                backend = report.backends[lane.name]
+                parked = {parked_name(lane.name, each.workspace): each.waiting for each in backend.parked}
+                found.update({**parked, lane.name: backend.ledger.waiting - sum(parked.values())})
+        return +found
+
+    def _flush_report(self, waiting: Mapping[str, int], report: SpoolReport | None = None) -> FlushReport:
+        by_backend: Counter[str] = Counter()
+        for name, spans in waiting.items():
+            by_backend[backend_of(name)] += spans
+        stuck = bool(waiting) and all(self._failure_of(name) is not None for name in waiting)
+        return FlushReport(dict(by_backend), report or self._spool.report(), stuck)
 
     def hurry(self, timeout: float) -> None:
         """The program is ending: no request that begins now lasts longer than this, and `shutdown` returns by then."""
@@ -150,7 +195,7 @@ class Courier:
         timeout = self.settings.exit_timeout if timeout is None else timeout
         deadline = min(monotonic() + timeout, self._end)
         if self._stopped:
-            return FlushReport(self._spool.pending(), self._spool.report())
+            return self._flush_report(self._spool.pending())
         self._stopped = True
         for lane in self._lanes:
             lane.limit(deadline - _CLOSING_SECONDS)

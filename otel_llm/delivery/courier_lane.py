@@ -1,4 +1,8 @@
-"""The way to one backend: take, send, read the answer, settle or wait. One thread, so no backend holds up another."""
+"""The way to one backend: take, send, read the answer, settle or wait. One thread, so no backend holds up another.
+
+What a closed workspace of the backend does not take waits in a queue of its own (`Queue`), so that it holds up nothing
+that goes to the others; the thread serves the backend's own queue and those in turns.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,16 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from contextvars import Context
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.clock import monotonic
-from otel_llm.contracts import Batch, Delivered, Rejected, Rejection, Retry
-from otel_llm.delivery.courier_backoff import Backoff
+from otel_llm.contracts import Batch, Delivered, Rejected, Retry
 from otel_llm.delivery.courier_lease import Lease
-from otel_llm.delivery.courier_parts import Passage
+from otel_llm.delivery.courier_queue import Queue
+from otel_llm.delivery.parking import parked_name
 from otel_llm.delivery.spool_files import safe_name
-from otel_llm.delivery.spool_types import Failure, Parcel, Reject
 from otel_llm.delivery.words import legible
 from otel_llm.faults import note_fault
 from otel_llm.greenlets import rest_in_copy
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otel_llm.contracts import Backend, Outcome
+    from otel_llm.delivery.courier_parts import Passage
     from otel_llm.delivery.spool import Spool
+    from otel_llm.delivery.spool_types import Failure
 
 __all__ = ["CourierSettings", "Lane", "LaneReport"]
 
@@ -38,13 +43,9 @@ _POLL_SECONDS = 0.5
 _TROUBLE_SECONDS = 1.0
 _BUSY_SECONDS = 0.25
 """Where requests follow each other sooner than that, there is no time for rests while one is made."""
-_PERHAPS_THE_BATCH = frozenset({"server_error", "internal", "timeout", "reset", "unavailable"})
-"""Reasons that may lie with the batch: servers fail, hang and hang up on one they cannot digest."""
 _NO_LEASE = "no_lease"
-_SUSPECT_AFTER = 4
-"""Failures of one parcel after which the next one is tried, to learn whether it is the parcel or the backend."""
-_GIVE_UP_AFTER = 6
-"""Postponements, from one minute doubling to half an hour, after which a parcel goes into quarantine."""
+_LOOK_SECONDS = 5.0
+"""How often to look for what waits for closed workspaces, parked by another process or an earlier one."""
 
 
 class CourierSettings(NamedTuple):
@@ -98,22 +99,20 @@ class Lane:
         self._wake = threading.Event()
         self._stopping = False
         self._deadline = float("inf")
-        self._backoff = Backoff()
-        self._failure: Failure | None = None
-        self._not_before = float("-inf")
+        self._main = Queue(self._spool, self.name, announce=self._settings.announce)
+        self._parked: dict[str, Queue] = {}
+        """Of closed workspaces, by the name in the spool; whose turn is next comes first."""
+        self._parked_next = False
+        self._look_at = float("-inf")
         self._gathers_until = float("-inf")
         self._gathered = 0
         self._idle = True
         self._hurried = self._busy = False
         self._last_delivery: float | None = None
-        self._passage: Passage | None = None
-        self._stuck: Parcel | None = None
-        self._probing = self._verdict_due = False
-        self._unsettled: list[tuple[Parcel, list[Reject]]] = []
         self._asked_at: float | None = None
         self._asked_last = float("-inf")
-        self.failures = 0
-        """Failed attempts since the lane began."""
+        self.failures: Counter[str] = Counter()
+        """Failed attempts since the lane began, by the name in the spool of what was to be delivered."""
 
     # --- from outside ------------------------------------------------------------------------------------
 
@@ -139,14 +138,14 @@ class Lane:
     def notify(self, size: int = 0) -> None:
         """There is something new to deliver, of `size` bytes."""
         self._gathered += size  # of two threads one may be forgotten: then more is gathered than is reckoned
-        if self._failure is None:  # else it waits for its time anyway; what it gathers has to be synced, too
+        if self._main.failure is None:  # else it waits for its time anyway; what it gathers has to be synced, too
             self._wake.set()
 
     def hasten(self) -> None:
         """Somebody waits for what there is: gather no more, and rest no more."""
         self._hurried = True
         self._gathers_until = float("-inf")
-        if self._failure is None:
+        if self._main.failure is None:
             self._wake.set()
 
     def limit(self, deadline: float) -> None:
@@ -156,7 +155,9 @@ class Lane:
     def retry_now(self) -> None:
         """Try at once, however long the back-off still is."""
         self._hurried = True
-        self._not_before = self._gathers_until = float("-inf")
+        self._gathers_until = self._look_at = float("-inf")
+        for queue in self._queues():
+            queue.not_before = float("-inf")
         self._wake.set()
 
     def stop(self) -> None:
@@ -184,15 +185,28 @@ class Lane:
 
     def report(self) -> LaneReport:
         """The state of this lane."""
-        waits = self._not_before - monotonic()
+        failure, waits = self._main.failure, self._main.not_before - monotonic()
         return LaneReport(
             backend=self.name,
             running=self._thread is not None and self._thread.is_alive(),
-            leading=self._lease.held,
-            failure=self._failure,
-            retry_in=max(0.0, waits) if self._failure is not None and waits > float("-inf") else None,
+            leading=self.leading,
+            failure=failure,
+            retry_in=max(0.0, waits) if failure is not None and waits > float("-inf") else None,
             last_delivery=self._last_delivery,
         )
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process is the one that delivers what lies on disk."""
+        return self._lease.held
+
+    def failure_of(self, name: str) -> Failure | None:
+        """Why what waits under this name in the spool is not taken now; None while it is, or nobody has tried."""
+        queue = self._main if name == self.name else self._parked.get(name)
+        return queue.failure if queue is not None else None
+
+    def _queues(self) -> list[Queue]:
+        return [self._main, *self._parked.values()]
 
     # --- the thread --------------------------------------------------------------------------------------
 
@@ -222,18 +236,58 @@ class Lane:
         """One step; returns the seconds to wait before the next."""
         self._spool.tend()
         self._settle_late()
-        gathers = self._gathers_until if self._gathers() else float("-inf")
-        waits = max(self._not_before, gathers) - monotonic()
-        if waits <= 0:
-            self._gathered, self._gathers_until = 0, float("-inf")
-            passage = self._next_passage()
-            if passage is not None:
-                self._idle = False
-                self._attempt(passage, process)
+        if monotonic() >= self._look_at:
+            self._look_for_parked()
+        if self._parked_next and self._serve_parked(process):
+            return 0.0
+        waits = self._serve_main(process)
+        if waits > 0 and self._parked:
+            if self._serve_parked(process):
                 return 0.0
-            waits = self._rest()
+            waits = min([waits, *(queue.not_before - monotonic() for queue in self._parked.values())])
         care = self._spool.seconds_until_care()
-        return waits if care is None else min(waits, max(care, 0.01))
+        return max(0.0, waits) if care is None else min(max(0.0, waits), max(care, 0.01))
+
+    def _serve_main(self, process: int) -> float:
+        """Send to all of the backend what is due; returns the seconds until there may be something, 0 if there was."""
+        gathers = self._gathers_until if self._gathers() else float("-inf")
+        waits = max(self._main.not_before, gathers) - monotonic()
+        if waits > 0:
+            return waits
+        self._gathered, self._gathers_until = 0, float("-inf")
+        passage = self._next_passage(self._main)
+        if passage is None:
+            return self._rest()
+        self._idle = False
+        self._parked_next = bool(self._parked)
+        self._attempt(self._main, passage, process)
+        return 0.0
+
+    def _serve_parked(self, process: int) -> bool:
+        """Send to one workspace what waits for it, if one is due; False if nothing was sent."""
+        self._parked_next = False
+        for name, queue in list(self._parked.items()):
+            if queue.not_before > monotonic():
+                continue
+            passage = self._next_passage(queue)
+            del self._parked[name]
+            if passage is not None:
+                self._parked[name] = queue  # behind the others
+                self._attempt(queue, passage, process)
+                return True
+            if not queue.settled:
+                queue.not_before = monotonic() + _TROUBLE_SECONDS
+                self._parked[name] = queue
+        return False
+
+    def _look_for_parked(self) -> None:
+        """Find what was parked by others, or before this process began."""
+        self._look_at = monotonic() + _LOOK_SECONDS
+        for name in self._spool.parked(self.name, from_disk=self._leads()):
+            self._parked.setdefault(name, self._new_queue(name))
+
+    def _new_queue(self, name: str) -> Queue:
+        return Queue(self._spool, name, announce=True)  # health speaks of the backend
 
     def _gathers(self) -> bool:
         """Whether what comes now may wait for more to come: something was delivered just before."""
@@ -251,22 +305,8 @@ class Lane:
         behind = self._busy or self._gathered >= self._settings.request_bytes
         return not (self._hurried or behind or self._stopping or self._deadline < float("inf"))
 
-    def _next_passage(self) -> Passage | None:
-        after = max((seq for parcel, _ in self._unsettled for seq, _ in parcel.rows), default=0)
-        leading = self._leads()
-        self._probing = False
-        if leading and self._stuck is not None and not self._verdict_due:
-            probe = self._take(after=max(after, self._stuck.rows[-1][0]))
-            if probe is not None and probe.rows:
-                self._probing = True
-                return Passage(probe)
-        if self._passage is not None:
-            return self._passage
-        parcel = self._take(after=after, from_disk=leading)
-        return Passage(parcel) if parcel is not None else None
-
-    def _take(self, *, after: int, from_disk: bool = True) -> Parcel | None:
-        return self._spool.take(self.name, self._settings.request_bytes, from_disk=from_disk, after=after)
+    def _next_passage(self, queue: Queue) -> Passage | None:
+        return queue.next_passage(self._settings.request_bytes, leading=self._leads())
 
     def _leads(self) -> bool:
         if self._spool.settings.mode == "off":
@@ -278,8 +318,8 @@ class Lane:
             if self._spool.outlasts_process:  # else the spool itself says what is wrong with its directory
                 self._cannot_lead(error)
         else:
-            if self._failure is not None and self._failure.reason == _NO_LEASE:
-                self._failure = None
+            if self._main.failure is not None and self._main.failure.reason == _NO_LEASE:
+                self._main.failure = None
         return leading
 
     def _cannot_lead(self, error: OSError) -> None:
@@ -289,26 +329,28 @@ class Lane:
             f"What waits on disk cannot be delivered: the lock file {self._lease.path} cannot be used "
             f"({error.strerror}). Remove it, or whatever is in its place; a new one is made by itself."
         )
-        if self._failure is None or self._failure.why != why:
-            self._note_failure(Retry(why, _NO_LEASE, needs_action=True))
+        if self._main.failure is None or self._main.failure.why != why:
+            self._main.note_failure(Retry(why, _NO_LEASE, needs_action=True))
 
     # --- one attempt -------------------------------------------------------------------------------------
 
-    def _attempt(self, passage: Passage, process: int) -> None:
+    def _attempt(self, queue: Queue, passage: Passage, process: int) -> None:
         rest_in_copy(process)
-        retry = passage.send(self._send)
+        retry = passage.send(lambda batch: self._send(queue, batch))
         rest_in_copy(process)  # what came of it is for the parent to know
         if retry is None:
-            self._delivered(passage)
+            self._delivered(queue, passage)
         else:
-            self._failed(passage, retry)
+            self.failures[queue.name] += 1
+            queue.failed(passage, retry)
         self._on_progress()
 
-    def _send(self, batch: Batch) -> Outcome:
+    def _send(self, queue: Queue, batch: Batch) -> Outcome:
         timeout = max(0.05, min(self._settings.request_timeout, self._deadline - monotonic()))
         self._asked_at = now = monotonic()
         self._busy, self._asked_last = now - self._asked_last < _BUSY_SECONDS, now
         try:
+            self._hold_back(queue)
             with unhurried(self._is_calm):
                 outcome: object = self.backend.send(batch, timeout=timeout)
         except Exception as error:
@@ -317,76 +359,33 @@ class Lane:
         finally:
             self._asked_at = None
         if isinstance(outcome, (Delivered, Retry, Rejected)):
-            return legible(outcome)
+            return _still_closed(queue, legible(outcome))
         return Retry(f"The backend {self.name} answered with no outcome ({type(outcome).__name__}).", "internal")
 
-    def _delivered(self, passage: Passage) -> None:
-        self._passage = None
-        self._settle(passage.parcel, passage.rejects)
-        if passage.rejects:
-            words = passage.rejects[0].rejection
-            logger.warning(
-                "%s rejected %d of %d spans (%s: %.300s); they are in quarantine.",
-                self.name,
-                sum(reject.span_count for reject in passage.rejects),
-                passage.parcel.batch.span_count,
-                words.reason,
-                words.detail,
-            )
-        if self._failure is not None:
-            logger.info("%s takes spans again.", self.name)
-        if self._probing:
-            self._verdict_due = True  # the backend works; the next attempt tells whether it is the parcel
-        else:
-            self._stuck, self._verdict_due = None, False
-        self._backoff.succeeded()
-        self._failure = None
-        self._not_before = float("-inf")
-        self._last_delivery = time.time()
+    def _hold_back(self, queue: Queue) -> None:
+        """Spans of workspaces that something waits for go behind it, but what waits for this one is to go now."""
+        hold_back = getattr(self.backend, "hold_back", None)
+        if hold_back is not None:
+            hold_back(frozenset([other.workspace for other in self._parked.values() if other is not queue]))
 
-    def _failed(self, passage: Passage, retry: Retry) -> None:
-        self.failures += 1
-        if passage.parcel.memory_ids:
-            self._spool.give_back(self.name, passage.parcel)
-        elif self._verdict_due and retry.reason in _PERHAPS_THE_BATCH:
-            self._set_aside(passage.parcel, retry.why)
-            return
-        elif not self._probing:
-            self._passage = passage  # the same bytes under the same id again: a resend is to be known as one
-        self._not_before = monotonic() + self._backoff.seconds_after(retry)
-        self._note_failure(retry)
-        suspicious = retry.reason in _PERHAPS_THE_BATCH and passage.parcel.rows
-        enough = self._backoff.failures >= _SUSPECT_AFTER or passage.parcel.attempts
-        if suspicious and enough and self._stuck is None:
-            self._stuck = passage.parcel
-
-    def _note_failure(self, retry: Retry) -> None:
-        now = time.time()
-        before = self._failure
-        if before is None or before.reason != retry.reason:
-            level = logging.WARNING if self._settings.announce else logging.DEBUG
-            logger.log(level, "%s does not take spans now, they stay in the spool: %s", self.name, retry.why)
-        since = before.since if before is not None else now
-        self._failure = Failure(retry.why, retry.reason, retry.needs_action, at=now, since=since)
-        self._spool.note_failure(self.name, self._failure)
-
-    def _set_aside(self, parcel: Parcel, why: str) -> None:
-        """The backend works, but not for this parcel: let the others pass, and give up in the end."""
-        self._passage = self._stuck = None
-        self._verdict_due = False
-        if parcel.attempts < _GIVE_UP_AFTER:
-            self._spool.postpone(self.name, parcel, 60.0 * 2**parcel.attempts)
-            return
-        self._settle(parcel, [Reject(Rejection("", "gave_up", why), parcel.batch, parcel.batch.span_count)])
-
-    # --- settling ----------------------------------------------------------------------------------------
-
-    def _settle(self, parcel: Parcel, rejects: list[Reject]) -> None:
-        if not self._spool.settle(self.name, parcel, rejects):
-            light = parcel._replace(batch=replace(parcel.batch, payload=b""))
-            self._unsettled.append((light, rejects))
+    def _delivered(self, queue: Queue, passage: Passage) -> None:
+        for workspace, retry in passage.closed.items():  # first: what is delivered after this proves the backend well
+            name = parked_name(self.name, workspace)
+            self.failures[name] += 1
+            self._parked.setdefault(name, self._new_queue(name)).refused(retry)
+        queue.delivered(passage)
+        if passage.accepted:
+            self._last_delivery = time.time()
 
     def _settle_late(self) -> None:
-        """Record what could not be recorded when it happened, because the log was busy or the disk full."""
-        while self._unsettled and self._spool.settle(self.name, *self._unsettled[0]):
-            self._unsettled.pop(0)
+        for queue in self._queues():
+            queue.settle_late()
+
+
+def _still_closed(queue: Queue, outcome: Outcome) -> Outcome:
+    """What waits for a workspace is not parked there again."""
+    if isinstance(outcome, Delivered) and outcome.held and queue.workspace:
+        for held in outcome.held:
+            if held.workspace == queue.workspace and held.retry is not None:
+                return held.retry
+    return outcome

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from otel_llm.contracts import Delivered, Rejected, Rejection, Retry
 from otel_llm.delivery.late_codec import halve
+from otel_llm.delivery.parking import Share, shares
 from otel_llm.delivery.spool_types import Reject
 from otel_llm.loading import loading
 
@@ -30,36 +31,46 @@ class Passage:
     def __init__(self, parcel: Parcel) -> None:
         self.parcel = parcel
         self.rejects: list[Reject] = []
-        self._parts = [parcel.batch]
-        """What is left to send; the next one is last."""
-        self._accepted = 0
+        self.shares: list[Share] = []
+        """What closed workspaces did not take."""
+        self.closed: dict[str, Retry] = {}
+        """What was answered for them, where they were asked."""
+        self.accepted = 0
+        """Spans that were taken."""
+        self._parts = [(0, parcel.batch)]
+        """What is left to send, with the position of its first span in the parcel; the next one is last."""
         self._rejected_singly = 0
 
     def send(self, send: Callable[[Batch], Outcome]) -> Retry | None:
         """Send what is left; None once the backend has answered for every span, else why it must wait."""
         while self._parts:
-            part = self._parts[-1]
+            first, part = self._parts[-1]
             outcome = send(part)
             if isinstance(outcome, Retry):
                 return outcome
             self._parts.pop()
             if isinstance(outcome, Delivered):
-                self._delivered(part, outcome)
+                self._delivered(first, part, outcome)
             else:
-                self._halve_or_give_up(part, outcome)
+                self._halve_or_give_up(first, part, outcome)
         return None
 
-    def _delivered(self, part: Batch, outcome: Delivered) -> None:
+    def _delivered(self, first: int, part: Batch, outcome: Delivered) -> None:
         rejected = outcome.rejected[: part.span_count]  # a backend cannot reject more than it was sent
-        self._accepted += part.span_count - len(rejected)
+        self.accepted += part.span_count - len(rejected)
+        if outcome.held:
+            held = shares(part, first, outcome.held, self.parcel.rows)
+            self.shares += held
+            self.closed.update({each.workspace: each.retry for each in outcome.held if each.retry is not None})
+            self.accepted -= sum(share.batch.span_count for share in held)
         if rejected:
             singles = _spans_by_id(part)
             self.rejects += [Reject(rejection, singles.get(rejection.span_id)) for rejection in rejected]
 
-    def _halve_or_give_up(self, part: Batch, outcome: Rejected) -> None:
+    def _halve_or_give_up(self, position: int, part: Batch, outcome: Rejected) -> None:
         with loading("what reads batches"):  # protobuf: only where something was rejected
             from otel_llm.wire import IllFormedPayloadError  # noqa: PLC0415
-        hopeless = self._rejected_singly >= _HOPELESS_AFTER and not self._accepted
+        hopeless = self._rejected_singly >= _HOPELESS_AFTER and not self.accepted
         try:
             halves = None if hopeless else halve(part)
         except IllFormedPayloadError:
@@ -67,8 +78,8 @@ class Passage:
         if halves is not None:
             first, second = halves
             # Ids that follow from the parcel's, so that a part sent again after a crash carries the same one.
-            self._parts.append(replace(second, id=f"{part.id}.1"))
-            self._parts.append(replace(first, id=f"{part.id}.0"))
+            self._parts.append((position + first.span_count, replace(second, id=f"{part.id}.1")))
+            self._parts.append((position, replace(first, id=f"{part.id}.0")))
             return
         self._rejected_singly += 1
         rejection = Rejection(_only_span_id(part), outcome.reason, outcome.why)

@@ -18,19 +18,21 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from otel_llm.clock import monotonic
+from otel_llm.delivery.parking import backend_of, belongs_to, workspace_of
 from otel_llm.delivery.spool_counts import CREATED, DROPPED, DiskView, Tally, earliest, latest, ledger_report
 from otel_llm.delivery.spool_files import file_identity, set_aside_files
 from otel_llm.delivery.spool_fork import watch_forks
 from otel_llm.delivery.spool_keeper import SpoolKeeper, Unavailable
 from otel_llm.delivery.spool_memory import MemoryQueue
 from otel_llm.delivery.spool_schema import Trouble
-from otel_llm.delivery.spool_types import Appended, BackendReport, Failure, Parcel, SpoolReport, SpoolSettings
+from otel_llm.delivery.spool_types import Appended, BackendReport, Failure, Parcel, Parked, SpoolReport, SpoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from otel_llm.contracts import Batch
+    from otel_llm.delivery.parking import Share
     from otel_llm.delivery.spool_types import Quarantined, Reject
 
 __all__ = ["Spool"]
@@ -43,6 +45,8 @@ _MEMORY_TRY_SECONDS = 1.0
 _NEXT_TRY_SECONDS = 0.005
 _EXPIRE_EVERY = 60.0
 _BALANCE_EVERY = 600.0
+_NEVER = None, None
+"""Last delivery and failure of what is not known yet."""
 _SHRINK_ABOVE = 32 * 1024 * 1024
 
 _left_open_by_fork: list[object] = []
@@ -152,14 +156,19 @@ class Spool(SpoolKeeper):
             return None  # what is in memory is on its way to the disk
         return self._memory.take(backend, max_bytes)
 
-    def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject] = ()) -> bool:
-        """Record that `backend` took all of `parcel` but `rejects`; False if that could not be recorded now."""
+    def settle(
+        self, backend: str, parcel: Parcel, rejects: Sequence[Reject] = (), shares: Sequence[Share] = ()
+    ) -> bool:
+        """Record that `backend` took all of `parcel` but `rejects`; False if that could not be recorded now.
+
+        What `shares` holds was not taken either: it waits from now on for a workspace, under its `parked_name`.
+        """
         if parcel.memory_ids:
-            self._memory.settle(backend, parcel, rejects)
+            self._memory.settle(backend, parcel, rejects, shares)
             return True
         try:
             with self._using_log(_PATIENCE) as log:
-                log.settle(backend, parcel, rejects)
+                log.settle(backend, parcel, rejects, shares)
                 if self._sync is not None:
                     self._sync.wrote(1)
                 return True
@@ -169,6 +178,14 @@ class Spool(SpoolKeeper):
     def give_back(self, backend: str, parcel: Parcel) -> None:
         """The parcel was not delivered; it stays where it was, to be taken again."""
         self._memory.give_back(backend, parcel)
+
+    def parked(self, backend: str, *, from_disk: bool = True) -> list[str]:
+        """The names under which something waits for a workspace of `backend`; `from_disk` as for `take`."""
+        found = belongs_to(backend, self._memory.names())
+        if from_disk:
+            with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
+                found += log.parked(backend)
+        return list(dict.fromkeys(found))
 
     def postpone(self, backend: str, parcel: Parcel, seconds: float) -> None:
         """Set rows of the log aside for a while: they fail though others go through."""
@@ -288,12 +305,20 @@ class Spool(SpoolKeeper):
         return self.settings.mode == "always" and self.outlasts_process
 
     def pending(self, mark: int | None = None, backends: Iterable[str] | None = None) -> dict[str, int]:
-        """Spans of this process, up to `mark`, that still wait, by backend; backends with none are left out."""
-        names = self._backends if backends is None else tuple(backends)
+        """Spans of this process, up to `mark`, that still wait, by backend; backends with none are left out.
+
+        What was parked for a workspace counts under its own name, whatever the mark.
+        """
+        names = list(self._backends if backends is None else backends)
+        for base in tuple(names):
+            names += belongs_to(base, self._memory.names() | self._ours_on_disk.keys())
         if self._last_seq:
             with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
+                known = log.names()
+                names = list(dict.fromkeys([*names, *(name for base in names for name in belongs_to(base, known))]))
                 for name in names:  # should the log not be usable now, the last known number stands
-                    self._ours_on_disk[name] = log.waiting_spans(name, self._origin, mark)
+                    upto = None if workspace_of(name) else mark
+                    self._ours_on_disk[name] = log.waiting_spans(name, self._origin, upto)
         found = {name: self._memory.waiting_spans(name) + self._ours_on_disk[name] for name in names}
         return {name: spans for name, spans in found.items() if spans}
 
@@ -307,20 +332,12 @@ class Spool(SpoolKeeper):
         seen = self._look()
         tally: Tally = self._memory.tally()
         tally.update(seen.tally)
-        backends = {**dict.fromkeys(self._backends, (None, None)), **seen.backends}
+        names = {**dict.fromkeys(self._backends), **dict.fromkeys(seen.backends)}
+        own = [name for name in names if not workspace_of(name) or backend_of(name) not in names]
         return SpoolReport(
             path=self.directory,
             mode=self.settings.mode,
-            backends={
-                name: BackendReport(
-                    ledger=ledger_report(tally, name, latest(delivered, self._memory.last_delivery(name))),
-                    oldest_waiting=earliest(seen.oldest.get(name), self._memory.oldest_waiting(name)),
-                    failure=failure
-                    if self.settings.mode != "off" and not self._trouble
-                    else self._memory.failure(name),
-                )
-                for name, (delivered, failure) in backends.items()
-            },
+            backends={name: self._report_on(name, seen, tally) for name in own},
             degraded=self._trouble.why if self._trouble else "",
             degraded_since=self._trouble_since,
             stored_bytes=seen.stored,
@@ -329,6 +346,35 @@ class Spool(SpoolKeeper):
             quarantined=seen.quarantined,
             set_aside=len(set_aside_files(self.directory)),
         )
+
+    def _report_on(self, backend: str, seen: DiskView, tally: Tally) -> BackendReport:
+        """A backend with all its workspaces."""
+        workspaces = sorted({name for name, _, _ in tally if name != backend and backend_of(name) == backend})
+        names = (backend, *workspaces)
+        delivered = (seen.backends.get(name, _NEVER)[0] for name in names)
+        found = (self._parked_report(name, seen, tally) for name in workspaces)
+        parked = tuple(each for each in found if each.waiting)
+        return BackendReport(
+            ledger=ledger_report(tally, names, latest(*delivered, *map(self._memory.last_delivery, names))),
+            oldest_waiting=earliest(self._oldest(backend, seen), *(each.oldest_waiting for each in parked)),
+            failure=self._failure_of(backend, seen),
+            parked=parked,
+        )
+
+    def _parked_report(self, name: str, seen: DiskView, tally: Tally) -> Parked:
+        return Parked(
+            workspace=workspace_of(name),
+            waiting=ledger_report(tally, (name,), None).waiting,
+            oldest_waiting=self._oldest(name, seen),
+            failure=self._failure_of(name, seen),
+        )
+
+    def _oldest(self, name: str, seen: DiskView) -> float | None:
+        return earliest(seen.oldest.get(name), self._memory.oldest_waiting(name))
+
+    def _failure_of(self, name: str, seen: DiskView) -> Failure | None:
+        on_disk = self.settings.mode != "off" and not self._trouble
+        return seen.backends.get(name, _NEVER)[1] if on_disk else self._memory.failure(name)
 
     def _look(self) -> DiskView:
         """What is on disk; what was there when we last could look, if we cannot now."""
@@ -343,6 +389,10 @@ class Spool(SpoolKeeper):
                 quarantined=log.archive.size(),
             )
         return self._seen
+
+    def failure(self, name: str) -> Failure | None:
+        """The failure that holds now for what waits under this name, whoever noted it."""
+        return self._failure_of(name, self._look())
 
     def quarantined(self) -> list[Quarantined]:
         """Rejected and unreadable spans that were kept, oldest first."""

@@ -11,6 +11,7 @@ from otel_llm.delivery.words import whole
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from otel_llm.delivery.spool_types import Reject, SpoolSettings
 
@@ -77,12 +78,16 @@ class Archive:
         self._connection.execute(f"DELETE FROM quarantine {where}", (backend, since, until))  # noqa: S608
         return [Batch(payload=payload, span_count=spans, created_at=created) for payload, spans, created in rows]
 
-    def requeue(self, backend: int, since: float, until: float) -> int:
-        """Let every stored batch closed in [since, until] wait for `backend`; return the spans that do so newly."""
+    def requeue(self, backend: int, since: float, until: float, parked: Sequence[int]) -> int:
+        """Let every stored batch closed in [since, until] wait for `backend`; return the spans that do so newly.
+
+        Not those that wait for one of its workspaces, which are `parked`.
+        """
+        theirs = ", ".join(map(str, (backend, *parked)))
         rows = self._connection.execute(
-            "SELECT seq, spans FROM batches WHERE created_at BETWEEN ? AND ?"
-            " AND NOT EXISTS (SELECT 1 FROM waiting WHERE backend = ? AND waiting.seq = batches.seq)",
-            (since, until, backend),
+            "SELECT seq, spans FROM batches WHERE created_at BETWEEN ? AND ?"  # noqa: S608  (numbers of ours)
+            f" AND NOT EXISTS (SELECT 1 FROM waiting WHERE backend IN ({theirs}) AND waiting.seq = batches.seq)",
+            (since, until),
         ).fetchall()
         self._connection.executemany(
             "INSERT INTO waiting (backend, seq) VALUES (?, ?)", [(backend, s) for s, _ in rows]

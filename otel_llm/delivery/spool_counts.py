@@ -14,6 +14,7 @@ from otel_llm.ledger import LedgerReport
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Collection
 
     from otel_llm.delivery.spool_types import Failure
 
@@ -87,18 +88,18 @@ class Counts:
         return Counter({(name, kind, reason): spans for name, kind, reason, spans in rows})
 
 
-def ledger_report(tally: Tally, backend: str, last_delivery: float | None) -> LedgerReport:
-    """The counts of one backend, as everybody else reads them."""
-    by_kind: dict[str, dict[str, int]] = {CREATED: {}, DELIVERED: {}, REJECTED: {}, DROPPED: {}}
+def ledger_report(tally: Tally, names: Collection[str], last_delivery: float | None) -> LedgerReport:
+    """The counts of one backend, as everybody else reads them; `names` are its own and those of its workspaces."""
+    by_kind: dict[str, Counter[str]] = {kind: Counter() for kind in (CREATED, DELIVERED, REJECTED, DROPPED)}
     for (name, kind, reason), spans in tally.items():
-        if name == backend and spans:
-            by_kind[kind][reason] = spans
+        if name in names and spans:
+            by_kind[kind][reason] += spans
     return LedgerReport(
-        backend=backend,
+        backend=next(iter(names)),
         created=sum(by_kind[CREATED].values()),
         delivered=sum(by_kind[DELIVERED].values()),
-        rejected=by_kind[REJECTED],
-        dropped=by_kind[DROPPED],
+        rejected=dict(by_kind[REJECTED]),
+        dropped=dict(by_kind[DROPPED]),
         last_delivery=last_delivery,
     )
 

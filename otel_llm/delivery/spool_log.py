@@ -11,10 +11,12 @@ import sqlite3
 import time
 import zlib
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm.contracts import Batch
+from otel_llm.delivery.parking import backend_of, belongs_to, parked_name
 from otel_llm.delivery.spool_archive import Archive
 from otel_llm.delivery.spool_at_hand import SpansAtHand
 from otel_llm.delivery.spool_balance import DAMAGED_ORDER, check_balance
@@ -26,9 +28,10 @@ from otel_llm.delivery.spool_types import Appended, Failure, Parcel
 from otel_llm.delivery.words import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from otel_llm.delivery.parking import Share
     from otel_llm.delivery.spool_types import Reject, SpoolSettings
 
 __all__ = ["SpoolLog", "merged", "restored"]
@@ -37,6 +40,14 @@ _PLAIN, _ZLIB = 0, 1
 _MAX_ROWS_PER_PARCEL = 64
 _LONGEST_POSTPONEMENT = 3600.0
 """Seconds; a row due later than this has seen the clock jump, and is due now."""
+
+
+class _Head(NamedTuple):
+    """What a row says of the process that it is from."""
+
+    origin: str
+    boot: str
+    uptime: float
 
 
 class SpoolLog:
@@ -66,9 +77,10 @@ class SpoolLog:
         if not items:
             return []
         with self._transaction():
-            return [self._insert(batch, [self._backend_id(b) for b in backends], origin) for batch, backends in items]
+            head = _Head(origin, boot_id(), uptime())
+            return [self._insert(batch, [self._backend_id(b) for b in backends], head) for batch, backends in items]
 
-    def _insert(self, batch: Batch, backends: list[int], origin: str) -> Appended:
+    def _insert(self, batch: Batch, backends: list[int], head: _Head) -> Appended:
         for backend in backends:
             self._counts.add(backend, CREATED, "", batch.span_count)
         compress = self.room.used() > self._settings.compress_above
@@ -78,7 +90,7 @@ class SpoolLog:
                 self._counts.add(backend, DROPPED, "spool_full", batch.span_count)
             return Appended.DROPPED
         checksum = _checksum(batch.id, batch.created_at, batch.span_count, encoding, payload)
-        row = (batch.id, origin, boot_id(), uptime(), batch.created_at, batch.span_count, encoding, checksum, payload)
+        row = (batch.id, *head, batch.created_at, batch.span_count, encoding, checksum, payload)
         seq = self._connection.execute(
             "INSERT INTO batches (id, origin, boot, uptime, created_at, spans, encoding, crc, payload)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -156,13 +168,19 @@ class SpoolLog:
         ).fetchone()
         return restored(row) if row is not None else None
 
-    def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject]) -> None:
-        """Record that `backend` has answered for all of `parcel`: it took everything but `rejects`."""
+    def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject], shares: Sequence[Share] = ()) -> None:
+        """Record that `backend` has answered for all of `parcel`: it took everything but `rejects` and `shares`.
+
+        Each of `shares` waits on, for its workspace, as old as the row that it was part of.
+        """
         with self._transaction():
             backend_id = self._backend_id(backend)
-            overtaken = 0
-            for seq, spans in parcel.rows:
+            answered, overtaken = 0, 0
+            for number, (seq, spans) in enumerate(parcel.rows):
+                mine = [share for share in shares if share.row == number] if shares else ()
+                answered += (taken := spans - sum(share.batch.span_count for share in mine))
                 self._at_hand.answered(seq)
+                head = self._head(seq) if mine else None
                 gone = self._connection.execute(
                     "DELETE FROM waiting WHERE backend = ? AND seq = ?", (backend_id, seq)
                 ).rowcount
@@ -170,21 +188,40 @@ class SpoolLog:
                     self.room.release(seq)
                 else:
                     self._check_is_gone(seq, backend_id)
-                    overtaken += spans
+                    overtaken += taken
+                if gone and head is not None:
+                    self._park(backend, head, mine)
             if overtaken:  # dropped while it was being sent: what counts is what the backend answered
                 overtaken -= self._counts.take_back_dropped(backend_id, overtaken)
-            delivered = sum(spans for _, spans in parcel.rows) - overtaken
+            delivered = answered - overtaken
             for reject in rejects:
                 rejected = min(reject.span_count, delivered)
                 delivered -= rejected
                 self._counts.add(backend_id, REJECTED, reject.rejection.reason, rejected)
-                self.archive.quarantine(backend, reject)
+                self.archive.quarantine(backend_of(backend), reject)
             self._counts.add(backend_id, DELIVERED, "", delivered)
             self._connection.execute(
                 "UPDATE backends SET last_delivery = CASE WHEN ? > 0 THEN ? ELSE last_delivery END,"
                 " why = '', reason = '', needs_action = 0, failed_at = NULL, failing_since = NULL WHERE id = ?",
                 (delivered, time.time(), backend_id),
             )
+
+    def _head(self, seq: int) -> tuple[_Head, float] | None:
+        """What a row says of where it is from, and when its batch was closed (Unix seconds)."""
+        row = self._connection.execute(
+            "SELECT origin, boot, uptime, created_at FROM batches WHERE seq = ?", (seq,)
+        ).fetchone()
+        return (_Head(*row[:3]), row[3]) if row else None
+
+    def _park(self, backend: str, head: tuple[_Head, float], shares: Sequence[Share]) -> None:
+        """Let parts of a row that `backend` has answered for wait for workspaces; they are counted there from now on.
+
+        Within a transaction.
+        """
+        for share in shares:
+            batch = replace(share.batch, created_at=head[1])
+            self._counts.add(self._backend_id(backend), CREATED, "", -batch.span_count)
+            self._insert(batch, [self._backend_id(parked_name(backend_of(backend), share.workspace))], head[0])
 
     def postpone(self, backend: str, parcel: Parcel, seconds: float) -> None:
         """Set the parcel's rows aside for `seconds`: they fail while others go through."""
@@ -219,11 +256,12 @@ class SpoolLog:
         with self._transaction():
             return self.room.expire()
 
-    def balance(self, backends: Iterable[str]) -> dict[str, int]:
+    def balance(self, backends: Collection[str]) -> dict[str, int]:
         """Make the counts of `backends` say what is there; return what that changed (see `check_balance`)."""
         self.tally()  # raises where a name cannot be read
         with self._transaction():
-            ids = {self._backend_id(name): name for name in backends}
+            names = [*backends, *(name for base in backends for name in belongs_to(base, self.names()))]
+            ids = {self._backend_id(name): name for name in names}
             return {ids[found]: spans for found, spans in check_balance(self._connection, ids).items()}
 
     def replay(self, backend: str, since: float, until: float, *, quarantined: bool) -> int:
@@ -231,11 +269,12 @@ class SpoolLog:
         with self._transaction():
             is_new = self._known_id(backend) is None
             backend_id = self._backend_id(backend)
-            spans = self.archive.requeue(backend_id, since, until)
+            parked = [self._backend_id(name) for name in belongs_to(backend, self.names())]
+            spans = self.archive.requeue(backend_id, since, until, parked)
             self._counts.add(backend_id, CREATED, "", spans)
             if quarantined:
                 for batch in self.archive.take_quarantined(backend, since, until):
-                    self._insert(batch, [backend_id], "replay")
+                    self._insert(batch, [backend_id], _Head("replay", boot_id(), uptime()))
                     spans += batch.span_count
             if is_new and not spans:
                 self._forget_id(backend)  # else it would be a backend that never starts, in every status from now on
@@ -244,14 +283,15 @@ class SpoolLog:
     def forget(self, backend: str) -> None:
         """Stop keeping batches for a backend that is gone, counting what waited as dropped."""
         with self._transaction():
-            backend_id = self._backend_id(backend)
-            for (seq,) in self._connection.execute(
-                "SELECT seq FROM waiting WHERE backend = ?", (backend_id,)
-            ).fetchall():
-                row = self._connection.execute("SELECT spans FROM batches WHERE seq = ?", (seq,)).fetchone()
-                self._counts.add(backend_id, DROPPED, "backend_removed", row[0] if row else 0)
-                self._connection.execute("DELETE FROM waiting WHERE backend = ? AND seq = ?", (backend_id, seq))
-                self.room.release(seq)
+            for name in (backend, *belongs_to(backend, self.names())):
+                self._forget(self._backend_id(name))
+
+    def _forget(self, backend_id: int) -> None:
+        for (seq,) in self._connection.execute("SELECT seq FROM waiting WHERE backend = ?", (backend_id,)).fetchall():
+            row = self._connection.execute("SELECT spans FROM batches WHERE seq = ?", (seq,)).fetchone()
+            self._counts.add(backend_id, DROPPED, "backend_removed", row[0] if row else 0)
+            self._connection.execute("DELETE FROM waiting WHERE backend = ? AND seq = ?", (backend_id, seq))
+            self.room.release(seq)
 
     def shrink(self) -> None:
         """Give the disk back what an outage made the file grow to, once little is left in it."""
@@ -272,6 +312,16 @@ class SpoolLog:
             name: (delivered, Failure(why, reason, bool(needs), failed_at, since) if failed_at is not None else None)
             for name, delivered, why, reason, needs, failed_at, since in rows
         }
+
+    def parked(self, backend: str) -> list[str]:
+        """The names of workspaces of `backend` for which something waits that is due."""
+        now = time.time()
+        due = "SELECT 1 FROM waiting WHERE backend = ? AND (due <= ? OR due > ?) LIMIT 1"
+        return [
+            name
+            for name in belongs_to(backend, self.names())
+            if self._connection.execute(due, (self._known_id(name), now, now + _LONGEST_POSTPONEMENT)).fetchone()
+        ]
 
     def oldest_waiting(self, backend: str) -> float | None:
         """When the oldest batch that waits for `backend` was closed (Unix seconds)."""
@@ -312,6 +362,10 @@ class SpoolLog:
             assert found is not None
             self._backends[name] = found
         return found
+
+    def names(self) -> list[str]:
+        """Of all backends and workspaces that the log knows."""
+        return [name for (name,) in self._connection.execute("SELECT name FROM backends ORDER BY id")]
 
     def _forget_id(self, name: str) -> None:
         """Take back an id that was given out in this transaction, and what was counted for it."""

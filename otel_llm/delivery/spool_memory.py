@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from otel_llm.delivery.parking import backend_of, parked_name
 from otel_llm.delivery.spool_counts import CREATED, DELIVERED, DROPPED, REJECTED, Tally
 from otel_llm.delivery.spool_log import merged
 from otel_llm.delivery.spool_types import Appended, Parcel
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from otel_llm.contracts import Batch
+    from otel_llm.delivery.parking import Share
     from otel_llm.delivery.spool_types import Failure, Reject
 
 __all__ = ["Held", "MemoryQueue"]
@@ -63,12 +65,7 @@ class MemoryQueue:
         with self._lock:
             for backend in backends:
                 self._counts[backend, CREATED, ""] += batch.span_count
-            self._held[batch.id] = held = Held(batch, set(backends))
-            self._bytes += len(batch.payload)
-            for old in [h for h in self._held.values() if not h.sending and not h.moving]:
-                if self._bytes <= self._limit:
-                    break
-                self._drop(old, "memory_full")
+            held = self._hold(batch, set(backends))
             return Appended.MEMORY if held.batch.id in self._held else Appended.DROPPED
 
     def take(self, backend: str, max_bytes: int) -> Parcel | None:
@@ -98,8 +95,8 @@ class MemoryQueue:
                 if held is not None:
                     held.sending.discard(backend)
 
-    def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject]) -> None:
-        """`backend` has answered for all of `parcel`: it took everything but `rejects`."""
+    def settle(self, backend: str, parcel: Parcel, rejects: Sequence[Reject], shares: Sequence[Share] = ()) -> None:
+        """`backend` has answered for all of `parcel`: it took everything but `rejects`, and `shares` wait on."""
         with self._lock:
             answered = 0
             for batch_id in parcel.memory_ids:
@@ -109,6 +106,9 @@ class MemoryQueue:
                     held.sending.discard(backend)
                     held.waiting.discard(backend)
                     self._release(held)
+            for share in shares if answered else ():
+                self._park(backend, share)
+                answered -= share.batch.span_count
             for reject in rejects:
                 self._counts[backend, REJECTED, reject.rejection.reason] += reject.span_count
                 answered -= reject.span_count
@@ -206,12 +206,33 @@ class MemoryQueue:
         with self._lock:
             return next((h.batch.created_at for h in self._held.values() if backend in h.waiting), None)
 
+    def names(self) -> set[str]:
+        """Of all that something here waits for."""
+        with self._lock:
+            return {name for held in self._held.values() for name in held.waiting}
+
     def last_delivery(self, backend: str) -> float | None:
         """When `backend` last answered for spans from here (Unix seconds)."""
         with self._lock:
             return self._last_delivery.get(backend)
 
     # --- inside --------------------------------------------------------------------------------------------
+
+    def _hold(self, batch: Batch, waiting: set[str]) -> Held:
+        self._held[batch.id] = held = Held(batch, waiting)
+        self._bytes += len(batch.payload)
+        for old in [h for h in self._held.values() if not h.sending and not h.moving]:
+            if self._bytes <= self._limit:
+                break
+            self._drop(old, "memory_full")
+        return held
+
+    def _park(self, backend: str, share: Share) -> None:
+        """Let a part of what `backend` was sent wait for one of its workspaces; it is counted there from now on."""
+        name = parked_name(backend_of(backend), share.workspace)
+        self._counts[backend, CREATED, ""] -= share.batch.span_count
+        self._counts[name, CREATED, ""] += share.batch.span_count
+        self._hold(share.batch, {name})
 
     def _drop(self, held: Held, reason: str) -> None:
         for backend in held.waiting:

@@ -17,6 +17,7 @@ __all__ = [
     "BackendReport",
     "Failure",
     "Parcel",
+    "Parked",
     "Quarantined",
     "Reject",
     "SpoolReport",
@@ -115,6 +116,18 @@ class Failure(NamedTuple):
     """Unix seconds of the first failed attempt after the last delivery."""
 
 
+class Parked(NamedTuple):
+    """What waits for one workspace of a backend, apart from what waits for the others."""
+
+    workspace: str
+    waiting: int
+    """Spans; the backend's counts have them too."""
+    oldest_waiting: float | None
+    """Unix seconds at which the oldest batch was closed."""
+    failure: Failure | None
+    """Why the workspace takes nothing now; None while it does, or nobody has tried."""
+
+
 class Quarantined(NamedTuple):
     """Spans that were rejected or could not be read, kept for inspection."""
 
@@ -135,6 +148,8 @@ class BackendReport(NamedTuple):
     """Unix seconds at which the oldest waiting batch was closed; None when nothing waits."""
     failure: Failure | None = None
     """The failure that holds now; None when the last attempt was answered."""
+    parked: tuple[Parked, ...] = ()
+    """What waits for workspaces that were closed, by workspace; without those that nothing waits for."""
 
 
 class SpoolReport(NamedTuple):

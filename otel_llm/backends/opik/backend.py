@@ -15,7 +15,7 @@ from otel_llm.errors import ConfigError
 from otel_llm.loading import loading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from otel_llm.backends.opik.sender import Sender
     from otel_llm.backends.opik.verdicts import Place
@@ -74,6 +74,7 @@ class OpikBackend:
         self._workspace = options.workspace or _DEFAULT_WORKSPACE
         self._client = JsonClient(self._address.base, _headers(options, self._workspace), Tls(check=options.check_tls))
         self._sender: Sender | None = None
+        self._held_back: frozenset[str] | None = None
         self._announce()
 
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
@@ -91,7 +92,14 @@ class OpikBackend:
             from otel_llm.backends.opik.sender import Sender  # noqa: PLC0415  (see `prepare`)
 
             self._sender = Sender(self._client, self._routing, self._place())
+            self._sender.held_back = self._held_back
         return self._sender.send(batch, timeout=timeout)
+
+    def hold_back(self, workspaces: Collection[str]) -> None:
+        """From now on, what closed workspaces do not take comes back from `send`; see `contracts.Backend`."""
+        self._held_back = frozenset(workspaces)
+        if self._sender is not None:
+            self._sender.held_back = self._held_back
 
     def prepare(self) -> None:
         """Load the mapping to rows, protobuf and urllib3, which nobody needs who only checks."""
@@ -108,9 +116,13 @@ class OpikBackend:
         if not self._options.check_tls:
             notes.append("TLS certificates are not checked (OPIK_CHECK_TLS_CERTIFICATE).")
         project = self._routing.project or self._routing.fallback({})
-        others = sorted({place.partition(" @")[2].strip() for place in self._options.tenants.values()} - {""})
         return check_server(
-            self._client, self._place(), notes, project, workspaces=others, timeout=_CHECK_TIMEOUT_SECONDS
+            self._client,
+            self._place(),
+            notes,
+            project,
+            workspaces=sorted(self._routing.workspaces),
+            timeout=_CHECK_TIMEOUT_SECONDS,
         )
 
     def close(self) -> None:

@@ -46,6 +46,8 @@ class Routing:
         """Service name to use where a span's resource has none."""
         self.tenants = tenants
         """Tenant -> project name, or `project @workspace` for a tenant with a workspace of its own."""
+        self.workspaces = frozenset(filter(None, (self._of_tenant(tenant)[1] for tenant in self.tenants)))
+        """Those that tenants have of their own."""
         rest = project or ""
         for placeholder in _PLACEHOLDERS:
             rest = rest.replace(placeholder, "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from otel_llm import json_bytes
 from otel_llm.backends.http import NoAnswerError
 from otel_llm.backends.opik.feedback import SPAN_SCORES, TRACE_SCORES
+from otel_llm.backends.opik.holding import held_spans
 from otel_llm.backends.opik.live import LiveSpans
 from otel_llm.backends.opik.mapping import map_request, map_spans
 from otel_llm.backends.opik.memory import TraceMemory
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from otel_llm.backends.opik.json_client import JsonClient
     from otel_llm.backends.opik.routing import Routing
     from otel_llm.backends.opik.rows import Row, Rows
-    from otel_llm.contracts import Batch, Outcome
+    from otel_llm.contracts import Batch, Held, Outcome
 
 __all__ = ["Sender"]
 
@@ -38,6 +39,10 @@ _ENDPOINTS: Final = {
 }
 _OF_A_WORKSPACE: Final = frozenset({"unauthorized", "forbidden", "workspace", "quota"})
 """Trouble with one workspace, which says nothing about the batch's rows for others."""
+_THROTTLED: Final = "throttled"
+"""Opik counts by workspace too; where it is the key that sends too much, the others will hear it in their turn."""
+_MOST_SILENT: Final = 2
+"""Workspaces with trouble that is not theirs alone after which no others are asked: it is the server."""
 _DEPRECATION: Final = "x-opik-deprecation"
 _REMEMBERED_BATCHES: Final = 16
 _BARE_FIELDS: Final = ("id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at")
@@ -64,6 +69,12 @@ class Sender:
         self._memory = TraceMemory()
         self._progress: OrderedDict[str, _Progress] = OrderedDict()
         self._deprecated: set[str] = set()
+        self._answered: dict[str, float] = {}
+        """When each workspace last took rows (monotonic seconds)."""
+        self._troubled: dict[str, float] = {}
+        """Since when a workspace takes none (monotonic seconds)."""
+        self.held_back: frozenset[str] | None = None
+        """Workspaces whose spans are handed back without asking; None where nothing can be handed back."""
 
     def send(self, batch: Batch, *, timeout: float) -> Outcome:
         """Hand the batch's rows to Opik, traces before spans; see `contracts.Backend`.
@@ -80,27 +91,74 @@ class Sender:
         progress = self._progress_of(batch.id)
         progress.rejections.update({entry.span_id: entry for entry in rows.rejections})
         by_kind = rows.by_kind()
-        closed: Retry | None = None
-        for workspace in dict.fromkeys(row.workspace for _, kind_rows in by_kind for row in kind_rows):
-            retry = self._send_to(workspace, by_kind, progress, deadline)
-            closed = closed or retry
-            if retry is not None and retry.reason not in _OF_A_WORKSPACE:
-                break
-        if closed is not None:
-            return closed
+        configured = self._place.workspace
+        named = dict.fromkeys([row.workspace or configured for _, kind_rows in by_kind for row in kind_rows])
+        held_back = dict.fromkeys(name for name in named if name in self.held_back) if self.held_back else {}
+        asked = [name for name in named if name not in held_back]
+        trouble, well = self._send_to_all(asked, by_kind, progress, deadline)
+        if trouble and not self._can_hold:
+            return next(iter(trouble.values()))
+        for workspace, retry in trouble.items():
+            if not self._is_its_own(workspace, retry, others_are_well=well):
+                return retry
         self._progress.pop(batch.id, None)
-        return _delivered(batch, progress)
+        closed = {**trouble, **held_back}
+        rejected = progress.rejections.values()
+        held = held_spans(batch, closed, rejected, self._routing, configured) if closed else ()
+        return _delivered(batch, progress, held)
 
-    def _send_to(
+    @property
+    def _can_hold(self) -> bool:
+        """Whether a workspace can be left alone for the sake of others: where there are others."""
+        return self.held_back is not None and bool(self._routing.workspaces or self.held_back)
+
+    def _send_to_all(
         self,
-        workspace: str | None,
+        asked: Sequence[str],
         by_kind: Sequence[tuple[str, Sequence[Row]]],
         progress: _Progress,
         deadline: float,
+    ) -> tuple[dict[str, Retry], bool]:
+        """What goes to each workspace; returns what those answered that did not take it, and whether any did."""
+        trouble: dict[str, Retry] = {}
+        well = False
+        not_its_own = 0
+        if self._troubled:  # one that hangs is asked last, or it would take the time of all others
+            asked = sorted(asked, key=self._troubled.__contains__)
+        for workspace in asked:
+            retry = self._send_to(workspace, by_kind, progress, deadline)
+            if retry is None:
+                self._answered[workspace] = monotonic()
+                self._troubled.pop(workspace, None)
+                well = True
+                continue
+            trouble[workspace] = retry
+            self._troubled.setdefault(workspace, monotonic())
+            not_its_own += not self._is_of_a_workspace(retry)
+            if not_its_own >= (_MOST_SILENT if self._can_hold else 1):
+                break
+        return trouble, well
+
+    def _is_of_a_workspace(self, retry: Retry) -> bool:
+        return retry.reason in _OF_A_WORKSPACE or (self._can_hold and retry.reason == _THROTTLED)
+
+    def _is_its_own(self, workspace: str, retry: Retry, *, others_are_well: bool) -> bool:
+        """Whether trouble is a workspace's own: by its kind, or because others take rows while this one does not."""
+        since = self._troubled[workspace]
+        answered_since = (moment > since for name, moment in self._answered.items() if name != workspace)
+        return self._is_of_a_workspace(retry) or others_are_well or any(answered_since)
+
+    def _send_to(
+        self, workspace: str, by_kind: Sequence[tuple[str, Sequence[Row]]], progress: _Progress, deadline: float
     ) -> Retry | None:
         """All that goes to one workspace; None if it is done."""
+        configured = self._place.workspace
         for kind, rows in by_kind:
-            mine = [row for row in rows if row.workspace == workspace and _key(kind, row) not in progress.done]
+            mine = [
+                row
+                for row in rows
+                if (row.workspace or configured) == workspace and _key(kind, row) not in progress.done
+            ]
             retry = self._deliver(kind, workspace, mine, progress, deadline)
             if retry is not None:
                 return retry
@@ -118,7 +176,7 @@ class Sender:
         return progress
 
     def _deliver(
-        self, kind: str, workspace: str | None, rows: Sequence[Row], progress: _Progress, deadline: float
+        self, kind: str, workspace: str, rows: Sequence[Row], progress: _Progress, deadline: float
     ) -> Retry | None:
         """Send rows of one kind; refused requests are divided until each bad row stands alone."""
         waiting = deque(pack(kind, rows))
@@ -137,12 +195,12 @@ class Sender:
                 return retry
         return None
 
-    def _post(self, kind: str, workspace: str | None, body: bytes, deadline: float) -> Verdict:
+    def _post(self, kind: str, workspace: str, body: bytes, deadline: float) -> Verdict:
         left = deadline - monotonic()
         if left <= 0:
             return Retry("The time for this batch ran out before all of it was sent; the rest follows.", "timeout")
         headers, place = {}, self._place
-        if workspace:
+        if workspace != place.workspace:
             headers["Comet-Workspace"] = workspace
             place = place._replace(workspace=workspace, workspace_setting=TENANTS_SETTING)
         try:
@@ -159,7 +217,7 @@ class Sender:
             self._deprecated.add(kind)
             _logger.warning("Opik says that %s %s is deprecated: %.300s", *_ENDPOINTS[kind], " ".join(message.split()))
 
-    def _post_bare_trace(self, row: Row, refused: Refused, workspace: str | None, deadline: float) -> Retry | None:
+    def _post_bare_trace(self, row: Row, refused: Refused, workspace: str, deadline: float) -> Retry | None:
         """A trace whose full row is refused still gets one with nothing but name and times, so that it is listed."""
         _logger.warning("Opik refused the row of trace %s (%s); sending a bare one.", row.id, refused.words)
         body = row.body
@@ -175,9 +233,10 @@ class Sender:
         )
 
 
-def _delivered(batch: Batch, progress: _Progress) -> Delivered:
+def _delivered(batch: Batch, progress: _Progress, held: tuple[Held, ...]) -> Delivered:
     rejections = tuple(progress.rejections.values())
-    return Delivered(batch.span_count - len(rejections), rejections)
+    waiting = sum(len(each.spans) for each in held)
+    return Delivered(batch.span_count - len(rejections) - waiting, rejections, held)
 
 
 def _key(kind: str, row: Row) -> tuple[str | None, ...]:

@@ -17,7 +17,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_llm import faults, turns
 from otel_llm.contracts import Batch, Delivered, Rejected, Retry
-from otel_llm.delivery import courier_lane
+from otel_llm.delivery import courier_lane, courier_queue
 from otel_llm.delivery.courier import Courier, CourierSettings
 from otel_llm.delivery.spool import Spool
 from otel_llm.delivery.spool_sync import DiskSync
@@ -266,7 +266,7 @@ def test_a_failure_shows_in_reports_and_is_logged_once(
     with caplog.at_level(logging.WARNING, logger="otel_llm"):
         one.append(new_ids(1))
         assert wait_until(lambda: one.sink.sends >= 5)
-    assert [record.getMessage() for record in caplog.records if record.name == courier_lane.__name__] == [
+    assert [record.getMessage() for record in caplog.records if record.name == courier_queue.__name__] == [
         "sink does not take spans now, they stay in the spool: The key is wrong. Set OPIK_API_KEY."
     ]
     failure = one.courier.report()["sink"].failure
@@ -430,7 +430,7 @@ def test_in_the_end_a_choking_batch_goes_to_quarantine(
     rig: Callable[..., Rig], quick_backoff: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After enough tries, each among others that went through, a batch is rejected as `gave_up` and kept."""
-    monkeypatch.setattr(courier_lane, "_GIVE_UP_AFTER", 0)
+    monkeypatch.setattr(courier_queue, "_GIVE_UP_AFTER", 0)
     one = rig(request_bytes=1)
     groups = [new_ids(1) for _ in range(3)]
     one.sink.choking = set(groups[0])
