@@ -13,7 +13,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from otel_llm.cli.ship import add_delivery_arguments, chosen_service, find_spools, name_others
+from otel_llm.cli.ship import add_delivery_arguments, chosen_service, find_spools, name_others, why_it_waits
 from otel_llm.cli.tables import write_line
 from otel_llm.errors import ConfigError
 from otel_llm.store.moments import parse_moment
@@ -41,6 +41,8 @@ _STEP_SECONDS = 1.0
 """How often progress is written."""
 _AHEAD_SPANS = 2048
 """Spans of the local store that may wait in the spool at a time: it has other work too."""
+_PARKED_SPANS = 16 * _AHEAD_SPANS
+"""Spans that may wait for closed workspaces besides: they hold up no others, but take room from them."""
 
 
 class _Period(NamedTuple):
@@ -138,7 +140,7 @@ class _Replay:
             for stored in stored_batches(path, service, *period, self._sent):
                 self._spool.append(stored.batch)
                 reached = stored.until_ns
-                if self._ledger().waiting > _AHEAD_SPANS and not self._deliver(down_to=_AHEAD_SPANS // 2):
+                if self._waiting() > _AHEAD_SPANS and not self._deliver(down_to=_AHEAD_SPANS // 2):
                     break
             else:
                 reached = 0
@@ -155,7 +157,7 @@ class _Replay:
         ledger = self._ledger()
         delivered = ledger.delivered - self._before.delivered
         lost = _grown(self._before.rejected, ledger.rejected) + _grown(self._before.dropped, ledger.dropped)
-        why = f"; {found.failure.why}" if found is not None and found.failure is not None and ledger.waiting else ""
+        why = why_it_waits(found) if found is not None else ""
         counts = f"{delivered} spans delivered, {ledger.waiting} waiting, {lost} rejected or dropped"
         write_line(sys.stdout, f"{self._title}: {counts}{why}")
         return 1 if ledger.waiting or lost else 0
@@ -166,17 +168,25 @@ class _Replay:
         found = self._spool.report().backends.get(self._to)
         return found.ledger if found is not None else LedgerReport(self._to, 0, 0, {}, {})
 
+    def _waiting(self) -> int:
+        """Spans that are on their way; those for closed workspaces are not, unless they become too many."""
+        found = self._spool.report().backends.get(self._to)
+        if found is None:
+            return 0
+        parked = sum(each.waiting for each in found.parked if each.failure is not None)
+        return found.ledger.waiting - min(parked, _PARKED_SPANS)
+
     def _deliver(self, *, down_to: int) -> bool:
         """Deliver until at most `down_to` spans wait; False once the backend takes nothing.
 
         A backend that has taken some of it is waited for; one that fails from the start is not.
         """
-        waiting, moved_at = self._ledger().waiting, time.monotonic()
+        waiting, moved_at = self._waiting(), time.monotonic()
         while waiting > down_to:
             self._courier.drain(_STEP_SECONDS)
-            ledger = self._ledger()
-            if ledger.waiting < waiting:
-                waiting, moved_at = ledger.waiting, time.monotonic()
+            ledger, left = self._ledger(), self._waiting()
+            if left < waiting:
+                waiting, moved_at = left, time.monotonic()
                 delivered = ledger.delivered - self._before.delivered
                 write_line(sys.stderr, f"{self._title}: {delivered} spans delivered, {waiting} waiting")
             elif time.monotonic() - moved_at > self._patience or self._is_hopeless(ledger):
@@ -232,15 +242,16 @@ def _ids_waiting(spool: Spool, backend: str) -> set[tuple[str, str]]:
     from otel_llm.wire import IllFormedPayloadError, decode  # noqa: PLC0415  (loads protobuf)
 
     found: set[tuple[str, str]] = set()
-    after = 0
-    while (parcel := spool.take(backend, 1 << 20, after=after)) is not None and parcel.rows:
-        after = parcel.rows[-1][0]
-        try:
-            request = decode(parcel.batch)
-        except IllFormedPayloadError:
-            continue
-        scopes = (scope for group in request.resource_spans for scope in group.scope_spans)
-        found.update((span.trace_id.hex(), span.span_id.hex()) for scope in scopes for span in scope.spans)
+    for name in (backend, *spool.parked(backend)):
+        after = 0
+        while (parcel := spool.take(name, 1 << 20, after=after)) is not None and parcel.rows:
+            after = parcel.rows[-1][0]
+            try:
+                request = decode(parcel.batch)
+            except IllFormedPayloadError:
+                continue
+            scopes = (scope for group in request.resource_spans for scope in group.scope_spans)
+            found.update((span.trace_id.hex(), span.span_id.hex()) for scope in scopes for span in scope.spans)
     return found
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "name_others",
     "run",
     "say_nothing_spooled",
+    "why_it_waits",
 ]
 
 HELP = "deliver what lies in the spool"
@@ -213,9 +214,17 @@ def _print(spools: list[Spool], before: list[dict[str, BackendReport]], *, as_js
     for service, backends in reports.items():
         for name, (found, ledger) in backends.items():
             lost = sum(ledger.rejected.values()) + sum(ledger.dropped.values())
-            why = f"; {found.failure.why}" if found.failure is not None and ledger.waiting else ""
+            why = why_it_waits(found)
             counts = f"{ledger.delivered} delivered, {ledger.waiting} waiting, {lost} rejected or dropped"
             write_line(sys.stdout, f"{service} -> {name}: {counts}{why}")
+
+
+def why_it_waits(found: BackendReport) -> str:
+    """Why a backend, or a workspace of it, takes nothing now; empty where nothing waits."""
+    if not found.ledger.waiting:
+        return ""
+    whys = [found.failure, *(each.failure for each in found.parked)]
+    return "".join(f"; {why}" for why in dict.fromkeys(failure.why for failure in whys if failure is not None))
 
 
 def _since(before: LedgerReport, now: LedgerReport) -> LedgerReport:

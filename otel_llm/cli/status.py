@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otel_llm.config import Config
+    from otel_llm.control.workspaces import WorkspaceStatus
     from otel_llm.delivery.spool import Spool
     from otel_llm.delivery.spool_types import BackendReport
 
@@ -59,10 +60,12 @@ class _Row:
     last_delivery: float | None
     oldest_waiting: float | None
     failing_since: float | None
+    workspaces: tuple[WorkspaceStatus, ...]
 
     def as_data(self) -> dict[str, Any]:
         """For JSON; moments in Unix seconds."""
-        return {name: getattr(self, name) for name in self.__slots__ if name not in {"service", "backend"}}
+        said = {name: getattr(self, name) for name in self.__slots__ if name not in {"service", "backend"}}
+        return {**said, "workspaces": [each._asdict() for each in self.workspaces]}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +117,8 @@ def _rows(spool: Spool) -> list[_Row]:
 def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_lately: int) -> _Row:
     from otel_llm.control.channels import ChannelReport  # noqa: PLC0415  (loads the SDK)
     from otel_llm.control.health import judge  # noqa: PLC0415
+    from otel_llm.control.workspaces import workspace_statuses  # noqa: PLC0415
+    from otel_llm.delivery.spool_counts import earliest  # noqa: PLC0415
 
     failure, ledger = found.failure, found.ledger
     report = ChannelReport(
@@ -123,6 +128,7 @@ def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_l
         failed_at=failure.at if failure is not None else None,
         memory_only=trouble,
         oldest_waiting=found.oldest_waiting,
+        parked=found.parked,
     )
     losses = f"{rejected_lately} spans were rejected in the last minutes." if rejected_lately else ""
     verdict = judge(report, now=time.time(), losses=losses)
@@ -137,8 +143,9 @@ def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_l
         rejected=ledger.rejected,
         dropped=ledger.dropped,
         last_delivery=ledger.last_delivery,
-        oldest_waiting=found.oldest_waiting,
+        oldest_waiting=earliest(found.oldest_waiting, *(each.oldest_waiting for each in found.parked)),
         failing_since=failure.since if failure is not None else None,
+        workspaces=workspace_statuses(found.parked),
     )
 
 

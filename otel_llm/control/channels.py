@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from otel_llm.config import Config
     from otel_llm.contracts import Backend
+    from otel_llm.delivery.spool_types import Parked
     from otel_llm.processors.chain import Gate
 
 __all__ = ["Channel", "ChannelReport", "DirectChannel", "batching", "empty_queue", "hand_over_delay"]
@@ -89,6 +90,8 @@ class ChannelReport(NamedTuple):
     """Why a spool that should be on disk is in memory; empty when it is where it should be."""
     oldest_waiting: float | None = None
     """Unix seconds at which the oldest waiting span was handed over; None where not known or nothing waits."""
+    parked: tuple[Parked, ...] = ()
+    """What waits for workspaces that were closed; `oldest_waiting` is about all else."""
     queued: int = 0
     """Of the waiting spans, those in this process's queue."""
     queue_capacity: int = 0

@@ -2,8 +2,8 @@
 
     starting   nothing was answered yet since this program began
     ok         a real delivery was answered, and nothing below holds
-    degraded   spans get through, but some were lost, wait too long, or wait in memory only
-    failing    the last attempt to deliver was not answered
+    degraded   spans get through, but some were lost, wait too long, wait in memory only, or for a closed workspace
+    failing    the last attempt to deliver was not answered, or every workspace is closed
     stopped    recording has ended; the counts are the last ones
 
 `judge` is the rule itself, for one moment. `HealthMonitor` remembers: since when a state holds, which losses are
@@ -17,14 +17,18 @@ import threading
 import time
 from collections import Counter
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from otel_llm.clock import monotonic
+from otel_llm.control.workspaces import all_are_closed, closed, closed_in_words, workspace_statuses
+from otel_llm.delivery.spool_counts import earliest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from otel_llm.control.channels import ChannelReport
+    from otel_llm.control.workspaces import WorkspaceStatus
+    from otel_llm.delivery.spool_types import Parked
 
 __all__ = ["LAG_SECONDS", "LOSS_SECONDS", "STATES", "BackendStatus", "HealthMonitor", "State", "Verdict", "judge"]
 
@@ -87,6 +91,12 @@ class BackendStatus(NamedTuple):
     """Bytes that the spool uses on disk, for all its backends together; None where there is no spool."""
     spool_capacity: int | None = None
     """Bytes that it may use before the oldest spans are dropped."""
+    workspaces: tuple[WorkspaceStatus, ...] = ()
+    """What waits apart because its workspace was closed; `waiting` has it, too."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data for JSON."""
+        return {**self._asdict(), "workspaces": [each._asdict() for each in self.workspaces]}
 
 
 class Verdict(NamedTuple):
@@ -107,9 +117,14 @@ def judge(report: ChannelReport, *, now: float, begun: float = 0.0, losses: str 
     last = report.ledger.last_delivery
     answered = last is not None and last >= begun
     failed_before = report.failed_at is not None and report.failed_at < begun
+    shut = closed(report.parked, begun)
     if report.failure is not None and not failed_before:
-        return Verdict("failing", _sentences(report.failure, report.memory_only, losses), report.failing_since)
-    troubles = _sentences(report.memory_only, _lag(report, now, begun), losses)
+        why = _sentences(report.failure, closed_in_words(shut), report.memory_only, losses)
+        return Verdict("failing", why, report.failing_since)
+    if all_are_closed(shut, last):
+        return Verdict("failing", _sentences(closed_in_words(shut), report.memory_only, losses))
+    lag = _lag(report, now, begun, without=shut)
+    troubles = _sentences(report.memory_only, closed_in_words(shut), lag, losses)
     if troubles:
         return Verdict("degraded", troubles)
     if answered:
@@ -125,13 +140,15 @@ def _sentences(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _lag(report: ChannelReport, now: float, begun: float) -> str:
-    oldest = report.oldest_waiting
+def _lag(report: ChannelReport, now: float, begun: float, *, without: Sequence[Parked]) -> str:
+    others = [each for each in report.parked if each not in without]
+    oldest = earliest(report.oldest_waiting, *(each.oldest_waiting for each in others))
     if oldest is None or now - max(oldest, begun) <= LAG_SECONDS:
         return ""
     moment = datetime.fromtimestamp(oldest, timezone.utc).isoformat(timespec="seconds")
+    spans = report.ledger.waiting - sum(each.waiting for each in without)
     return (
-        f"{report.ledger.waiting} spans wait, the oldest since {moment}: the backend is slow, or nobody delivers. "
+        f"{spans} spans wait, the oldest since {moment}: the backend is slow, or nobody delivers. "
         "`otel-llm ship` delivers what waits."
     )
 
@@ -231,7 +248,7 @@ def _status(report: ChannelReport, verdict: Verdict, since: float) -> BackendSta
         rejected=ledger.rejected,
         dropped=ledger.dropped,
         last_delivery=ledger.last_delivery,
-        oldest_waiting=report.oldest_waiting,
+        oldest_waiting=earliest(report.oldest_waiting, *(each.oldest_waiting for each in report.parked)),
         durable=report.durable,
         queued=report.queued,
         queue_capacity=report.queue_capacity,
@@ -239,6 +256,7 @@ def _status(report: ChannelReport, verdict: Verdict, since: float) -> BackendSta
         spool_files_set_aside=report.spool_files_set_aside,
         spool_bytes=report.spool_bytes,
         spool_capacity=report.spool_capacity,
+        workspaces=workspace_statuses(report.parked),
     )
 
 

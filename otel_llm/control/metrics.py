@@ -39,7 +39,7 @@ def metrics_page(
     status: Status, tally: TallyReport | None, version: str, measures: MeasuresReport | None = None
 ) -> str:
     """The whole page in the Prometheus text format."""
-    families = [*_process(status, version), *_backends(status.backends)]
+    families = [*_process(status, version), *_backends(status.backends), *_workspaces(status.backends)]
     if tally is not None:
         families += [*_usage(tally.usage), _errors(tally.errors)]
     return render([*families, *_measures(measures or {})])
@@ -133,6 +133,17 @@ def _backends(backends: Iterable[BackendStatus]) -> list[Family]:
         *(created, exported, inflight, dropped, queued, capacity, processed, state, delivery, oldest),
         *(spool, room, aside),
     ]
+
+
+def _workspaces(backends: Iterable[BackendStatus]) -> list[Family]:
+    closed = Family("otel_llm_workspace_closed", "gauge", "1 for a workspace that takes nothing now while spans wait.")
+    apart = Family("otel_llm_workspace_span_inflight", "gauge", "Spans that wait for a workspace that was closed.")
+    for backend in backends:
+        for each in backend.workspaces:
+            labels = {"backend": backend.name, "workspace": each.workspace}
+            closed.add(int(each.cause is not None), labels)
+            apart.add(each.waiting, labels)
+    return [closed, apart]
 
 
 def _add_moment(family: Family, moment: float | None, labels: Mapping[str, str]) -> None:

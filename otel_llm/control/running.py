@@ -62,7 +62,7 @@ class Status:
         """The same as plain data for JSON."""
         return {
             "running": self.running,
-            "backends": [backend._asdict() for backend in self.backends],
+            "backends": [backend.as_dict() for backend in self.backends],
             "instrumented": [library._asdict() for library in self.instrumented],
             "dropped_before_queue": dict(self.dropped_before_queue),
             "faults": dict(self.faults),

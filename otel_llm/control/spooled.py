@@ -123,6 +123,7 @@ class SpooledChannel:
             failing_since=failure.since if failure is not None else None,
             memory_only=spool.degraded,
             oldest_waiting=found.oldest_waiting,
+            parked=found.parked,
             queued=queued,
             queue_capacity=self._queue.capacity,
             processed=self._queue.processed,

@@ -49,6 +49,8 @@ class Queue:
         self._backoff = Backoff()
         self._passage: Passage | None = None
         self._stuck: Parcel | None = None
+        self._probed = 0
+        """The row behind which the next probe is: one that fails too may have the same trouble."""
         self._probing = self._verdict_due = False
         self._unsettled: list[tuple[Parcel, list[Reject], list[Share]]] = []
 
@@ -57,10 +59,11 @@ class Queue:
         after = max((seq for parcel, _, _ in self._unsettled for seq, _ in parcel.rows), default=0)
         self._probing = False
         if leading and self._stuck is not None and not self._verdict_due:
-            probe = self._spool.take(self.name, max_bytes, after=max(after, self._stuck.rows[-1][0]))
+            probe = self._spool.take(self.name, max_bytes, after=max(after, self._probed))
             if probe is not None and probe.rows:
                 self._probing = True
                 return Passage(probe)
+            self._probed = self._stuck.rows[-1][0]
         if self._passage is not None:
             return self._passage
         parking = any(shares for _, _, shares in self._unsettled)  # it is in memory meanwhile: no more of it
@@ -98,13 +101,16 @@ class Queue:
         elif self._verdict_due and retry.reason in _PERHAPS_THE_BATCH:
             self._set_aside(passage.parcel, retry.why)
             return
-        elif not self._probing:
+        elif self._probing:
+            self._probed = passage.parcel.rows[-1][0]
+        else:
             self._passage = passage  # the same bytes under the same id again: a resend is to be known as one
         self.refused(retry)
         suspicious = retry.reason in _PERHAPS_THE_BATCH and passage.parcel.rows
         enough = self._backoff.failures >= _SUSPECT_AFTER or passage.parcel.attempts
         if suspicious and enough and self._stuck is None:
             self._stuck = passage.parcel
+            self._probed = passage.parcel.rows[-1][0]
 
     def refused(self, retry: Retry) -> None:
         """The place takes nothing now: leave it alone for a while."""

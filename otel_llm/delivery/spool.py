@@ -194,10 +194,11 @@ class Spool(SpoolKeeper):
 
     def note_failure(self, backend: str, failure: Failure) -> None:
         """Keep why `backend` takes nothing now; under `overflow`, what is in memory goes to disk."""
-        if self.settings.mode == "overflow":
+        overflow = self.settings.mode == "overflow"
+        if overflow:
             self._to_disk = True
         self._memory.note_failure(backend, failure)
-        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE) as log:
+        with contextlib.suppress(Unavailable), self._using_log(_PATIENCE, create=overflow) as log:
             log.note_failure(backend, failure)
 
     def record(self, backend: str, counts: Tally, last_delivery: float | None, trouble: str | None) -> bool:
@@ -356,7 +357,7 @@ class Spool(SpoolKeeper):
         parked = tuple(each for each in found if each.waiting)
         return BackendReport(
             ledger=ledger_report(tally, names, latest(*delivered, *map(self._memory.last_delivery, names))),
-            oldest_waiting=earliest(self._oldest(backend, seen), *(each.oldest_waiting for each in parked)),
+            oldest_waiting=self._oldest(backend, seen),
             failure=self._failure_of(backend, seen),
             parked=parked,
         )

@@ -145,7 +145,7 @@ class BackendReport(NamedTuple):
 
     ledger: LedgerReport
     oldest_waiting: float | None = None
-    """Unix seconds at which the oldest waiting batch was closed; None when nothing waits."""
+    """Unix seconds at which the oldest batch was closed that waits for no closed workspace; None without one."""
     failure: Failure | None = None
     """The failure that holds now; None when the last attempt was answered."""
     parked: tuple[Parked, ...] = ()

@@ -85,7 +85,7 @@ def _credentials(client: HttpClient, place: Place, timeout: float) -> Finding:
 
 
 def _credentials_of_tenant(client: HttpClient, place: Place, workspace: str, timeout: float) -> Finding:
-    """Whether spans of the tenants that have this workspace can go there; where not, they hold up all others."""
+    """Whether spans of the tenants that have this workspace can go there; where not, they wait apart."""
     there = place._replace(workspace=workspace, workspace_setting=TENANTS_SETTING)
     answer = _ask(client, there, "POST", "/v1/private/auth", b"{}", timeout, {"Comet-Workspace": workspace})
     verdict = answer if isinstance(answer, Retry) else judge(answer, there)

@@ -101,7 +101,8 @@ class Sender:
         for workspace, retry in trouble.items():
             if not self._is_its_own(workspace, retry, others_are_well=well):
                 return retry
-        self._progress.pop(batch.id, None)
+        if not trouble:  # else it may be this very batch that comes again, once it was parked
+            self._progress.pop(batch.id, None)
         closed = {**trouble, **held_back}
         rejected = progress.rejections.values()
         held = held_spans(batch, closed, rejected, self._routing, configured) if closed else ()

@@ -58,6 +58,11 @@ def check_spool(config: Config) -> Iterator[Finding]:
     if report.set_aside:
         evidence = f"{report.set_aside} damaged spool files lie beside {report.path}: spans in them were lost."
         yield warning("spool.files", evidence, "Look for a failing disk or a foreign program, and delete corrupt-*.db.")
+    for backend, found in report.backends.items():
+        for each in found.parked:
+            why = each.failure.why if each.failure is not None else "It takes spans again, or was not tried yet."
+            evidence = f"{each.waiting} spans wait for workspace {each.workspace!r} of {backend}: {why}"
+            yield warning("spool.workspaces", evidence, "They are kept, hold up no others, and go when it is open.")
     if report.degraded:
         yield warning("spool", report.degraded, "Until then spans wait in memory, and are lost with the process.")
     elif report.waiting:

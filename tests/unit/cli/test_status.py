@@ -15,6 +15,7 @@ import otel_llm
 from otel_llm import config, semconv
 from otel_llm.cli import main
 from otel_llm.contracts import Rejection
+from otel_llm.delivery.parking import Share
 from otel_llm.delivery.spool import Spool
 from otel_llm.delivery.spool_files import spool_directory
 from otel_llm.delivery.spool_types import Failure, Reject
@@ -189,3 +190,23 @@ def test_the_state_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> No
     assert max(map(len, table.splitlines())) <= 80
     assert "our-service -> opik: last delivery 20" in below
     assert ", oldest waiting span 20" in below
+
+
+def test_what_waits_for_a_closed_workspace_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the backend's, counted once, and named with its workspace and the reason, in words and in JSON."""
+    spool = spool_of()
+    spool.append(batch_of(4))
+    parcel = spool.take("opik", 1 << 20)
+    assert parcel is not None
+    spool.note_failure("opik @globex", Failure("The key may not.", "forbidden", True, time.time(), time.time()))
+    spool.settle("opik", parcel, (), [Share("globex", 0, batch_of(3))])
+    spool.close()
+    code, told = asked(capsys)
+    assert code == 1
+    assert list(told["services"]["svc"]) == ["opik"]
+    found = told["services"]["svc"]["opik"]
+    assert (found["state"], found["created"], found["delivered"], found["waiting"]) == ("degraded", 4, 1, 3)
+    (workspace,) = found["workspaces"]
+    assert (workspace["workspace"], workspace["waiting"], workspace["cause"]) == ("globex", 3, "The key may not.")
+    main(["status"])
+    assert "3 spans wait for it: The key may not." in capsys.readouterr().out

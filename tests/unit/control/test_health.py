@@ -9,6 +9,7 @@ import pytest
 
 from otel_llm.control.channels import ChannelReport
 from otel_llm.control.health import LAG_SECONDS, LOSS_SECONDS, HealthMonitor, judge
+from otel_llm.delivery.spool_types import Failure, Parked
 from otel_llm.ledger import LedgerReport
 
 BEGUN = 1_000_000.0
@@ -169,3 +170,40 @@ def test_a_stopped_backend_says_what_stays() -> None:
     (status,) = HealthMonitor(Clock()).stopped([report(created=12, delivered=10)])
     assert (status.state, status.waiting) == ("stopped", 2)
     assert "otel-llm ship" in (status.cause or "")
+
+
+def _closed(workspace: str, since: float, waiting: int = 5) -> Parked:
+    why = f"The key may not write to workspace {workspace!r}."
+    return Parked(workspace, waiting, since, Failure(why, "forbidden", needs_action=True, at=since + 5, since=since))
+
+
+def test_a_closed_workspace_is_a_cause_of_its_own() -> None:
+    """While others take spans the backend is degraded, names it, and says of no other span that it waits."""
+    before = report(created=15, oldest_waiting=None, parked=(_closed("globex", NOW - 500),))
+    verdict = judge(before, now=NOW)
+    assert verdict.state == "degraded"
+    assert "Workspace 'globex' takes nothing since" in str(verdict.cause)
+    assert "5 spans wait for it: The key may not write" in str(verdict.cause)
+    assert "the backend is slow" not in str(verdict.cause)
+
+
+def test_a_backend_whose_workspaces_are_all_closed_is_failing() -> None:
+    """Nothing was taken since the last one was closed: that is the key, not a tenant."""
+    both = (_closed("globex", NOW - 5000), _closed("main", NOW - 200))
+    assert judge(report(last=NOW - 300, parked=both), now=NOW).state == "failing"
+    assert judge(report(last=NOW - 300, parked=both[:1]), now=NOW).state == "degraded"
+
+
+def test_what_was_closed_before_the_program_began_proves_nothing() -> None:
+    """A key may have been changed between two starts."""
+    found = report(last=NOW - 3, parked=(_closed("globex", NOW - 100, waiting=1),))
+    assert judge(found, now=NOW, begun=NOW - 10).state == "ok"
+
+
+def test_of_many_closed_workspaces_a_few_are_named() -> None:
+    """The cause stays short enough to be read."""
+    parked = tuple(_closed(f"w{number}", NOW - 500) for number in range(29))
+    cause = str(judge(report(parked=parked), now=NOW).cause)
+    assert "'w2'" in cause
+    assert "'w3'" not in cause
+    assert "So it is with 26 more, for which 130 spans wait." in cause

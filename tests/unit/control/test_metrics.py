@@ -14,6 +14,7 @@ from otel_llm.control.exposition import Family, render
 from otel_llm.control.health import BackendStatus
 from otel_llm.control.metrics import metrics_page
 from otel_llm.control.running import Status
+from otel_llm.control.workspaces import WorkspaceStatus
 from otel_llm.processors.tally import FIRST_CHUNK_BOUNDS, TallyReport, Usage
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ BACKEND = BackendStatus(
     processed={"": 13, "queue_full": 3, "shutdown": 2},
     spool_files_set_aside=1,
 )
+
+
+def test_what_waits_for_a_closed_workspace_is_a_series_of_its_own() -> None:
+    """By workspace: what waits, and whether it is closed or only catching up."""
+    both = (WorkspaceStatus("globex", 7, 1.0, "The key may not.", 1.0), WorkspaceStatus("initech", 2, 1.0, None, None))
+    status = Status(running=True, backends=(BACKEND._replace(workspaces=both),))
+    page = parsed(metrics_page(status, None, "1.2.3"))
+    assert value(page, "otel_llm_workspace_closed", backend="opik", workspace="globex") == 1
+    assert value(page, "otel_llm_workspace_closed", backend="opik", workspace="initech") == 0
+    assert value(page, "otel_llm_workspace_span_inflight", backend="opik", workspace="globex") == 7
+    assert "otel_llm_workspace" not in metrics_page(Status(running=True, backends=(BACKEND,)), None, "1.2.3")
 
 
 def parsed(text: str) -> dict[str, Metric]:
