@@ -95,11 +95,12 @@ class Sender:
         named = dict.fromkeys([row.workspace or configured for _, kind_rows in by_kind for row in kind_rows])
         held_back = dict.fromkeys(name for name in named if name in self.held_back) if self.held_back else {}
         asked = [name for name in named if name not in held_back]
-        trouble, well = self._send_to_all(asked, by_kind, progress, deadline)
-        if trouble and not self._can_hold:
-            return next(iter(trouble.values()))
+        answers = self._send_to_all(asked, by_kind, progress, deadline)
+        trouble = {workspace: retry for workspace, retry in answers.items() if retry is not None}
+        well = len(trouble) < len(answers)
         for workspace, retry in trouble.items():
-            if not self._is_its_own(workspace, retry, others_are_well=well):
+            its_own = self._can_hold and self._is_its_own(workspace, retry, others_are_well=well)
+            if not its_own or len(answers) < len(asked):
                 return retry
         if not trouble:  # else it may be this very batch that comes again, once it was parked
             self._progress.pop(batch.id, None)
@@ -119,26 +120,24 @@ class Sender:
         by_kind: Sequence[tuple[str, Sequence[Row]]],
         progress: _Progress,
         deadline: float,
-    ) -> tuple[dict[str, Retry], bool]:
-        """What goes to each workspace; returns what those answered that did not take it, and whether any did."""
-        trouble: dict[str, Retry] = {}
-        well = False
+    ) -> dict[str, Retry | None]:
+        """What goes to each workspace; returns what each answered: None if it took all. Not all may have been asked."""
+        answers: dict[str, Retry | None] = {}
         not_its_own = 0
         if self._troubled:  # one that hangs is asked last, or it would take the time of all others
             asked = sorted(asked, key=self._troubled.__contains__)
         for workspace in asked:
-            retry = self._send_to(workspace, by_kind, progress, deadline)
+            retry = answers[workspace] = self._send_to(workspace, by_kind, progress, deadline)
             if retry is None:
                 self._answered[workspace] = monotonic()
                 self._troubled.pop(workspace, None)
-                well = True
                 continue
-            trouble[workspace] = retry
             self._troubled.setdefault(workspace, monotonic())
             not_its_own += not self._is_of_a_workspace(retry)
-            if not_its_own >= (_MOST_SILENT if self._can_hold else 1):
+            well = self._can_hold and None in answers.values()
+            if not_its_own >= (_MOST_SILENT if self._can_hold else 1) and not well:
                 break
-        return trouble, well
+        return answers
 
     def _is_of_a_workspace(self, retry: Retry) -> bool:
         return retry.reason in _OF_A_WORKSPACE or (self._can_hold and retry.reason == _THROTTLED)

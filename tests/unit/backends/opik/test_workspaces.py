@@ -253,6 +253,26 @@ def test_a_server_that_is_down_is_not_taken_for_closed_workspaces(bench: Callabl
         assert wait_until(lambda: one.counts == (3, 3, 0))
 
 
+def test_several_broken_workspaces_take_nothing_from_those_that_were_not_reached(
+    bench: Callable[..., Bench], quick: None
+) -> None:
+    """However many fail, a span counts as delivered only when it is there."""
+    tenants = {name: f"p @{name}" for name in ("a", "b", "c", "d", "e")}
+    with Opik(*tenants) as opik:
+        opik.sick = dict.fromkeys(("b", "c"), faults.status(500))
+        one = bench(opik, tenants=tenants)
+        one.append(("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 5))
+        assert wait_until(lambda: one.counts == (5, 3, 2))
+        assert [opik.numbers(name) for name in ("a", "d", "e")] == [[1], [4], [5]]
+        opik.sick = dict.fromkeys(tenants, faults.status(500))
+        one.append(("b", 6), ("a", 7), ("d", 8), ("e", 9))
+        assert wait_until(lambda: one.spool.report().backends["opik"].failure is not None)
+        assert one.counts[1] == 3
+        opik.sick.clear()
+        assert wait_until(lambda: one.counts == (9, 9, 0))
+        assert [opik.numbers(name) for name in tenants] == [[1, 7], [2, 6], [3], [4, 8], [5, 9]]
+
+
 def test_workspaces_have_rates_of_their_own(bench: Callable[..., Bench], quick: None) -> None:
     """A tenant who sends more than Opik takes for its workspace gets it later, and nobody else does."""
     with Opik("globex", "initech", workspace_limit=Limit(12, 1.0)) as opik:
