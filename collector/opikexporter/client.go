@@ -40,7 +40,8 @@ func newClient(ctx context.Context, cfg *Config, host component.Host, set compon
 
 // post sends one request. The error is *refused if it is about the rows, else it is worth a retry.
 func (c *client) post(ctx context.Context, of kind, workspace string, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+of.path(), bytes.NewReader(body))
+	to := endpoints[of]
+	request, err := http.NewRequestWithContext(ctx, to.method, c.base+to.path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

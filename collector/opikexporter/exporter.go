@@ -24,6 +24,7 @@ type opikExporter struct {
 	telemetry *telemetry
 	client    *client
 	taken     *tally
+	scoring   *turnstile
 }
 
 func newOpikExporter(cfg *Config, set exporter.Settings) (*opikExporter, error) {
@@ -38,6 +39,7 @@ func newOpikExporter(cfg *Config, set exporter.Settings) (*opikExporter, error) 
 		memory:    opikrows.NewMemory(),
 		journal:   newJournal(len(cfg.workspaces())),
 		taken:     &tally{counts: map[place]int64{}},
+		scoring:   &turnstile{places: map[place]chan struct{}{}},
 		telemetry: own,
 	}, nil
 }
@@ -54,25 +56,54 @@ func (e *opikExporter) shutdown(context.Context) error {
 	return nil
 }
 
-// push sends a batch, traces before spans. Sending it again is safe: every row replaces itself.
+// push sends a batch, traces before spans, and both before scores. Sending it again is safe: every row replaces itself.
 //
 // The error is permanent only if Opik refused all of the batch's spans. Refused spans among others are counted and
 // logged, and the rest is delivered; anything else is worth a retry.
 func (e *opikExporter) push(ctx context.Context, batch ptrace.Traces) error {
 	rows := opikrows.Map(batch, e.routing, e.memory)
-	key := keyOf(rows)
+	all, key := sorted(rows), keyOf(rows)
 	reached := e.journal.open(key)
-	for _, workspace := range workspacesOf(rows.Spans) {
-		err := e.deliver(ctx, kindTraces, workspace, rows.Traces, reached)
-		if err == nil || reached.isSuspect(err) { // spans need not wait for a single row of a trace
-			err = errors.Join(err, e.deliver(ctx, kindSpans, workspace, rows.Spans, reached))
-		}
-		if err != nil {
+	for _, workspace := range workspacesOf(all) {
+		if err := e.deliverAll(ctx, workspace, all, reached); err != nil {
 			e.journal.keep(key, reached)
 			return err
 		}
 	}
-	return e.conclude(ctx, len(rows.Spans), reached.rejections)
+	rejections := reached.rejections
+	for _, each := range rows.Rejections {
+		rejections = append(rejections, rejection{each.SpanID, reasonInvalid, each.Words})
+	}
+	return e.conclude(ctx, batch.SpanCount(), rejections)
+}
+
+// deliverAll sends what goes to one workspace.
+func (e *opikExporter) deliverAll(ctx context.Context, workspace string, all []sortedRows, reached *progress) (err error) {
+	for _, each := range all {
+		if err != nil && !reached.isSuspect(err) { // what follows need not wait for a single row that Opik fails on
+			return err
+		}
+		deliver := e.deliver
+		if each.of.isScores() {
+			deliver = e.deliverScores
+		}
+		err = errors.Join(err, deliver(ctx, each.of, workspace, each.rows, reached))
+	}
+	return err
+}
+
+// deliverScores sends those that no later one has replaced, one request after the other: the last one to arrive counts.
+func (e *opikExporter) deliverScores(ctx context.Context, of kind, workspace string, rows []opikrows.Row, reached *progress) error {
+	rows = reached.left(of, rows, workspace)
+	if len(rows) == 0 {
+		return nil
+	}
+	leave, err := e.scoring.enter(ctx, place{of, workspace})
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return e.deliver(ctx, of, workspace, e.memory.Newest(rows), reached)
 }
 
 // conclude counts and logs the refused spans of a batch that is finished.
@@ -94,13 +125,15 @@ func (e *opikExporter) conclude(ctx context.Context, spans int, rejections []rej
 	return nil
 }
 
-func workspacesOf(rows []opikrows.Row) []string {
+func workspacesOf(all []sortedRows) []string {
 	var names []string
 	known := map[string]bool{}
-	for _, row := range rows {
-		if !known[row.Workspace] {
-			known[row.Workspace] = true
-			names = append(names, row.Workspace)
+	for _, each := range all {
+		for _, row := range each.rows {
+			if !known[row.Workspace] {
+				known[row.Workspace] = true
+				names = append(names, row.Workspace)
+			}
 		}
 	}
 	return names
@@ -161,7 +194,7 @@ func (e *opikExporter) post(ctx context.Context, of kind, workspace string, body
 // that it is listed; if that is refused too, so will its spans be, and those are counted.
 func (e *opikExporter) reject(ctx context.Context, of kind, workspace string, alone []opikrows.Row, words *refused, reached *progress) error {
 	row := alone[0]
-	if of == kindSpans {
+	if of != kindTraces {
 		reached.rejections = append(reached.rejections, rejection{row.SpanID, words.reason, words.words})
 	} else {
 		e.set.Logger.Warn("Opik refused the row of a trace; a bare one is sent.", zap.String("trace", row.ID), zap.Error(words))

@@ -2,6 +2,7 @@ package opikexporter
 
 import (
 	"bytes"
+	"net/http"
 
 	"github.com/otel-llm/otel-llm/collector/opikexporter/internal/opikrows"
 )
@@ -13,15 +14,40 @@ const (
 	maxBytes = 5_000_000
 )
 
-// kind names one of the two batch endpoints, and the list in its requests.
+// kind names one of the batch endpoints.
 type kind string
 
 const (
-	kindTraces kind = "traces"
-	kindSpans  kind = "spans"
+	kindTraces      kind = "traces"
+	kindSpans       kind = "spans"
+	kindTraceScores kind = "trace_scores"
+	kindSpanScores  kind = "span_scores"
 )
 
-func (k kind) path() string { return "/v1/private/" + string(k) + "/batch" }
+// endpoint is how rows of a kind are sent, and what their list is called in the request.
+type endpoint struct{ method, path, list string }
+
+var endpoints = map[kind]endpoint{
+	kindTraces:      {http.MethodPost, "/v1/private/traces/batch", "traces"},
+	kindSpans:       {http.MethodPost, "/v1/private/spans/batch", "spans"},
+	kindTraceScores: {http.MethodPut, "/v1/private/traces/feedback-scores", "scores"},
+	kindSpanScores:  {http.MethodPut, "/v1/private/spans/feedback-scores", "scores"},
+}
+
+func (k kind) isScores() bool { return k == kindTraceScores || k == kindSpanScores }
+
+// sorted are all rows of a batch.
+func sorted(rows opikrows.Rows) []sortedRows {
+	return []sortedRows{
+		{kindTraces, rows.Traces}, {kindSpans, rows.Spans}, {kindTraceScores, rows.TraceScores}, {kindSpanScores, rows.SpanScores},
+	}
+}
+
+// sortedRows are those of one kind, and the kinds are in the order in which they are sent.
+type sortedRows struct {
+	of   kind
+	rows []opikrows.Row
+}
 
 // parcel is the rows of one request, and its body.
 type parcel struct {
@@ -36,7 +62,7 @@ func pack(of kind, rows []opikrows.Row) []parcel {
 	begin := 0
 	closeParcel := func(end int) {
 		if end > begin {
-			body := append([]byte(`{"`+string(of)+`":[`), written.Bytes()...)
+			body := append([]byte(`{"`+endpoints[of].list+`":[`), written.Bytes()...)
 			parcels = append(parcels, parcel{rows[begin:end], append(body, "]}"...)})
 		}
 		written.Reset()

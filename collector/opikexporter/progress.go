@@ -30,13 +30,15 @@ type batchKey [sha256.Size]byte
 
 func keyOf(rows opikrows.Rows) batchKey {
 	digest := sha256.New()
-	for _, row := range slices.Concat(rows.Traces, rows.Spans) {
-		digest.Write([]byte(row.ID + row.Version() + row.Project + "@" + row.Workspace + "\n"))
+	for _, each := range sorted(rows) {
+		for _, row := range each.rows {
+			digest.Write([]byte(string(each.of) + row.ID + row.Version() + row.SpanID + row.Project + "@" + row.Workspace + "\n"))
+		}
 	}
 	return batchKey(digest.Sum(nil))
 }
 
-// rejection is a span that Opik refused for good.
+// rejection is a span, or a record of feedback, that Opik refused for good.
 type rejection struct{ spanID, reason, words string }
 
 // progress is how far a batch has come: what was answered for is not asked again, so that a batch larger than the rate
@@ -90,14 +92,21 @@ func (p *progress) isSuspect(err error) bool {
 	return (p.divided || p.doubts >= suspectAfter || p.failures%probeEvery == probeEvery-1) && errors.As(err, &failed)
 }
 
-// rowKey tells rows apart: a trace with spans of several tenants has one row, of one id, in each of their projects.
+// rowKey tells rows apart: a trace with spans of several tenants has one row, of one id, in each of their projects, and
+// it may have several scores.
 type rowKey struct {
 	of          kind
 	destination opikrows.Destination
 	id          string
+	record      string
 }
 
-func rowKeyOf(of kind, row opikrows.Row) rowKey { return rowKey{of, row.Destination, row.ID} }
+func rowKeyOf(of kind, row opikrows.Row) rowKey {
+	if of.isScores() {
+		return rowKey{of, row.Destination, row.ID, row.SpanID}
+	}
+	return rowKey{of, row.Destination, row.ID, ""}
+}
 
 func (p *progress) finish(of kind, rows []opikrows.Row) {
 	for _, row := range rows {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 
@@ -40,11 +39,11 @@ type opikServer struct {
 
 	mutex sync.Mutex
 	calls []call
-	rows  map[kind]map[string]jsonRow
+	rows  map[kind]map[string]jsonRow // scores by the id and the name
 }
 
 func newOpikServer(t *testing.T) *opikServer {
-	server := &opikServer{rows: map[kind]map[string]jsonRow{kindTraces: {}, kindSpans: {}}}
+	server := &opikServer{rows: map[kind]map[string]jsonRow{kindTraces: {}, kindSpans: {}, kindTraceScores: {}, kindSpanScores: {}}}
 	server.Server = httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		got := readCall(t, request)
 		server.mutex.Lock()
@@ -54,7 +53,11 @@ func newOpikServer(t *testing.T) *opikServer {
 			return
 		}
 		for _, row := range got.rows {
-			server.rows[got.of][row["id"].(string)] = row
+			key := row["id"].(string)
+			if got.of.isScores() {
+				key += " " + row["name"].(string)
+			}
+			server.rows[got.of][key] = row
 		}
 		answer.WriteHeader(http.StatusNoContent)
 	}))
@@ -69,11 +72,15 @@ func readCall(t *testing.T, request *http.Request) call {
 		assert.NoError(t, err)
 		body = unpacked
 	}
-	var document map[kind][]jsonRow
+	var document map[string][]jsonRow
 	assert.NoError(t, json.NewDecoder(body).Decode(&document))
-	of := kind(strings.Split(request.URL.Path, "/")[3])
-	assert.Equal(t, "/v1/private/"+string(of)+"/batch", request.URL.Path)
-	return call{of, request.Header, document[of]}
+	for of, each := range endpoints {
+		if each.method == request.Method && each.path == request.URL.Path {
+			return call{of, request.Header, document[each.list]}
+		}
+	}
+	assert.Fail(t, "there is no such endpoint", "%s %s", request.Method, request.URL)
+	return call{}
 }
 
 // refuse answers with a status and Opik's shape of an error.

@@ -20,13 +20,13 @@ const (
 )
 
 var (
-	badIndexText = regexp.MustCompile(`(?:spans|traces)\[(\d+)\]|ArrayList\[(\d+)\]`)
+	badIndexText = regexp.MustCompile(`(?:spans|traces|scores)\[(\d+)\]|ArrayList\[(\d+)\]`)
 
 	refusals = map[int]string{
-		http.StatusBadRequest:            "invalid",
+		http.StatusBadRequest:            reasonInvalid,
 		http.StatusConflict:              "conflict",
 		http.StatusRequestEntityTooLarge: "too_large",
-		http.StatusUnprocessableEntity:   "invalid",
+		http.StatusUnprocessableEntity:   reasonInvalid,
 	}
 
 	// remedies: status -> what is wrong with the settings. The data is kept meanwhile.
@@ -67,8 +67,9 @@ type closed struct{ words string }
 
 func (c *closed) Error() string { return c.words }
 
-// Reasons that a status alone does not give.
 const (
+	reasonInvalid = "invalid"
+	// Reasons that a status alone does not give.
 	reasonTooOld      = "too_old"
 	reasonServerError = "server_error"
 	reasonClosed      = "workspace_closed"

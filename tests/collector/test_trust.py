@@ -62,7 +62,8 @@ def test_rows_are_the_same_direct_and_through_the_sidecar(sidecar: Sidecar, opik
         direct, through = _comparable(other.spans()), _comparable(opik.spans())
         assert through == direct
         assert len(direct) > len(_VECTORS) // 2
-        assert _comparable(opik.traces()) == _comparable(other.traces())
+        assert wait_for(lambda: _comparable(opik.traces()) == _comparable(other.traces())), sidecar.log.read_text()
+        assert any(row.get("feedback_scores") for row in opik.traces())
     assert not opik.violations
 
 

@@ -30,7 +30,7 @@ _SHOWN_ALIKE: Final = 32
 """Letters of a server's words that may be those of the request in one piece: fewer are a name or a value that it
 complains about, more are the request itself, which holds prompts. What is twice as long is always noticed."""
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_BAD_INDEX: Final = re.compile(r"(?:spans|traces)\[(\d+)\]|ArrayList\[(\d+)\]")
+_BAD_INDEX: Final = re.compile(r"(?:spans|traces|scores)\[(\d+)\]|ArrayList\[(\d+)\]")
 _REFUSALS: Final = {400: "invalid", 409: "conflict", 413: "too_large", 422: "invalid"}
 _RETRYABLE: Final = frozenset({408, 425, 429})
 

@@ -8,7 +8,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// Whatever an OTLP request holds, the mapping gives one row per span and valid JSON, and the same again the second time.
+// Whatever an OTLP request holds, the mapping gives one row or rejection per span and valid JSON, and the same again the second time.
 func FuzzMap(f *testing.F) {
 	marshaler := &ptrace.ProtoMarshaler{}
 	for _, example := range readVectors(f) {
@@ -22,8 +22,8 @@ func FuzzMap(f *testing.F) {
 			t.Skip()
 		}
 		rows := Map(traces, Routing{Project: "{service}-{tenant}"}, NewMemory())
-		require.Len(t, rows.Spans, traces.SpanCount())
-		for _, body := range [][]byte{bodyOf(rows.Spans), bodyOf(rows.Traces)} {
+		require.Equal(t, traces.SpanCount(), len(rows.Spans)+len(rows.TraceScores)+len(rows.SpanScores)+len(rows.Rejections))
+		for _, body := range [][]byte{bodyOf(rows.Spans), bodyOf(rows.Traces), bodyOf(rows.TraceScores), bodyOf(rows.SpanScores)} {
 			require.True(t, json.Valid(body), "%s", body)
 		}
 		again := Map(traces, Routing{Project: "{service}-{tenant}"}, NewMemory())

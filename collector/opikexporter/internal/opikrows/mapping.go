@@ -3,29 +3,31 @@ package opikrows
 import (
 	"bytes"
 
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
 // Row is one item for Opik's batch endpoints.
 type Row struct {
-	// ID is the row's Opik id.
+	// ID is Opik's id of the trace or span that it is about.
 	ID string
 	Destination
 	// SpanID is the OpenTelemetry span (16 hexadecimal digits) that the row was made from.
 	SpanID string
 
 	body object
+	// moment is when the span began, or the score was given.
+	moment pcommon.Timestamp
 }
 
-// Rows are what one request becomes. Traces are to be sent before spans.
+// Rows are what one request becomes. Traces are to be sent before spans, and both before scores.
 type Rows struct {
-	Traces []Row
-	Spans  []Row
+	Traces      []Row
+	Spans       []Row
+	TraceScores []Row
+	SpanScores  []Row
+	Rejections  []Rejection
 }
-
-// scopeFeedback is that of records of feedback. They are about a trace that is over, often without a parent in it: a trace
-// row made of one would replace the trace's own.
-const scopeFeedback = "otel_llm.feedback"
 
 // bareFields are what stays of a trace whose full row Opik refuses.
 var bareFields = []string{"id", "project_name", "name", "start_time", "end_time", "source", "last_updated_at"}
@@ -54,8 +56,8 @@ func Map(request ptrace.Traces, routing Routing, memory *Memory) Rows {
 	var rows Rows
 	var keys []traceKey
 	groups := map[traceKey][]mappedSpan{}
-	for _, span := range mapSpans(request, routing, memory) {
-		rows.Spans = append(rows.Spans, Row{span.row["id"].(string), span.destination, span.spanID, span.row})
+	for _, span := range rows.addSpans(request, routing, memory) {
+		rows.Spans = append(rows.Spans, Row{span.row["id"].(string), span.destination, span.spanID, span.row, span.start})
 		if span.joinsExisting {
 			continue
 		}
@@ -72,16 +74,19 @@ func Map(request ptrace.Traces, routing Routing, memory *Memory) Rows {
 	return rows
 }
 
-func mapSpans(request ptrace.Traces, routing Routing, memory *Memory) []mappedSpan {
+// addSpans maps all spans but the records of feedback, which become scores.
+func (r *Rows) addSpans(request ptrace.Traces, routing Routing, memory *Memory) []mappedSpan {
 	var mapped []mappedSpan
 	for _, resourceSpans := range request.ResourceSpans().All() {
 		resource := attributesOf(resourceSpans.Resource().Attributes())
 		for _, scopeSpans := range resourceSpans.ScopeSpans().All() {
 			around := surroundingsOf(resource, scopeSpans.Scope())
 			for _, span := range scopeSpans.Spans().All() {
-				row := mapSpan(span, around, routing, memory)
-				row.joinsExisting = row.joinsExisting || scopeSpans.Scope().Name() == scopeFeedback
-				mapped = append(mapped, row)
+				if scopeSpans.Scope().Name() == scopeFeedback {
+					r.addScore(span, resource, routing, memory)
+				} else {
+					mapped = append(mapped, mapSpan(span, around, routing, memory))
+				}
 			}
 		}
 	}
@@ -95,5 +100,5 @@ func mapTrace(key traceKey, spans []mappedSpan, memory *Memory) Row {
 	if !top.isRoot {
 		memory.keep(key, notes)
 	}
-	return Row{key.traceID, key.destination, top.spanID, traceRow(top, notes)}
+	return Row{key.traceID, key.destination, top.spanID, traceRow(top, notes), top.start}
 }

@@ -14,6 +14,7 @@ import (
 const (
 	maxRememberedTraces = 2000
 	maxRememberedBytes  = 8 << 20
+	maxRememberedScores = 10_000
 )
 
 // note is something that one span of a trace told, and the moment and span id that rank it among others of its sort.
@@ -81,12 +82,16 @@ type Memory struct {
 	mutex  sync.Mutex
 	millis *recent[pcommon.TraceID, int64]
 	notes  *recent[traceKey, *traceNotes]
+	scores *recent[scoreKey, pcommon.Timestamp]
 	bytes  int
 }
 
 // NewMemory is one that knows nothing yet.
 func NewMemory() *Memory {
-	return &Memory{line: newLine(), millis: newRecent[pcommon.TraceID, int64](), notes: newRecent[traceKey, *traceNotes]()}
+	return &Memory{
+		line: newLine(), millis: newRecent[pcommon.TraceID, int64](), notes: newRecent[traceKey, *traceNotes](),
+		scores: newRecent[scoreKey, pcommon.Timestamp](),
+	}
 }
 
 // line has those who note things about traces do it one after the other, in the order in which they came, for several batches
@@ -125,6 +130,13 @@ func (m *Memory) settle(id pcommon.TraceID, proposed int64) int64 {
 		m.millis.forget()
 	}
 	return settled
+}
+
+// settled is the time of an unstamped foreign trace that was settled on earlier.
+func (m *Memory) settled(id pcommon.TraceID) (millis int64, known bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.millis.get(id)
 }
 
 // recall is a copy of what is known of a trace; empty if nothing is.

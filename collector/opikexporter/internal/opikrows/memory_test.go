@@ -47,7 +47,7 @@ func TestARootWaitsForWhatCameBefore(t *testing.T) {
 		return memory.line.last != last // the root has its place behind
 	}, time.Minute, time.Millisecond)
 	child := piece(false, 2, 1)
-	spans := mapSpans(child, Routing{}, memory)
+	spans := new(Rows).addSpans(child, Routing{}, memory)
 	mapTrace(traceKey{spans[0].destination, spans[0].row["trace_id"].(string)}, spans, memory)
 	leave()
 	row := (<-mapped).Traces[0]

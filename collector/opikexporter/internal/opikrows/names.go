@@ -34,6 +34,15 @@ const (
 	attrCacheHit = "otel_llm.cache.hit"
 	attrTags     = "otel_llm.tags"
 
+	// Records of feedback.
+	scopeFeedback   = "otel_llm.feedback"
+	attrFeedbackOf  = "otel_llm.feedback.of"
+	feedbackOfSpan  = "span"
+	attrScoreName   = "gen_ai.evaluation.name"
+	attrScoreValue  = "gen_ai.evaluation.score.value"
+	attrScoreLabel  = "gen_ai.evaluation.score.label"
+	attrScoreReason = "gen_ai.evaluation.explanation"
+
 	// What a program says to this mapping about one span.
 	opikPrefix         = "opik."
 	opikMetadataPrefix = "opik.metadata."

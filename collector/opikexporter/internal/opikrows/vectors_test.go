@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -25,9 +26,13 @@ type vector struct {
 	Earlier  []json.RawMessage
 	OTLP     json.RawMessage
 	Expected struct {
-		Traces     json.RawMessage
-		Spans      json.RawMessage
-		Workspaces []*string
+		Traces          json.RawMessage
+		Spans           json.RawMessage
+		TraceScores     json.RawMessage `json:"trace_scores"`
+		SpanScores      json.RawMessage `json:"span_scores"`
+		Rejected        []string
+		Workspaces      []*string
+		ScoreWorkspaces []*string `json:"score_workspaces"`
 	}
 }
 
@@ -112,6 +117,24 @@ func wholeSuffix(number string) string {
 	return ""
 }
 
+func orNone(rows json.RawMessage) json.RawMessage {
+	if rows == nil {
+		return json.RawMessage("[]")
+	}
+	return rows
+}
+
+func assertWorkspaces(t *testing.T, all []*string, rows []Row) {
+	t.Helper()
+	for index, row := range rows {
+		expected := ""
+		if index < len(all) && all[index] != nil {
+			expected = *all[index]
+		}
+		assert.Equal(t, expected, row.Workspace)
+	}
+}
+
 // Every golden vector becomes exactly the rows that the Python implementation makes of it.
 func TestVectors(t *testing.T) {
 	for _, example := range readVectors(t) {
@@ -119,13 +142,15 @@ func TestVectors(t *testing.T) {
 			rows := example.rows(t)
 			assert.Equal(t, exactly(t, example.Expected.Traces), exactly(t, bodyOf(rows.Traces)), "traces")
 			assert.Equal(t, exactly(t, example.Expected.Spans), exactly(t, bodyOf(rows.Spans)), "spans")
-			for index, row := range rows.Spans {
-				expected := ""
-				if index < len(example.Expected.Workspaces) && example.Expected.Workspaces[index] != nil {
-					expected = *example.Expected.Workspaces[index]
-				}
-				assert.Equal(t, expected, row.Workspace)
+			assert.Equal(t, exactly(t, orNone(example.Expected.TraceScores)), exactly(t, bodyOf(rows.TraceScores)), "trace scores")
+			assert.Equal(t, exactly(t, orNone(example.Expected.SpanScores)), exactly(t, bodyOf(rows.SpanScores)), "span scores")
+			assertWorkspaces(t, example.Expected.Workspaces, rows.Spans)
+			assertWorkspaces(t, example.Expected.ScoreWorkspaces, slices.Concat(rows.TraceScores, rows.SpanScores))
+			var rejected []string
+			for _, each := range rows.Rejections {
+				rejected = append(rejected, each.SpanID)
 			}
+			assert.ElementsMatch(t, example.Expected.Rejected, rejected)
 		})
 	}
 }

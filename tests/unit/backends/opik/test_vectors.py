@@ -41,6 +41,11 @@ def test_vector(name: str) -> None:
     for kind, got in (("traces", rows.traces), ("spans", rows.spans)):
         (parcel,) = pack(kind, got) if got else (Parcel((), json.dumps({kind: []}).encode()),)
         assert json.loads(parcel.body, parse_constant=pytest.fail) == {kind: vector["expected"][kind]}
+    scores = {kind: [row.body for row in got] for kind, got in rows.scores.items()}
+    assert scores == {kind: vector["expected"].get(kind, []) for kind in rows.scores}
+    assert [entry.span_id for entry in rows.rejections] == vector["expected"].get("rejected", [])
+    scored = [row.workspace for got in rows.scores.values() for row in got]
+    assert scored == vector["expected"].get("score_workspaces", [None] * len(scored))
     assert [row.workspace for row in rows.spans] == vector["expected"].get("workspaces", [None] * len(rows.spans))
 
 
@@ -83,4 +88,8 @@ def test_rows_of_all_vectors_are_what_opik_takes() -> None:
             for begin in range(0, len(rows), 1000):
                 body = json.dumps({kind: rows[begin : begin + 1000]}).encode()
                 assert client.request("POST", f"/v1/private/{kind}/batch", body, timeout=60).status == 204
+            key = f"{kind.removesuffix('s')}_scores"
+            scores = [row for vector in _VECTORS.values() for row in vector["expected"].get(key, ())]
+            body = json.dumps({"scores": scores}).encode()
+            assert client.request("PUT", f"/v1/private/{kind}/feedback-scores", body, timeout=60).status == 204
         assert not opik.violations
