@@ -83,9 +83,10 @@ class SpoolLog:
     def _insert(self, batch: Batch, backends: list[int], head: _Head) -> Appended:
         for backend in backends:
             self._counts.add(backend, CREATED, "", batch.span_count)
-        compress = self.room.used() > self._settings.compress_above
+        file_bytes = self.room.file_bytes()  # asked once: every statement may give the interpreter away
+        compress = self.room.holds_more_than(self._settings.compress_above, file_bytes)
         encoding, payload = (_ZLIB, zlib.compress(batch.payload, 1)) if compress else (_PLAIN, batch.payload)
-        if not self.room.make(len(payload)):
+        if not self.room.make(len(payload), file_bytes):
             for backend in backends:
                 self._counts.add(backend, DROPPED, "spool_full", batch.span_count)
             return Appended.DROPPED

@@ -48,13 +48,18 @@ class Room:
         """Size of the log file, free pages included."""
         return self._pragma("page_count") * self._page_size
 
-    def capacity(self) -> int:
+    def holds_more_than(self, size: int, file_bytes: int) -> bool:
+        """Whether more than `size` bytes are used, of a log file of `file_bytes`."""
+        return file_bytes > size and self.used() > size
+
+    def capacity(self, file_bytes: int | None = None) -> int:
         """Bytes that the log may use now: the configured cap, or the share of what others leave of the disk."""
         now = monotonic()
         stale = now - self._free_disk_at > _FREE_DISK_STALE_SECONDS
         if stale:
             self._free_disk, self._free_disk_at = free_bytes(self._directory), now
-        share = self._settings.free_disk_share * (self._free_disk + self.file_bytes())
+        held = self.file_bytes() if file_bytes is None else file_bytes
+        share = self._settings.free_disk_share * (self._free_disk + held)
         capacity = min(self._settings.max_bytes, int(share))
         if stale:
             self._bound_write_ahead_log(capacity)
@@ -68,11 +73,11 @@ class Room:
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {pages:d}")
             self._connection.execute(f"PRAGMA journal_size_limit = {min(JOURNAL_BYTES, pages * self._page_size):d}")
 
-    def make(self, incoming: int) -> bool:
-        """Drop the oldest batches until `incoming` more bytes fit; False if they cannot fit at all."""
+    def make(self, incoming: int, file_bytes: int) -> bool:
+        """Drop the oldest batches until `incoming` more bytes fit into a file of `file_bytes`; False if they cannot."""
         needed = incoming + _ROW_OVERHEAD
-        capacity = self.capacity()
-        while self.used() + needed > capacity:
+        capacity = self.capacity(file_bytes)
+        while self.holds_more_than(capacity - needed, file_bytes):
             if not self._drop_oldest_kept() and not self._drop_oldest_waiting():
                 return False
         return True
@@ -105,18 +110,20 @@ class Room:
 
     def release(self, seq: int) -> None:
         """Let go of a batch that a backend is done with, if no other backend waits for it."""
+        if self._settings.keep_delivered <= 0:
+            self._forget(seq)
+            return
         awaited = self._connection.execute(
             "SELECT 1 FROM waiting WHERE backend IN (SELECT id FROM backends) AND seq = ? LIMIT 1", (seq,)
         ).fetchone()
-        if awaited:
-            return
-        if self._settings.keep_delivered > 0:
+        if not awaited:
             self._connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (seq, time.time()))
-        else:
-            self._forget_kept(seq)
 
     def _forget_kept(self, seq: int) -> None:
         self._connection.execute("DELETE FROM kept WHERE seq = ?", (seq,))
+        self._forget(seq)
+
+    def _forget(self, seq: int) -> None:
         self._connection.execute(
             "DELETE FROM batches WHERE seq = ?1 AND NOT EXISTS"
             " (SELECT 1 FROM waiting WHERE backend IN (SELECT id FROM backends) AND seq = ?1)",
