@@ -61,6 +61,13 @@ func TestTenantsAreKeptApart(t *testing.T) {
 		"traces a": "shop @default", "traces b": "acme-llm @default", "traces c": "globex-llm @globex",
 		"spans a": "shop @default", "spans b": "acme-llm @default", "spans c": "globex-llm @globex",
 	}, sent)
+	for _, each := range server.calls {
+		ids := map[any]bool{}
+		for _, row := range each.rows {
+			ids[row["id"]] = true
+		}
+		assert.Len(t, ids, len(each.rows), "Opik keeps one row of each id in a request")
+	}
 }
 
 // One span that Opik never takes is found by halving; all others arrive, and the loss is counted with its reason.

@@ -57,6 +57,36 @@ type parcel struct {
 
 // pack puts rows, in order, into requests within the limits.
 func pack(of kind, rows []opikrows.Row) []parcel {
+	if of != kindTraces {
+		return packAll(of, rows)
+	}
+	var parcels []parcel
+	for _, apart := range eachIDOnce(rows) {
+		parcels = append(parcels, packAll(of, apart)...)
+	}
+	return parcels
+}
+
+// eachIDOnce divides rows so that no id comes twice: Opik keeps one row of each id in a request, and a trace can have
+// rows in several projects of a workspace.
+func eachIDOnce(rows []opikrows.Row) [][]opikrows.Row {
+	seen := make(map[string]bool, len(rows))
+	var once, again []opikrows.Row
+	for _, row := range rows {
+		if seen[row.ID] {
+			again = append(again, row)
+			continue
+		}
+		seen[row.ID] = true
+		once = append(once, row)
+	}
+	if len(again) == 0 {
+		return [][]opikrows.Row{rows}
+	}
+	return append([][]opikrows.Row{once}, eachIDOnce(again)...)
+}
+
+func packAll(of kind, rows []opikrows.Row) []parcel {
 	var parcels []parcel
 	var written bytes.Buffer
 	begin := 0

@@ -36,8 +36,18 @@ def pack(kind: str, rows: Sequence[Row], *, max_items: int = MAX_ITEMS, max_byte
     A request is written whole, and divided in the middle where it has become too large: writing each row by
     itself to know its size would cost twice as much, for the sake of the few that are.
     """
-    for begin in range(0, len(rows), max_items):
-        yield from _fit(kind, rows[begin : begin + max_items], max_bytes)
+    for apart in _each_id_once(rows) if kind == "traces" else (rows,):
+        for begin in range(0, len(apart), max_items):
+            yield from _fit(kind, apart[begin : begin + max_items], max_bytes)
+
+
+def _each_id_once(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Opik keeps one row of each id in a request, and a trace can have rows in several projects of a workspace."""
+    if len({row.id for row in rows}) == len(rows):
+        return [rows]
+    once: dict[str, Row] = {}
+    again = [row for row in rows if once.setdefault(row.id, row) is not row]
+    return [list(once.values()), *_each_id_once(again)]
 
 
 def parted(kind: str, parcel: Parcel, bad_index: int | None) -> list[Parcel]:

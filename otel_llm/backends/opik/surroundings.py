@@ -115,7 +115,8 @@ class Surroundings:
 
     def destination(self, attributes: Attributes, routing: Routing) -> Destination:
         """Where a span goes; spans of one scope differ in it only by their project and tenant attributes."""
-        said = (text_of(attributes.get(semconv.OPIK_PROJECT)), text_of(attributes.get(semconv.TENANT_ID)))
+        project, tenant = attributes.get(semconv.OPIK_PROJECT), attributes.get(semconv.TENANT_ID)
+        said = (project if isinstance(project, str) else "", tenant if isinstance(tenant, str) else "")
         found = self.destinations.get(said)
         if found is None:
             if len(self.destinations) >= _MOST_KNOWN:

@@ -12,7 +12,7 @@ import pytest
 from otel_llm.backends.opik.json_client import JsonClient
 from otel_llm.backends.opik.mapping import Rows, map_request
 from otel_llm.backends.opik.memory import TraceMemory
-from otel_llm.backends.opik.packing import Parcel, pack
+from otel_llm.backends.opik.packing import pack
 from otel_llm.backends.opik.routing import Routing
 from otel_llm.otlp_json import from_otlp_json
 from tests.fakes.opik import FakeOpik, needs_openapi
@@ -39,8 +39,8 @@ def test_vector(name: str) -> None:
     rows = _map(vector)
     assert vector["name"] == name
     for kind, got in (("traces", rows.traces), ("spans", rows.spans)):
-        (parcel,) = pack(kind, got) if got else (Parcel((), json.dumps({kind: []}).encode()),)
-        assert json.loads(parcel.body, parse_constant=pytest.fail) == {kind: vector["expected"][kind]}
+        bodies = [json.loads(parcel.body, parse_constant=pytest.fail) for parcel in pack(kind, got)]
+        assert [row for body in bodies for row in body[kind]] == vector["expected"][kind]
     scores = {kind: [row.body for row in got] for kind, got in rows.scores.items()}
     assert scores == {kind: vector["expected"].get(kind, []) for kind in rows.scores}
     assert [entry.span_id for entry in rows.rejections] == vector["expected"].get("rejected", [])

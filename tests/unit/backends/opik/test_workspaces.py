@@ -506,6 +506,44 @@ def test_what_a_workspace_rejects_is_the_backends_to_replay(bench: Callable[...,
         assert opik.numbers("globex") == [1, 2]
 
 
+def test_a_trace_in_two_projects_of_one_workspace_is_in_both() -> None:
+    """Opik keeps one row of each id in a request, so the second row of a trace goes in a request of its own."""
+    request, trace = ExportTraceServiceRequest(), trace_bytes()
+    scoped = request.resource_spans.add().scope_spans.add()
+    for number, tenant in enumerate(("acme", "umbrella", "acme"), start=1):
+        span = scoped.spans.add(trace_id=trace, span_id=number.to_bytes(8, "big"), name=f"work for {tenant}")
+        span.start_time_unix_nano = span.end_time_unix_nano = time.time_ns()
+        span.parent_span_id = (9).to_bytes(8, "big")
+        span.attributes.add(key=semconv.TENANT_ID).value.string_value = tenant
+    with Opik() as opik:
+        tenants = {"acme": "a", "umbrella": "u"}
+        backend = OpikBackend(OpikOptions(url=opik.url, api_key=_KEY, workspace="main", tenants=tenants))
+        assert backend.send(Batch(request.SerializeToString(), 3), timeout=10.0) == Delivered(3)
+        assert [row["name"] for row in opik.traces("a", workspace="main")] == ["work for acme"]
+        assert [row["name"] for row in opik.traces("u", workspace="main")] == ["work for umbrella"]
+        assert len(opik.requests) == 3
+
+
+def test_a_tenant_that_is_no_text_takes_no_place_of_one_that_is() -> None:
+    """The number 5 is nobody's name, whether it comes before the tenant "5" or after it."""
+    with Opik("five") as opik:
+        options = OpikOptions(url=opik.url, api_key=_KEY, workspace="main", project="p", tenants={"5": "p @five"})
+        for first in (0, 1):
+            request = ExportTraceServiceRequest()
+            scoped = request.resource_spans.add().scope_spans.add()
+            for number in (0, 1):
+                span = scoped.spans.add(trace_id=trace_bytes(), span_id=bytes(7) + bytes([number + 1]), name="m")
+                span.start_time_unix_nano = time.time_ns()
+                value = span.attributes.add(key=semconv.TENANT_ID).value
+                if number == first:
+                    value.int_value = 5
+                else:
+                    value.string_value = "5"
+            sent = Batch(request.SerializeToString(), 2)
+            assert OpikBackend(options).send(sent, timeout=10.0) == Delivered(2)
+            assert (len(opik.spans(workspace="main")), len(opik.spans(workspace="five"))) == (first + 1, first + 1)
+
+
 def test_who_cannot_park_gets_a_retry_for_the_whole_batch() -> None:
     """The exporter without a spool has no place for a part of a batch, and the batch is as it ever was."""
     with Opik("initech") as opik:
