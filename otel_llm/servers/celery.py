@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import trace
 
@@ -32,8 +32,15 @@ _TRACE: Final = "otel_llm_trace"
 _UPSTREAM: Final = "opentelemetry.instrumentation.celery"
 _lock = threading.RLock()
 _instrumented = False
-_open: dict[str, tuple[Served, list[BaseException]]] = {}
-"""Task id -> the run that goes on, and the errors that it came to."""
+_open: dict[int, _Run] = {}
+"""`id()` of Celery's request -> the run that goes on. A task id may run twice at once, delivered again."""
+
+
+class _Run(NamedTuple):
+    request: Any
+    """Celery's own; kept, so that no other gets its `id()`."""
+    served: Served
+    errors: list[BaseException]
 
 
 def instrument_celery() -> None:
@@ -77,11 +84,11 @@ def _carry(headers: dict[str, Any]) -> None:
         headers[_TRACE] = carrier
 
 
-def _beginning(task_id: str = "", task: Any = None, **_: Any) -> None:
+def _beginning(task: Any = None, **_: Any) -> None:
     served = guarded("beginning a task", _begin, task)
     if served is not None:
         served.enter()
-        _open[task_id] = (served, [])
+        _open[id(task.request)] = _Run(task.request, served, [])
 
 
 def _begin(task: Any) -> Served | None:
@@ -114,20 +121,19 @@ def _come_last() -> None:
     )
 
 
-def _failed(
-    task_id: str | None = None, request: Any = None, exception: Any = None, reason: Any = None, **_: Any
-) -> None:
-    found = _open.get(task_id or getattr(request, "id", "") or "")
+def _failed(sender: Any = None, request: Any = None, exception: Any = None, reason: Any = None, **_: Any) -> None:
+    found = _open.get(id(getattr(sender, "request", None) if request is None else request))
     error = exception or reason
     if found is not None and isinstance(error, BaseException):
-        found[1].append(error)
+        found.errors.append(error)
 
 
-def _ended(task_id: str = "", **_: Any) -> None:
-    found = _open.pop(task_id, None)
+def _ended(task: Any = None, state: str | None = None, **_: Any) -> None:
+    found = _open.pop(id(getattr(task, "request", None)), None)
     if found is not None:
-        served, errors = found
-        served.end(errors[0] if errors else None)
+        # What ends a worker in the middle of a task (a time limit, a stop) goes through it and leaves no state.
+        passing = sys.exc_info()[1] if state is None else None
+        found.served.end(found.errors[0] if found.errors else passing)
 
 
 def _header(request: Any, name: str) -> Mapping[str, Any]:

@@ -32,11 +32,12 @@ def _run(directory: Path, program: str, *, timeout: float = 60.0) -> subprocess.
 _FORKED = """
 import os, threading, time
 from otel_llm.loading import loading
-begun = threading.Event()
+begun, done = threading.Event(), threading.Event()
 def load():
     with loading("a slow module"):
         begun.set()
         import slow
+        done.set()
 thread = threading.Thread(target=load, daemon=True)
 thread.start()
 begun.wait()
@@ -45,7 +46,7 @@ child = os.fork()
 if child == 0:
     {child}
     os._exit(0)
-print("still loading" if thread.is_alive() else "loaded", flush=True)
+print("loaded" if done.is_set() else "still loading", flush=True)
 for _ in range(100):
     pid, status = os.waitpid(child, os.WNOHANG)
     if pid:
@@ -54,7 +55,7 @@ for _ in range(100):
 else:
     os.kill(child, 9)
     status = "the child hangs"
-print("child", status)
+print("child", status, flush=True)
 os._exit(0)
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tests.unit.servers.conftest import Recorded
 
 DEADLINE = 30
+meeting = threading.Barrier(3)
+"""Two runs and the test wait for each other."""
 
 
 @pytest.fixture
@@ -65,6 +68,15 @@ def app() -> Celery:
             raise self.retry(countdown=0, exc=ValueError("once more"))
         return int(self.request.retries)
 
+    @made.task(name="meet", shared=False)
+    def meet() -> str | None:
+        meeting.wait(DEADLINE)
+        return current_identity().tenant
+
+    @made.task(name="leave", shared=False)
+    def leave() -> None:
+        raise SystemExit(3)
+
     return made
 
 
@@ -90,6 +102,37 @@ def test_tasks_carry_trace_and_tenant(recorded: Recorded, app: Celery) -> None:
     runs = [span for span in recorded.all if span.name == "run again"]
     assert [(span.attributes or {}).get(semconv.CELERY_RETRIES) for span in runs] == [None, 1]
     assert not ours._open
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_a_message_that_is_delivered_twice_at_once(recorded: Recorded, app: Celery) -> None:
+    """Two runs of one task id in two threads are two spans, and neither leaves its tenant to what comes next."""
+    meeting.reset()
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=DEADLINE):
+        for tenant in ("acme", "globex"):
+            with otel_llm.tenant(tenant):
+                app.tasks["meet"].apply_async(task_id="one and the same")
+        meeting.wait(DEADLINE)
+        answers = [app.tasks["meet"].delay() for _ in range(2)]  # in both threads, or they would not meet
+        meeting.wait(DEADLINE)
+        assert [answer.get(timeout=DEADLINE) for answer in answers] == [None, None]
+    tenants = [(span.attributes or {}).get(semconv.TENANT_ID) for span in recorded.all if span.name == "run meet"]
+    assert sorted(map(str, tenants)) == ["acme", "globex", "unknown", "unknown"]
+    assert not ours._open
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_what_ends_the_worker_ends_the_run_as_an_error(recorded: Recorded, app: Celery) -> None:
+    """A SystemExit that goes through a task (a stop, a hard time limit) is its span's error; a handled one is not."""
+    with pytest.raises(SystemExit):
+        app.tasks["leave"].apply()
+    try:
+        raise ValueError("handled by whoever asks for the task")
+    except ValueError:
+        app.tasks["who"].apply()
+    assert (recorded.one("run leave").attributes or {})[semconv.ERROR_TYPE] == "SystemExit"
+    assert recorded.one("run leave").status.status_code is StatusCode.ERROR
+    assert recorded.one("run who").status.status_code is StatusCode.UNSET
 
 
 @pytest.mark.parametrize("ours_first", [False, True])
