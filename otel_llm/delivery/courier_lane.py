@@ -108,6 +108,8 @@ class Lane:
         self._gathered = 0
         self._idle = True
         self._hurried = self._busy = False
+        self._will_care = False
+        """Whether the thread sleeps no longer than until the spool needs care of what there was when it fell asleep."""
         self._last_delivery: float | None = None
         self._asked_at: float | None = None
         self._asked_last = float("-inf")
@@ -138,8 +140,9 @@ class Lane:
     def notify(self, size: int = 0) -> None:
         """There is something new to deliver, of `size` bytes."""
         self._gathered += size  # of two threads one may be forgotten: then more is gathered than is reckoned
-        if self._main.failure is None:  # else it waits for its time anyway; what it gathers has to be synced, too
-            self._wake.set()
+        if self._main.failure is not None or (self._will_care and self._gathers()):
+            return  # it waits for its time anyway; what it gathers is synced with what it will be awake for
+        self._wake.set()
 
     def hasten(self) -> None:
         """Somebody waits for what there is: gather no more, and rest no more."""
@@ -234,6 +237,7 @@ class Lane:
 
     def _turn(self, process: int) -> float:
         """One step; returns the seconds to wait before the next."""
+        self._will_care = False
         self._spool.tend()
         self._settle_late()
         if monotonic() >= self._look_at:
@@ -246,6 +250,7 @@ class Lane:
                 return 0.0
             waits = min([waits, *(queue.not_before - monotonic() for queue in self._parked.values())])
         care = self._spool.seconds_until_care()
+        self._will_care = care is not None
         return max(0.0, waits) if care is None else min(max(0.0, waits), max(care, 0.01))
 
     def _serve_main(self, process: int) -> float:

@@ -218,6 +218,24 @@ def test_what_is_gathered_is_synced_in_time(rig: Callable[..., Rig], monkeypatch
     assert one.sink.sends == 1
 
 
+def test_what_is_gathered_wakes_nobody(rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the lane gathers and will be awake in time to sync, what is appended leaves it asleep."""
+    one = rig(spool=SpoolSettings(fsync_interval=600.0), pace=600.0)
+    one.append(new_ids(1))
+    assert wait_until(lambda: one.counts()[1] == 1)
+    one.append(new_ids(1))  # of which the lane knows that it is to be synced
+    time.sleep(0.1)
+    turns_taken: list[None] = []
+    tend = Spool.tend
+    monkeypatch.setattr(Spool, "tend", lambda self: (turns_taken.append(None), tend(self)))
+    for _ in range(10):
+        one.append(new_ids(1))
+        time.sleep(0.02)
+    assert not turns_taken
+    assert one.courier.flush(30.0).complete
+    assert one.counts()[1] == 12
+
+
 @pytest.mark.parametrize("mode", ["overflow", "off"])
 def test_what_a_kill_would_cost_is_not_held_back(rig: Callable[..., Rig], mode: str) -> None:
     """Batches that lie in memory go at once, each time."""
