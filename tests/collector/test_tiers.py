@@ -155,3 +155,36 @@ def test_kafka_between_tiers_loses_nothing(
     finally:
         tiers.kill()
     fault_table.row("Kafka between two tiers, kill -9 with Opik down", opik, created=200)
+
+
+def test_kafka_between_tiers_killed_again_and_again(
+    collector: Path, tmp_path: Path, broker: str, opik: FakeOpik, fault_table: FaultTable
+) -> None:
+    """Kills -9 between receiver, broker and exporter cost nothing; with a name of its own the consumer goes on at once."""
+    state = _directory(tmp_path, "state")
+    config = _PROFILES / "kafka.yaml"
+    tiers = Sidecar(collector, state, opik.url, config=config, KAFKA_BROKER=broker, KAFKA_INSTANCE_ID="one")
+    try:
+        for kill in range(8):
+            tiers.start()
+            for number in range(kill * 5, kill * 5 + 5):
+                assert tiers.post(request_of(number * 10, 10, size=2000)) == 200
+            tiers.kill()
+        tiers.start()
+        assert wait_for(lambda: names_in(opik) == numbered(0, 400), 120), tiers.log.read_text()
+    finally:
+        tiers.kill()
+    fault_table.row("Kafka between two tiers, kill -9 eight times while sending", opik, created=400)
+
+
+def test_kafka_refuses_what_kafka_never_takes(collector: Path, tmp_path: Path, broker: str, opik: FakeOpik) -> None:
+    """A request larger than a Kafka message may be is refused to its sender, and not acknowledged and dropped."""
+    state = _directory(tmp_path, "state")
+    tiers = Sidecar(collector, state, opik.url, config=_PROFILES / "kafka.yaml", KAFKA_BROKER=broker)
+    tiers.start()
+    try:
+        assert tiers.post(request_of(0, 1, size=12_000_000)) == 400
+        assert tiers.post(request_of(1, 1, size=8_900_000)) == 200
+        assert wait_for(lambda: names_in(opik) == ["span 1"]), tiers.log.read_text()
+    finally:
+        tiers.kill()
