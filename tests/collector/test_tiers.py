@@ -160,7 +160,7 @@ def test_kafka_between_tiers_loses_nothing(
 def test_kafka_between_tiers_killed_again_and_again(
     collector: Path, tmp_path: Path, broker: str, opik: FakeOpik, fault_table: FaultTable
 ) -> None:
-    """Kills -9 between receiver, broker and exporter cost nothing; with a name of its own the consumer goes on at once."""
+    """Kills -9 between receiver, broker and exporter cost nothing; a consumer with a name goes on at once."""
     state = _directory(tmp_path, "state")
     config = _PROFILES / "kafka.yaml"
     tiers = Sidecar(collector, state, opik.url, config=config, KAFKA_BROKER=broker, KAFKA_INSTANCE_ID="one")
