@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
@@ -13,15 +12,13 @@ from otel_llm.instrumentation.litellm.pricing import fill_cost
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, path, text
 from otel_llm.instrumentation.litellm.request import set_content
 from otel_llm.instrumentation.litellm.usage import Usage, fill_saved, fill_usage, read_usage, rerank_usage
+from otel_llm.instrumentation.litellm.vendor_ids import vendor_id
 
 if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.request import Request
     from otel_llm.instrumentation.recorder import Recording
 
 __all__ = ["fill_answer", "fill_billing", "fill_target"]
-
-_WRAPPED: Final = "resp_" + base64.b64encode(b"litellm:").decode().rstrip("=")[:-1]
-"""How an id begins that litellm has wrapped."""
 
 
 def fill_answer(recording: Recording, request: Request, answer: object, *, content: bool) -> None:
@@ -30,7 +27,7 @@ def fill_answer(recording: Recording, request: Request, answer: object, *, conte
     said = members_of(answer)
     recording.set(
         {
-            semconv.RESPONSE_ID: _vendor_id(text(said("id"))),
+            semconv.RESPONSE_ID: vendor_id(text(said("id"))),
             semconv.RESPONSE_MODEL: _served_model(request, answer),
             semconv.OPENAI_RESPONSE_SERVICE_TIER: text(said("service_tier")),
             semconv.OPENAI_SYSTEM_FINGERPRINT: text(said("system_fingerprint")),
@@ -71,22 +68,6 @@ def fill_billing(recording: Recording, request: Request, answer: object, usage: 
 def _served_model(request: Request, answer: object) -> str | None:
     model = text(get(answer, "model"))
     return vendor_model(model, request.provider) if model else None
-
-
-def _vendor_id(identifier: str | None) -> str | None:
-    """The provider's own id of a response.
-
-    litellm hands out ids of the Responses API wrapped: `resp_` and the base64 of
-    `litellm:custom_llm_provider:...;model_id:...;response_id:resp_...`, so that it can find the provider again.
-    """
-    if identifier is None or not identifier.startswith(_WRAPPED):
-        return identifier
-    encoded = identifier.removeprefix("resp_")
-    try:
-        wrapped = base64.b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
-    except ValueError:
-        return identifier
-    return wrapped.rpartition("response_id:")[2] or identifier
 
 
 def _usage(request: Request, answer: object) -> Usage | None:

@@ -20,6 +20,7 @@ from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.answer import fill_answer, fill_billing, fill_target
 from otel_llm.instrumentation.litellm.failed_answers import failure_of
 from otel_llm.instrumentation.litellm.keeping import kept_answer, weight
+from otel_llm.instrumentation.litellm.later import AWAITED, is_undone
 from otel_llm.instrumentation.litellm.native import READERS, in_chat_words
 from otel_llm.instrumentation.litellm.request import fill_request
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
@@ -102,6 +103,8 @@ class LogicalCall:
         kept = guarded("keeping an answer", self._kept, result) if self.recording.defers else None
         answer, size = (result, 0) if kept is None else kept
         failure = _failure(self.request.form, result)
+        if self.request.form.api_type:
+            guarded("waiting for an answer", AWAITED.note, self.request, result, self.recording.identity)
         if failure is None:
             self.recording.end(partial(self._fill, answer), size)
         else:
@@ -167,7 +170,7 @@ class LogicalCall:
             result = guarded("reading an answer", in_chat_words, self.request.form, result)
         guarded("reading an answer", self._fill_answer, result)
         self._fill_attempts()
-        if not self._several:
+        if not self._several and not (self.request.form.api_type and is_undone(result)):
             guarded("reading what was billed", fill_billing, self.recording, self.served, result)
 
     def _fill_answer(self, answer: object) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from otel_llm.instrumentation.litellm.forms import BATCH
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, number, path, text, tokens
 from otel_llm.pricing import Billed
 from otel_llm.pricing.rows import tier_named
@@ -31,7 +32,7 @@ _XAI_TICKS: Final = Decimal(10) ** 10
 
 _PLAIN_TOOLS: Final = frozenset({None, "function", "custom"})
 """Types of tools that the program runs itself; all others the provider runs, and may bill."""
-_PLAIN_OUTPUT: Final = frozenset({None, "message", "reasoning", "function_call", "custom_tool_call"})
+_PLAIN_OUTPUT: Final = frozenset({None, "message", "reasoning", "function_call", "custom_tool_call", "compaction"})
 
 
 # --- quantities ------------------------------------------------------------------------------------------
@@ -116,6 +117,8 @@ def _pixels(size: object) -> int:
 
 def service_tier_of(request: Request, answer: object) -> str | None:
     """The price table's name of the tier that served (else, where nobody says, was asked for); None: ordinary."""
+    if request.form.family == BATCH:
+        return tier_named(BATCH)
     tier = (
         text(get(answer, "service_tier"))
         or text(get(get(answer, "usage"), "service_tier"))

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry import context as otel_context
 
-from otel_llm.context import active_call, called_by, outside_calls
+from otel_llm.context import active_call, called_by, identity_in, outside_calls
 from otel_llm.faults import guarded, let_through, note_fault
 from otel_llm.instrumentation.litellm.around import arun_around, arun_within, run_around
 from otel_llm.instrumentation.litellm.calls import Attempt, LogicalCall
 from otel_llm.instrumentation.litellm.forms import Form, is_inner_half
+from otel_llm.instrumentation.litellm.later import AWAITED
+from otel_llm.instrumentation.litellm.reading import get, text
 from otel_llm.instrumentation.litellm.request import Request, plain_arguments
 from otel_llm.instrumentation.litellm.routers import is_mirrored
 from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
@@ -101,6 +103,22 @@ class Entry:
 
         return handle
 
+    def later_handler(self, form: Form, *, asynchronous: bool) -> Handler:
+        """Handler of a function that asks for work, or comes back for it."""
+        came = functools.partial(guarded, "looking for a late answer", self._came, form)
+
+        def handle(original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            result = original(*args, **kwargs)
+            came(args, kwargs, result)
+            return result
+
+        async def ahandle(original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            result = await original(*args, **kwargs)
+            came(args, kwargs, result)
+            return result
+
+        return ahandle if asynchronous else handle
+
     # --- decisions ---
 
     def _begin(
@@ -115,7 +133,7 @@ class Entry:
         if active is None:
             if is_inner_half(form, kwargs) or is_untraced(context):
                 return None
-            return self._outermost(form, door, args, kwargs)
+            return self._outermost(form, door, args, kwargs, context)
         if _through_door(active, form):
             return None
         if isinstance(active, Attempt) or active.request.form.family != form.family or is_inner_half(form, kwargs):
@@ -138,9 +156,16 @@ class Entry:
         call = LogicalCall(self._recorder, request, routed=True, tenant_key=self._tenant_key)
         return _Running(call, call, kwargs, asked=False)
 
-    def _outermost(self, form: Form, door: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:  # noqa: FBT001
+    def _outermost(
+        self,
+        form: Form,
+        door: bool,  # noqa: FBT001
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        before: Context,
+    ) -> _Running:
         """Begin a call of the program's; one with an argument whose class raises has a span all the same."""
-        inner, before = form.name if door else None, otel_context.get_current()
+        inner = form.name if door else None
         try:
             return self._logical(Request(form, args, kwargs), inner, kwargs)
         except Exception as error:
@@ -162,6 +187,21 @@ class Entry:
         attempt.door = door
         asked = guarded("asking for usage", ask_for_usage, request, kwargs) if self._asks(request) else None
         return _Running(attempt, call, asked or kwargs, asked=asked is not None)
+
+    def _came(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], answer: object) -> None:
+        """Wait for what `answer` says is not done yet; record what it says is."""
+        context = otel_context.get_current()
+        if not text(get(answer, "status")) or _active_call(context) is not None or is_untraced(context):
+            return
+        said = plain_arguments(form, args, kwargs)
+        AWAITED.note(Request(form, (), said), answer, identity_in(context))
+        request = AWAITED.done(form, said, answer, self._tenant_key)
+        if request is not None:
+
+            def begin(_: tuple[Any, ...], kwargs: dict[str, Any], __: Context) -> _Running:
+                return self._logical(request, None, kwargs)
+
+            run_around(begin, lambda: answer, (), {})
 
     def _asks(self, request: Request) -> bool:
         return self._stream_usage and request.stream

@@ -1,8 +1,8 @@
 """Answers that say the call failed, where litellm raises nothing.
 
-A Responses answer has `status: failed` and an `error`; a stream of events has one that says so (`response.failed`, or
-Anthropic's and OpenAI's `error`), and Gemini's is nothing but an `error`. Of `incomplete` the finish reason tells: the
-model was cut short, as in chat.
+A Responses answer has `status: failed` and an `error`, a batch a list of `errors`; a stream of events has one that
+says so (`response.failed`, or Anthropic's and OpenAI's `error`), and Gemini's is nothing but an `error`. Of
+`incomplete` the finish reason tells: the model was cut short, as in chat.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from otel_llm.instrumentation.failures import ReportedError
-from otel_llm.instrumentation.litellm.reading import get, text
+from otel_llm.instrumentation.litellm.reading import get, items, path, text
 from otel_llm.instrumentation.litellm.sse import ServerSentEvents
 
 __all__ = ["FailureWatch", "failure_of"]
@@ -22,7 +22,7 @@ _UNSAID: Final = "_OTHER"
 def failure_of(answer: object) -> ReportedError | None:
     """What a whole answer says went wrong; None where it says nothing of the kind."""
     if text(get(answer, "status")) == "failed":
-        return _reported(get(answer, "error"))
+        return _reported(get(answer, "error") or next(iter(items(path(answer, "errors", "data"))), None))
     return _failure_in(answer)
 
 

@@ -7,7 +7,18 @@ from typing import Any, Final
 
 from otel_llm import semconv
 
-__all__ = ["BY_ADDRESS", "CONTENTS", "FORMS", "IMAGES", "MESSAGES", "RETRY_DRIVERS", "Form", "is_inner_half"]
+__all__ = [
+    "BATCH",
+    "BY_ADDRESS",
+    "CONTENTS",
+    "FORMS",
+    "IMAGES",
+    "MESSAGES",
+    "RETRY_DRIVERS",
+    "VIDEOS",
+    "Form",
+    "is_inner_half",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,8 @@ def _contents(name: str, *, streams: bool = False) -> Form:
     )
 
 
+BATCH: Final = "batch"
+"""Family of the calls that ask for a batch, or come back for it."""
 MESSAGES: Final = "anthropic_messages"
 """Family of the calls in Anthropic's words."""
 CONTENTS: Final = "generate_content"
@@ -70,6 +83,8 @@ FORMS: Final[dict[str, Form]] = {
         *_pair("completion", semconv.OP_CHAT, ("model", "messages")),
         *_pair("text_completion", semconv.OP_TEXT_COMPLETION, ("prompt", "model")),
         *_pair("responses", semconv.OP_CHAT, ("input", "model"), api_type="responses", tells_failure=True),
+        Form("compact_responses", "responses", semconv.OP_CHAT, ("input", "model"), api_type="responses"),
+        Form("acompact_responses", "responses", semconv.OP_CHAT, ("input", "model"), api_type="responses"),
         _messages("anthropic_messages"),
         _messages("anthropic_messages_handler"),  # the sync one: `litellm.anthropic.messages.create`
         _contents("generate_content"),
@@ -84,6 +99,15 @@ FORMS: Final[dict[str, Form]] = {
         Form("aimage_edit", "image_edit", semconv.OP_GENERATE_CONTENT, ("image", "model", "prompt"), "image"),
         *_pair("image_variation", semconv.OP_GENERATE_CONTENT, ("image", "model"), output_type="image"),
         *_pair("video_generation", semconv.OP_GENERATE_CONTENT, ("prompt", "model"), home="videos", tells_failure=True),
+        *_pair("video_remix", semconv.OP_GENERATE_CONTENT, ("video_id", "prompt"), home="videos", tells_failure=True),
+        *_pair("video_edit", semconv.OP_GENERATE_CONTENT, ("video_id", "prompt"), home="videos", tells_failure=True),
+        *_pair(
+            "video_extension",
+            semconv.OP_GENERATE_CONTENT,
+            ("video_id", "prompt", "seconds"),
+            home="videos",
+            tells_failure=True,
+        ),
         *_pair("ocr", semconv.OP_GENERATE_CONTENT, ("model", "document"), output_type="text", home="ocr"),
         *_pair("search", semconv.OP_RETRIEVAL, ("query", "search_provider"), home="search"),
         *_pair("transcription", semconv.OP_GENERATE_CONTENT, ("model", "file"), output_type="text"),
@@ -99,6 +123,9 @@ BY_ADDRESS: Final = {form.address: form for form in FORMS.values()}
 IMAGES: Final = frozenset({"image_generation", "image_edit", "image_variation"})
 """Families whose answers are images."""
 
+VIDEOS: Final = frozenset({"video_generation", "video_remix", "video_edit", "video_extension"})
+"""Families whose answers are videos to come."""
+
 RETRY_DRIVERS: Final = (
     "completion_with_retries",
     "acompletion_with_retries",
@@ -112,10 +139,14 @@ _INNER_FLAGS: Final = {
     "text_completion": "atext_completion",
     "embedding": "aembedding",
     "responses": "aresponses",
+    "compact_responses": "acompact_responses",
     "rerank": "arerank",
     "image_generation": "aimg_generation",
     "image_edit": "async_call",
     "video_generation": "async_call",
+    "video_remix": "async_call",
+    "video_edit": "async_call",
+    "video_extension": "async_call",
     "ocr": "aocr",
     "search": "asearch",
     "transcription": "atranscription",
@@ -125,7 +156,10 @@ _INNER_FLAGS: Final = {
 }
 
 
+_FLAGS: Final = {name: _INNER_FLAGS.get(name) or _INNER_FLAGS.get(form.family) for name, form in FORMS.items()}
+
+
 def is_inner_half(form: Form, kwargs: dict[str, Any]) -> bool:
     """Whether this is the sync function that litellm calls to do its own async twin's work."""
-    flag = _INNER_FLAGS.get(form.family)
+    flag = _FLAGS.get(form.name)
     return flag is not None and kwargs.get(flag) is True

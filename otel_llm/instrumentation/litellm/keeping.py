@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.instrumentation.litellm.forms import CONTENTS, MESSAGES
+from otel_llm.instrumentation.litellm.forms import BATCH, CONTENTS, MESSAGES
 from otel_llm.instrumentation.litellm.gemini_words import ANSWER_MEMBERS
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, readable
 
@@ -54,6 +54,7 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "responses": (*_ALWAYS, "status", "incomplete_details", "output"),
     MESSAGES: (*_ALWAYS, "role", "content", "stop_reason"),
     CONTENTS: ANSWER_MEMBERS,
+    BATCH: (*_ALWAYS, "status"),
     "rerank": (*_ALWAYS, "meta", "results"),
     "image_generation": (*_ALWAYS, "data", "size"),
     "image_edit": (*_ALWAYS, "data", "size"),

@@ -22,9 +22,11 @@ from otel_llm.instrumentation.litellm.charges import (
     own_figure,
     service_tier_of,
 )
+from otel_llm.instrumentation.litellm.forms import BATCH
 from otel_llm.instrumentation.litellm.guest import guest
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, members_of, number, path, text
 from otel_llm.pricing import NO_PRICES, Billed, Contract, PriceBook, Rates, cost_of
+from otel_llm.pricing.rates import INPUT
 from otel_llm.pricing.rows import XAI, goes_by_size, goes_by_the_hour, is_free, names_for, row_for
 from otel_llm.pricing.unpriced import Unpriced
 
@@ -200,7 +202,7 @@ def _names_served(request: Request, answer: object) -> list[str]:
 
 def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: object) -> bool:
     """Whether litellm knows something about this call that our calculation does not."""
-    if has_extras(request, answer) or _has_own_prices(request):
+    if has_extras(request, answer) or _has_own_prices(request) or _is_cheaper_unsaid(row, request):
         return True
     if row is None:
         return False
@@ -211,6 +213,11 @@ def _prefers_litellm(row: Mapping[str, Any] | None, request: Request, answer: ob
         or "://eu." in base
         or "://us." in base
     )
+
+
+def _is_cheaper_unsaid(row: Mapping[str, Any] | None, request: Request) -> bool:
+    """Whether this is a batch of a model whose row has no prices for batches: litellm knows how they are found."""
+    return request.form.family == BATCH and (row is None or f"{INPUT}_batches" not in row)
 
 
 def _is_sold_by_size(row: Mapping[str, Any] | None, request: Request, billed: Billed) -> bool:
@@ -264,6 +271,7 @@ def _litellms(request: Request, answer: object, *, served: list[str], fresh: boo
                     completion_response=getattr(answer, "original", answer),
                     model=name,
                     custom_llm_provider=request.provider,
+                    **({"call_type": "retrieve_batch"} if request.form.family == BATCH else {}),
                 )
             )
         except Exception as error:  # noqa: BLE001  (litellm raises a bare Exception for a model without a price)

@@ -9,7 +9,7 @@ from otel_llm import semconv
 from otel_llm.context import NOBODY, Identity
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm import anthropic_words, gemini_words, messages
-from otel_llm.instrumentation.litellm.forms import CONTENTS, IMAGES, MESSAGES
+from otel_llm.instrumentation.litellm.forms import CONTENTS, IMAGES, MESSAGES, VIDEOS
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
 from otel_llm.instrumentation.litellm.keeping import ATOMS, kept_arguments
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
@@ -209,7 +209,7 @@ def _content(request: Request) -> dict[str, object]:
         made[semconv.RETRIEVAL_QUERY_TEXT] = text(arguments.get("query"))
     elif family == "search":
         made[semconv.RETRIEVAL_QUERY_TEXT] = "\n".join(_strings(arguments.get("query")) or ())
-    elif family in {"text_completion", "video_generation"} or family in IMAGES:
+    elif family in _PROMPTED:
         made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("prompt"))
     elif family in {"speech", "moderation"}:
         made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("input"))
@@ -301,6 +301,8 @@ def _strings(value: object) -> list[str] | None:
     return found or None
 
 
+_PROMPTED: Final = IMAGES | VIDEOS | {"text_completion"}
+"""Families that are asked with a prompt."""
 _WITHOUT_PARAMETERS = frozenset({semconv.OP_EMBEDDINGS, semconv.OP_RETRIEVAL})
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _PARAMETERS: dict[str, tuple[str, Callable[[object], Any]]] = {
