@@ -146,11 +146,14 @@ def _provider_cost(usage: object) -> float | None:
 
 
 def _first(*values: object) -> int | None:
+    """The first report of one count; a 0 only where no other says more (litellm 1.79 has one beside a batch's own)."""
+    first = None
     for value in values:
         count = None if value is None else tokens(value)
-        if count is not None:
+        if count:
             return count
-    return None
+        first = count if first is None else first
+    return first
 
 
 def _best(*values: object) -> int | None:
