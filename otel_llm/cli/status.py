@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = config.load()
     spools = find_spools(settings, args.service)
-    rows = [row for spool in spools for row in _rows(spool)]
+    rows = [row for spool in spools for row in _rows(spool, settings)]
     store = _store(settings, args.service)
     # calls that went to a backend on this machine say nothing about another that is configured now
     proofs = [row for row in rows if row.backend not in ON_THIS_MACHINE or row.backend in settings.backend]
@@ -105,16 +105,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if ok else _EXIT_NOT_OK
 
 
-def _rows(spool: Spool) -> list[_Row]:
+def _rows(spool: Spool, settings: Config) -> list[_Row]:
     report = spool.report()
     rejected_lately = _rejected_lately(spool)
     return [
-        _row(spool.directory.name, name, found, report.degraded, rejected_lately.get(name, 0))
+        _row(spool.directory.name, name, found, report.degraded, rejected_lately.get(name, 0), settings.opik.workspace)
         for name, found in report.backends.items()
     ]
 
 
-def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_lately: int) -> _Row:
+def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_lately: int, workspace: str) -> _Row:
     from otel_llm.control.channels import ChannelReport  # noqa: PLC0415  (loads the SDK)
     from otel_llm.control.health import judge  # noqa: PLC0415
     from otel_llm.control.workspaces import workspace_statuses  # noqa: PLC0415
@@ -129,6 +129,7 @@ def _row(service: str, name: str, found: BackendReport, trouble: str, rejected_l
         memory_only=trouble,
         oldest_waiting=found.oldest_waiting,
         parked=found.parked,
+        workspace=workspace if name == "opik" else "",
     )
     losses = f"{rejected_lately} spans were rejected in the last minutes." if rejected_lately else ""
     verdict = judge(report, now=time.time(), losses=losses)

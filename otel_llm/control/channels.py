@@ -92,6 +92,8 @@ class ChannelReport(NamedTuple):
     """Unix seconds at which the oldest waiting span was handed over; None where not known or nothing waits."""
     parked: tuple[Parked, ...] = ()
     """What waits for workspaces that were closed; `oldest_waiting` is about all else."""
+    workspace: str = ""
+    """The one that spans go to whose tenant has none of its own; empty for a backend without workspaces."""
     queued: int = 0
     """Of the waiting spans, those in this process's queue."""
     queue_capacity: int = 0

@@ -3,7 +3,7 @@
     starting   nothing was answered yet since this program began
     ok         a real delivery was answered, and nothing below holds
     degraded   spans get through, but some were lost, wait too long, wait in memory only, or for a closed workspace
-    failing    the last attempt to deliver was not answered, or every workspace is closed
+    failing    the last attempt to deliver was not answered, or the key opens no workspace
     stopped    recording has ended; the counts are the last ones
 
 `judge` is the rule itself, for one moment. `HealthMonitor` remembers: since when a state holds, which losses are
@@ -121,7 +121,7 @@ def judge(report: ChannelReport, *, now: float, begun: float = 0.0, losses: str 
     if report.failure is not None and not failed_before:
         why = _sentences(report.failure, closed_in_words(shut), report.memory_only, losses)
         return Verdict("failing", why, report.failing_since)
-    if all_are_closed(shut, last):
+    if all_are_closed(shut, last, report.workspace):
         return Verdict("failing", _sentences(closed_in_words(shut), report.memory_only, losses))
     lag = _lag(report, now, begun, without=shut)
     troubles = _sentences(report.memory_only, closed_in_words(shut), lag, losses)

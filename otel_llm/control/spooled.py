@@ -42,6 +42,7 @@ class SpooledChannel:
         self._spool = Spool(spool_directory(config.state_dir, config.service_name), SpoolSettings.of(config))
         self._spool.register(backends)
         self._backends = len(backends)
+        self._workspace = config.opik.workspace
         self._courier = Courier(
             self._spool,
             backends,
@@ -124,6 +125,7 @@ class SpooledChannel:
             memory_only=spool.degraded,
             oldest_waiting=found.oldest_waiting,
             parked=found.parked,
+            workspace=self._workspace if found.ledger.backend == "opik" else "",
             queued=queued,
             queue_capacity=self._queue.capacity,
             processed=self._queue.processed,

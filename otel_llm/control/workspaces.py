@@ -47,10 +47,16 @@ def closed(parked: Iterable[Parked], begun: float) -> list[Parked]:
     return [each for each in parked if each.failure is not None and each.failure.at >= begun]
 
 
-def all_are_closed(shut: Sequence[Parked], last_delivery: float | None) -> bool:
-    """Whether no workspace took anything since the latest one was closed."""
-    latest = max((each.failure.since for each in shut if each.failure is not None), default=None)
-    return latest is not None and (last_delivery is None or last_delivery < latest)
+def all_are_closed(shut: Sequence[Parked], last_delivery: float | None, configured: str) -> bool:
+    """Whether nothing arrives, as far as can be told.
+
+    So it is if nothing was taken since the latest one was closed, and one of them is the `configured` workspace, or
+    the key itself is refused. A tenant's alone proves nothing: the others may just have nothing to take.
+    """
+    failures = {each.workspace: each.failure for each in shut if each.failure is not None}
+    if not failures or (last_delivery or 0.0) >= max(failure.since for failure in failures.values()):
+        return False
+    return configured in failures or any(failure.reason == "unauthorized" for failure in failures.values())
 
 
 def closed_in_words(shut: Sequence[Parked]) -> str:

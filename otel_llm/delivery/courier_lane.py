@@ -241,7 +241,7 @@ class Lane:
         self._spool.tend()
         self._settle_late()
         if monotonic() >= self._look_at:
-            self._look_for_parked()
+            self._look_for_parked(from_disk=self._leads())
         if self._parked_next and self._serve_parked(process):
             return 0.0
         waits = self._serve_main(process)
@@ -285,10 +285,10 @@ class Lane:
                 self._parked[name] = queue
         return False
 
-    def _look_for_parked(self) -> None:
+    def _look_for_parked(self, *, from_disk: bool) -> None:
         """Find what was parked by others, or before this process began."""
         self._look_at = monotonic() + _LOOK_SECONDS
-        for name in self._spool.parked(self.name, from_disk=self._leads()):
+        for name in self._spool.parked(self.name, from_disk=from_disk):
             self._parked.setdefault(name, self._new_queue(name))
 
     def _new_queue(self, name: str) -> Queue:
@@ -316,6 +316,7 @@ class Lane:
     def _leads(self) -> bool:
         if self._spool.settings.mode == "off":
             return False
+        led = self.leading
         try:
             leading = self._lease.acquire()
         except OSError as error:
@@ -325,6 +326,8 @@ class Lane:
         else:
             if self._main.failure is not None and self._main.failure.reason == _NO_LEASE:
                 self._main.failure = None
+        if leading and not led:  # before anything is sent: what another process has parked goes first
+            self._look_for_parked(from_disk=True)
         return leading
 
     def _cannot_lead(self, error: OSError) -> None:

@@ -109,9 +109,9 @@ class Spool(SpoolKeeper):
         self._memory.count(self._backends, CREATED, "", spans)
         self._memory.count(self._backends, DROPPED, reason, spans)
 
-    def _persist(self, batch: Batch | None, patience: float) -> Appended | None:
+    def _persist(self, batch: Batch | None, patience: float, *, at_last: bool = False) -> Appended | None:
         """Write what waits in memory, then `batch`; None if the log cannot be used now."""
-        moving = self._memory.begin_move()
+        moving = self._memory.begin_move(at_last=at_last)
         items = [(held.batch, tuple(held.waiting)) for held in moving]
         if batch is not None:
             items.append((batch, self._backends))
@@ -282,7 +282,7 @@ class Spool(SpoolKeeper):
 
     def _persist_at_last(self, deadline: float) -> None:
         """Write what is in memory, however many others are writing just now; not where the disk takes nothing."""
-        while len(self._memory) and self._persist(None, _PATIENCE) is None and self._trouble is None:
+        while len(self._memory) and self._persist(None, _PATIENCE, at_last=True) is None and self._trouble is None:
             if monotonic() > deadline:
                 return
             time.sleep(_NEXT_TRY_SECONDS)

@@ -106,7 +106,9 @@ class MemoryQueue:
                     held.sending.discard(backend)
                     held.waiting.discard(backend)
                     self._release(held)
-            for share in shares if answered else ():
+            if not answered:  # given up, or written to disk, before the answer came
+                return
+            for share in shares:
                 self._park(backend, share)
                 answered -= share.batch.span_count
             for reject in rejects:
@@ -146,10 +148,13 @@ class MemoryQueue:
 
     # --- on the way to disk --------------------------------------------------------------------------------
 
-    def begin_move(self) -> list[Held]:
-        """Batches that may be written to disk now; nobody else takes or moves them until `end_move`."""
+    def begin_move(self, *, at_last: bool = False) -> list[Held]:
+        """Batches that may be written to disk now; nobody else takes or moves them until `end_move`.
+
+        `at_last` they all may, those that are being sent too: nobody will be there to hear the answer.
+        """
         with self._lock:
-            movable = [held for held in self._held.values() if not held.sending and not held.moving]
+            movable = [held for held in self._held.values() if (at_last or not held.sending) and not held.moving]
             for held in movable:
                 held.moving = True
             return movable

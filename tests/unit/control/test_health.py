@@ -189,9 +189,19 @@ def test_a_closed_workspace_is_a_cause_of_its_own() -> None:
 
 def test_a_backend_whose_workspaces_are_all_closed_is_failing() -> None:
     """Nothing was taken since the last one was closed: that is the key, not a tenant."""
-    both = (_closed("globex", NOW - 5000), _closed("main", NOW - 200))
-    assert judge(report(last=NOW - 300, parked=both), now=NOW).state == "failing"
-    assert judge(report(last=NOW - 300, parked=both[:1]), now=NOW).state == "degraded"
+    both = (_closed("globex", NOW - 400), _closed("main", NOW - 200))
+    facts: dict[str, Any] = {"parked": both, "workspace": "main"}
+    assert judge(report(last=NOW - 300, **facts), now=NOW).state == "failing"
+    assert judge(report(last=NOW - 100, **facts), now=NOW).state == "degraded", "somebody took something since"
+
+
+def test_a_closed_workspace_of_a_tenant_does_not_fail_the_program() -> None:
+    """Though nobody else had anything to send since: a program that gets no traffic any more would stay so."""
+    one = _closed("globex", NOW - 200)
+    assert judge(report(last=NOW - 300, parked=(one,), workspace="main"), now=NOW).state == "degraded"
+    assert one.failure is not None
+    refused = one._replace(failure=one.failure._replace(reason="unauthorized"))
+    assert judge(report(last=NOW - 300, parked=(refused,), workspace="main"), now=NOW).state == "failing"
 
 
 def test_what_was_closed_before_the_program_began_proves_nothing() -> None:

@@ -638,6 +638,21 @@ time.sleep(60)
 """
 
 
+def test_overflow_saves_what_is_being_sent_when_the_program_ends(rig: Callable[..., Rig]) -> None:
+    """A backend that hangs at the end costs nothing either: nobody will hear its answer, so the batch is kept."""
+    one = rig(spool=SpoolSettings(mode="overflow"))
+    one.sink.hang = threading.Event()
+    one.append(new_ids(3))
+    assert wait_until(lambda: one.sink.sends == 1)
+    one.courier.shutdown(0.3)
+    assert one.counts() == (3, 0, 3, {}, {})
+    one.sink.hang.set()
+    two = rig()
+    two.courier.notify()
+    assert wait_until(lambda: len(two.sink.ids) == 3)
+    assert two.counts() == (3, 3, 0, {}, {})
+
+
 def test_half_a_character_in_a_backends_words_holds_nothing_up(
     rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -398,9 +398,9 @@ def test_two_processes_share_what_is_parked(tmp_path: Path, bench: Callable[...,
         finally:
             program.kill()
             program.communicate()
-        one.courier.notify()
-        assert wait_until(lambda: one.counts == (42, 42, 0))
-        assert opik.numbers("globex") == [*range(0, 40, 2), 100]
+        one.append(("globex", 102))
+        assert wait_until(lambda: one.counts == (43, 43, 0))
+        assert opik.arrived("globex") == [*range(0, 40, 2), 100, 102], "what was parked goes first"
 
 
 def test_flush_and_shutdown_do_not_wait_for_a_workspace_that_takes_nothing(bench: Callable[..., Bench]) -> None:
