@@ -64,14 +64,16 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "transcription": (*_ALWAYS, "text", "duration"),
 }
 """Family of calls -> what is read of an answer."""
-_HIDDEN: Final = (
-    "cache_hit",
-    "api_base",
-    "response_cost",
-    "additional_headers",
-    "provider_specific_fields",
-    "audio_transcription_duration",
-    "provider_response_model",
+_HIDDEN: Final = frozenset(
+    {
+        "cache_hit",
+        "api_base",
+        "response_cost",
+        "additional_headers",
+        "provider_specific_fields",
+        "audio_transcription_duration",
+        "provider_response_model",
+    }
 )
 """What is read of what litellm keeps beside an answer."""
 
@@ -118,10 +120,9 @@ def kept_answer(form: Form, answer: object) -> KeptAnswer:
         for name in names:
             made[name] = kept(get(answer, name), _ANSWER_DEPTH)
     found = made["_hidden_params"] = {}
-    for name in _HIDDEN:
-        if name in hidden:
-            value = hidden[name]
-            found[name] = value if type(value) in ATOMS else kept(value, 2)
+    for name in _HIDDEN.intersection(hidden):
+        value = hidden[name]
+        found[name] = value if type(value) in ATOMS else kept(value, 2)
     return made
 
 
@@ -134,23 +135,21 @@ def weight(values: Mapping[str, Any]) -> int:
             total += len(content)
         elif type(content) is list:
             for part in content:
-                if type(part) is dict:
-                    part = get(part.get("message") or part, "content")  # noqa: PLW2901  (what of it is heavy)
-                total += len(part) if type(part) is str else 1024
+                text = get(part.get("message") or part, "content") if type(part) is dict else part
+                total += len(text) if type(text) is str else 1024
     return total
 
 
 def kept(value: Any, depth: int) -> Any:
     """A list, dict or model as it is now, as many levels of it as can have changed until it is read."""
     kind = type(value)
-    if kind in ATOMS or depth == 0:
+    if depth == 0 or kind in ATOMS:
         return value
-    below = depth - 1
-    if kind is list or kind is tuple:
-        return [entry if type(entry) in ATOMS else kept(entry, below) for entry in list(value)]
     # `copy` and `list` copy in one go, so that another thread cannot change it in the middle.
     if kind is dict:
         made = value.copy()
+    elif kind is list or kind is tuple:
+        return [entry if type(entry) in ATOMS else kept(entry, depth - 1) for entry in list(value)]
     elif is_model(kind):  # type: ignore[arg-type]
         made = object.__getattribute__(value, "__dict__").copy()
         extra = getattr(value, "__pydantic_extra__", None)
@@ -161,7 +160,7 @@ def kept(value: Any, depth: int) -> Any:
     if not ATOMS.issuperset(map(type, made.values())):
         for key, entry in made.items():
             if type(entry) not in ATOMS:
-                made[key] = kept(entry, below)
+                made[key] = kept(entry, depth - 1)
     return made
 
 
