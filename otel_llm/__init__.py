@@ -10,7 +10,7 @@ otel_llm.flush()                                    # a report of where every sp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from otel_llm.client.llm_client import LLMClient
@@ -77,19 +77,23 @@ _HOMES = {
     "trace": ("otel_llm.instrumentation.functions.decorator", "trace"),
 }
 
+_MODULES: Final = ("errors", "testing")
+"""Modules that programs write with their full name, without an import of their own."""
+
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that importing the package costs next to nothing."""
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _MODULES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     import importlib  # noqa: PLC0415  (only the first use of a name needs it)
 
     from otel_llm.loading import unforked  # noqa: PLC0415  (likewise)
 
-    module, attribute = _HOMES[name]
+    module, attribute = _HOMES.get(name, (f"{__name__}.{name}", None))
     with unforked():  # a thread's first `otel_llm.span` may come while another forks
-        value = getattr(importlib.import_module(module), attribute)
+        home = importlib.import_module(module)
+        value = home if attribute is None else getattr(home, attribute)
     globals()[name] = value
     return value
 
