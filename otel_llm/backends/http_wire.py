@@ -300,7 +300,9 @@ def _kind_of(path: str) -> str:
 def _loaded(what: str, load: Any, **options: Any) -> None:
     try:
         load(**options)
-    except (OSError, ssl.SSLError) as error:
+    except ssl.SSLError as error:
+        raise NoAnswerError("tls", f"{what}, which cannot be used ({error.reason or type(error).__name__})") from None
+    except OSError as error:
         raise NoAnswerError("tls", f"{what}, which cannot be read ({type(error).__name__})") from None
 
 

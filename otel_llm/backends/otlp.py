@@ -35,6 +35,7 @@ __all__ = [
     "OtlpOptions",
     "create",
     "create_for_opik",
+    "tls_of_environment",
     "traces_url",
     "unforeseen",
 ]
@@ -64,7 +65,7 @@ class OtlpOptions:
 def create(config: Config) -> Backend:
     """The backend that `config.otlp` describes. Raises `BackendError`."""
     options = OtlpOptions(
-        config.otlp.endpoint, config.otlp.headers, config.otlp.compression, config.otlp.timeout, _tls_of_environment()
+        config.otlp.endpoint, config.otlp.headers, config.otlp.compression, config.otlp.timeout, tls_of_environment()
     )
     if config.otlp.protocol == "grpc":
         from otel_llm.backends.otlp_grpc import OtlpGrpcBackend  # noqa: PLC0415  (loads grpc, an extra)
@@ -87,7 +88,7 @@ def create_for_opik(config: Config) -> Backend:
     if opik.api_key:
         headers["Authorization"] = opik.api_key
     endpoint = f"{resolve_address(opik.url, opik.api_key).base}/v1/private/otel/v1/traces"
-    tls = _tls_of_environment()._replace(check=opik.check_tls)
+    tls = tls_of_environment()._replace(check=opik.check_tls)
     return OtlpBackend(OtlpOptions(endpoint, headers, timeout=config.otlp.timeout, tls=tls), name="opik-otlp")
 
 
@@ -188,7 +189,7 @@ def unforeseen(url: str, error: Exception) -> Trouble:
     )
 
 
-def _tls_of_environment() -> Tls:
+def tls_of_environment() -> Tls:
     """The files that the SDK's standard variables name; those for traces come first."""
 
     def named(what: str) -> str | None:

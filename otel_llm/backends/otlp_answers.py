@@ -17,15 +17,23 @@ from otel_llm.contracts import Delivered, Rejection
 if TYPE_CHECKING:
     from otel_llm.backends.http import Answer, NoAnswerError
 
-__all__ = ["GRPC_PORT", "delivered", "judge_answer", "judge_silence", "partly_delivered"]
+__all__ = [
+    "CA_VARIABLE",
+    "CLIENT_VARIABLE",
+    "GRPC_PORT",
+    "delivered",
+    "judge_answer",
+    "judge_silence",
+    "partly_delivered",
+]
 
 GRPC_PORT: Final = 4317
 """The port that the OTLP specification gives to gRPC; HTTP has 4318."""
 _MAX_WORDS: Final = 300
 _ENDPOINT: Final = "otlp.endpoint (OTEL_LLM_OTLP_ENDPOINT)"
 _HEADERS: Final = "otlp.headers (OTEL_LLM_OTLP_HEADERS)"
-_CA: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
-_CLIENT: Final = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (with ..._CLIENT_KEY)"
+CA_VARIABLE: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+CLIENT_VARIABLE: Final = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE (with ..._CLIENT_KEY)"
 
 
 def delivered(answer: Answer, span_count: int) -> Delivered:
@@ -75,7 +83,7 @@ def judge_silence(error: NoAnswerError, url: str, proxy: str | None) -> Trouble:
         )
     remedy, needs_action = _SILENCE.get(error.reason, ("Check that this machine can reach it.", False))
     if error.reason == "tls":
-        remedy = tls_remedy(str(error), ca=_CA, address=_ENDPOINT, client=_CLIENT)
+        remedy = tls_remedy(str(error), ca=CA_VARIABLE, address=_ENDPOINT, client=CLIENT_VARIABLE)
     way = f" through the proxy {proxy}" if proxy and error.reason != "proxy" else ""
     return Trouble(f"{url} gave no answer{way}: {error}.", remedy, error.reason, needs_action=needs_action)
 

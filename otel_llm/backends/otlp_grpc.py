@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_llm.backends.http import retry_after_seconds
 from otel_llm.backends.loopback import is_loopback
 from otel_llm.backends.otlp import traces_url, unforeseen
-from otel_llm.backends.otlp_answers import partly_delivered
-from otel_llm.backends.trouble import Refusal, Trouble
+from otel_llm.backends.otlp_answers import CA_VARIABLE, CLIENT_VARIABLE, partly_delivered
+from otel_llm.backends.trouble import Refusal, Trouble, tls_remedy
 from otel_llm.config import mask_url
 from otel_llm.contracts import CheckStatus, Finding
 from otel_llm.errors import BackendError
@@ -192,6 +192,10 @@ _SETTINGS: Final = {
 }
 
 
+_TLS_SIGNS: Final = ("handshake", "ssl", "certificate", "tsi_", "hostname verification")
+"""Words of gRPC's for a connection that came to nothing for its TLS."""
+
+
 def _unavailable(url: str, said: str, port: int | None, after: float | None) -> Trouble:
     if "refused" in said.lower():
         remedy = f"Nothing listens there: start the Collector, or correct {_ENDPOINT}."
@@ -201,10 +205,12 @@ def _unavailable(url: str, said: str, port: int | None, after: float | None) -> 
         return Trouble(
             f"{url} does not speak gRPC{said}: port {port} is for OTLP over HTTP.", remedy, "http_port", after
         )
-    if "handshake" in said.lower() or "ssl" in said.lower() or "certificate" in said.lower():
-        remedy = "Name a private CA's file in OTEL_EXPORTER_OTLP_CERTIFICATE; for a server without TLS use http://."
+    if any(sign in said.lower() for sign in _TLS_SIGNS):
+        remedy = tls_remedy(said, ca=CA_VARIABLE, address=_ENDPOINT, client=CLIENT_VARIABLE)
         return Trouble(f"{url} gave no answer{said}.", remedy, "tls", after, needs_action=True)
     remedy = f"It will be tried again; if it stays so, look at the receiver's log and at {_ENDPOINT}."
+    if url.startswith("https:") and "failed to connect" in said and "closed" in said:
+        remedy = tls_remedy(said, ca=CA_VARIABLE, address=_ENDPOINT, client=CLIENT_VARIABLE)
     return Trouble(f"{url} gave no answer{said}.", remedy, "unavailable", after)
 
 

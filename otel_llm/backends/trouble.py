@@ -45,9 +45,15 @@ class Refusal(NamedTuple):
         return Finding(check, CheckStatus.FAILED, self.what, remedy)
 
 
+_OURS: Final = ("alert certificate", "alert bad certificate", "alert unknown ca", "tsi_data_corrupted")
+"""Words that come when the server refuses us for want of a certificate that it trusts (the last ones are gRPC's)."""
 _TLS: Final = (
+    (("cannot be used", "security handshaker"), "Name a certificate in PEM form; one of ours needs its own key."),
     (("expired", "not yet valid"), "Renew the server's certificate, and look whether this machine's clock is right."),
-    (("not valid for", "mismatch"), "Its certificate is for another host: use the name that is in it in {address}."),
+    (
+        ("not valid for", "hostname mismatch", "hostname verification"),
+        "Its certificate is for another host: use the name that is in it in {address}.",
+    ),
     (("unable to get", "self-signed", "self signed"), "If a private CA signed it, name the CA's file in {ca}."),
     (("cannot be read",), "Correct the path, or make the file readable."),
     (
@@ -68,6 +74,9 @@ def tls_remedy(words: str, *, ca: str, address: str, client: str = "") -> str:
     `ca`, `address` and `client` are the variables that name a CA file, the server, and a certificate of our own.
     """
     said = words.lower()
+    if any(sign in said for sign in _OURS):
+        ours = f"{client} names it" if client else "send to a Collector, whose exporter can have one (`tls: cert_file`)"
+        return f"It wants a certificate of ours that it trusts and that has not expired: {ours}."
     for signs, remedy in _TLS:
         if any(sign in said for sign in signs):
             return remedy.format(ca=ca, address=address)

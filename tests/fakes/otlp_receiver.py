@@ -63,7 +63,7 @@ class OtlpReceiver(HttpServer):
 class GrpcReceiver:
     """An OTLP/gRPC receiver at `url`; set `abort_with` to (status code, words) to refuse, `hang` to stall."""
 
-    def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, *, max_bytes: int = 64 * 1024 * 1024, credentials: Any = None) -> None:
         self.abort_with: tuple[grpc.StatusCode, str] | None = None
         self.response = ExportTraceServiceResponse()
         self.trailing_metadata: tuple[tuple[str, Any], ...] = ()
@@ -81,8 +81,12 @@ class GrpcReceiver:
         )
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        self.url = f"http://127.0.0.1:{self.port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.url = f"http://127.0.0.1:{self.port}"
+        else:
+            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.url = f"https://127.0.0.1:{self.port}"
 
     def _export(self, payload: bytes, context: Any) -> ExportTraceServiceResponse:
         self.metadata.append({str(item.key): str(item.value) for item in context.invocation_metadata()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from contextlib import suppress
@@ -68,11 +67,10 @@ def target_of(backend: str, config: Config) -> Target | None:
     if backend == "otlp":
         endpoint = config.otlp.endpoint
         url = endpoint if "://" in endpoint else f"http://{endpoint}"
-        certificate = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE") or os.environ.get(
-            "OTEL_EXPORTER_OTLP_CERTIFICATE"
-        )
+        from otel_llm.backends.otlp import tls_of_environment  # noqa: PLC0415  (others do without it)
+
         grpc = config.otlp.protocol == "grpc"
-        return Target(backend, url, "OTEL_LLM_OTLP_ENDPOINT", grpc, Tls(ca_file=certificate or None))
+        return Target(backend, url, "OTEL_LLM_OTLP_ENDPOINT", grpc, tls_of_environment())
     if backend in {"opik", "opik-otlp"}:
         from otel_llm.backends.opik.address import resolve_address  # noqa: PLC0415  (others do without it)
 

@@ -455,6 +455,28 @@ def test_wrong_host_name_fails_closed(tmp_path: Path) -> None:
     assert outcome.reason == "tls"
 
 
+def test_a_receiver_that_wants_our_certificate(tmp_path: Path) -> None:
+    """With our certificate spans arrive; without it, with an old one, or with a wrong key the remedy names it."""
+    server, other = ServerCertificate(), ServerCertificate()
+    server.require_client()
+    for name in ("old", "other"):
+        (tmp_path / name).mkdir()
+    ca = str(server.write_ca(tmp_path / "ca.pem"))
+    ours, key = server.write_client(tmp_path)
+    _, strange_key = other.write_client(tmp_path / "other")
+    with OtlpReceiver(tls=server.context) as receiver:
+        assert _send(receiver.url, tls=Tls(ca, ours, key)) == Delivered(1)
+        for tls, word in (
+            (Tls(ca), "CLIENT_CERTIFICATE"),
+            (Tls(ca, *server.write_client(tmp_path / "old", expired=True)), "CLIENT_CERTIFICATE"),
+            (Tls(ca, ours, strange_key), "its own key"),
+        ):
+            outcome = _send(receiver.url, tls=tls)
+            assert isinstance(outcome, Retry)
+            assert word in outcome.why
+            assert "Renew the server's" not in outcome.why
+
+
 def test_unreadable_ca_file_is_named(tmp_path: Path) -> None:
     """A CA file that is missing or no certificate is an answer, not a crash."""
     missing = tmp_path / "missing.pem"

@@ -19,11 +19,13 @@ from otel_llm.backends.otlp_grpc import OtlpGrpcBackend
 from otel_llm.config import load
 from otel_llm.contracts import CheckStatus, Delivered, Outcome, Rejected, Rejection, Retry
 from tests.fakes.http_server import closed_port
+from tests.fakes.opik.tls import ServerCertificate
 from tests.fakes.otlp_receiver import GrpcReceiver, OtlpReceiver
 from tests.fakes.spans import make_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TIMEOUT = 20.0
 
@@ -165,6 +167,43 @@ def test_unreadable_certificate_is_named(tmp_path: object) -> None:
     assert isinstance(outcome, Retry)
     assert outcome.reason == "tls"
     assert "OTEL_EXPORTER_OTLP_CERTIFICATE" in outcome.why
+
+
+def test_a_receiver_that_wants_our_certificate(tmp_path: Path) -> None:
+    """With our certificate spans arrive; without it, with a stranger's, or with a wrong key the remedy names it."""
+    certificate, stranger = ServerCertificate(), ServerCertificate()
+    ca = str(certificate.write_ca(tmp_path / "ca.pem"))
+    (tmp_path / "other").mkdir()
+    ours, key = certificate.write_client(tmp_path)
+    theirs, their_key = stranger.write_client(tmp_path / "other")
+    with GrpcReceiver(credentials=certificate.grpc_server()) as receiver:
+        assert _send(receiver.url, tls=Tls(ca, ours, key)) == Delivered(1)
+        for tls, word in (
+            (Tls(ca), "CLIENT_CERTIFICATE"),
+            (Tls(ca, theirs, their_key), "CLIENT_CERTIFICATE"),
+            (Tls(ca, ours, their_key), "its own key"),
+            (Tls(str(stranger.write_ca(tmp_path / "no.pem")), ours, key), "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        ):
+            outcome = _send(receiver.url, tls=tls)
+            assert isinstance(outcome, Retry)
+            assert word in outcome.why
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("failed to connect; last error: UNAVAILABLE: Unwrap failed (TSI_DATA_CORRUPTED)", "CLIENT_CERTIFICATE"),
+        ("Custom verification check failed with error: Hostname Verification Check failed", "is for another host"),
+        ("SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED: certificate has expired: OK", "Renew the server's certificate"),
+    ],
+)
+def test_what_grpc_says_of_tls_has_a_remedy(receiver: GrpcReceiver, said: str, remedy: str) -> None:
+    """The words of gRPC before a Collector written in Go, and of its own checks, are read."""
+    receiver.abort_with = (grpc.StatusCode.UNAVAILABLE, said)
+    outcome = _send(receiver.url)
+    assert isinstance(outcome, Retry)
+    assert (outcome.reason, outcome.needs_action) == ("tls", True)
+    assert remedy in outcome.why
 
 
 def test_check_sends_no_span(receiver: GrpcReceiver) -> None:

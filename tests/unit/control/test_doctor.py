@@ -329,6 +329,24 @@ def test_a_private_ca_that_is_named_is_trusted(tmp_path: Path) -> None:
     assert by_check(told)["network.tls"]["status"] == "ok"
 
 
+def test_a_receiver_that_wants_our_certificate_gets_it(tmp_path: Path) -> None:
+    """The doctor shows the server the certificate that the backend shows."""
+    certificate = ServerCertificate()
+    certificate.require_client()
+    ours, key = certificate.write_client(tmp_path)
+    with OtlpReceiver(tls=certificate.context) as receiver:
+        code, told = doctor(
+            tmp_path,
+            OTEL_LLM_BACKEND="otlp",
+            OTEL_LLM_OTLP_ENDPOINT=receiver.url,
+            OTEL_EXPORTER_OTLP_CERTIFICATE=str(certificate.write_ca(tmp_path / "ca.pem")),
+            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=ours,
+            OTEL_EXPORTER_OTLP_CLIENT_KEY=key,
+        )
+    assert code == 0, failures(told)
+    assert by_check(told)["network.tls"]["status"] == "ok"
+
+
 def test_an_otlp_receiver_accepts_the_span(tmp_path: Path) -> None:
     """A receiver cannot be asked, so the doctor says that it accepted the span, and no more."""
     with OtlpReceiver() as receiver:
