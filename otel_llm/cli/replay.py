@@ -188,7 +188,7 @@ class _Replay:
             if left < waiting:
                 waiting, moved_at = left, time.monotonic()
                 delivered = ledger.delivered - self._before.delivered
-                write_line(sys.stderr, f"{self._title}: {delivered} spans delivered, {waiting} waiting")
+                write_line(sys.stderr, f"{self._title}: {delivered} spans delivered, {ledger.waiting} waiting")
             elif time.monotonic() - moved_at > self._patience or self._is_hopeless(ledger):
                 return False
         return True

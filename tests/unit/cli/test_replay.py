@@ -25,6 +25,7 @@ from tests.unit.cli.test_ship import arrived, leave, receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.fakes.otlp_receiver import OtlpReceiver
 
@@ -254,6 +255,31 @@ def test_opik_keeps_one_row_of_what_it_had_already(receiver: OtlpReceiver, monke
         assert len(before) == 2
         assert len(opik.traces()) == 1
         assert opik.duplicates() == []
+
+
+def test_a_closed_workspace_does_not_stop_a_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is for the others all arrives; the rest waits in the spool, and is not sent twice by the next replay."""
+    with FakeOpik(api_keys={"key": ("main",)}) as opik:
+        place = tmp_path / "llm.toml"
+        place.write_text(
+            f'[opik]\nurl = "{opik.url}"\napi_key = "key"\nworkspace = "main"\nproject = "p"\n'
+            '[opik.tenants]\nglobex = "g @globex"\n'
+        )
+        monkeypatch.setenv("OTEL_LLM_CONFIG", str(place))
+        store(2500, attributes={"tenant.id": "globex"})
+        store(500, first=2501, attributes={"tenant.id": "acme"})
+        assert main(["replay", "--to", "opik"]) == 1
+        captured = capsys.readouterr()
+        assert "500 spans delivered, 2500 waiting, 0 rejected or dropped; Opik" in captured.out
+        assert "'globex'" in captured.out
+        assert "stopped" not in captured.err
+        assert main(["replay", "--to", "opik"]) == 1
+        opik.let("key", "main", "globex")
+        assert main(["ship"]) == 0
+        assert "2500 delivered, 0 waiting" in capsys.readouterr().out
+        assert (len(opik.spans(workspace="main")), len(opik.spans(workspace="globex"))) == (500, 2500)
 
 
 def test_an_older_store_is_brought_up_to_date_by_the_next_program(receiver: OtlpReceiver) -> None:
