@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from otel_llm.contracts import Rejection
+from otel_llm.delivery.parking import Share, parked_name
 from otel_llm.delivery.spool import Spool
 from otel_llm.delivery.spool_types import Appended, Reject, SpoolSettings
 from tests.crash.kit import batch_of, ids_in, new_ids
@@ -27,6 +28,8 @@ class Books:
 
     def __init__(self) -> None:
         self.waiting: list[str] = []
+        self.parked: list[str] = []
+        """What waits apart, for a workspace."""
         self.created = self.delivered = self.rejected = self.dropped = 0
 
     def take_out(self, ids: list[str]) -> None:
@@ -90,6 +93,48 @@ class SpoolWalk(RuleBasedStateMachine):
         books.rejected += 1
         books.delivered += len(ids) - 1
 
+    @precondition(lambda self: self.lock is None)
+    @rule(backend=st.sampled_from(BACKENDS), most=st.sampled_from([1, 50_000]), every=st.sampled_from([1, 2, 3]))
+    def park(self, backend: str, most: int, every: int) -> None:
+        parcel = self.spool.take(backend, most)
+        if parcel is None:
+            return
+        ids, books = ids_in(parcel.batch), self.books[backend]
+        left, shares, parked = iter(ids), [], []
+        for number, (_, spans) in enumerate(parcel.rows):
+            mine = [next(left) for _ in range(spans)][::every]
+            shares.append(Share("w", number, batch_of(mine, size=2_000)))
+            parked += mine
+        if parcel.memory_ids:
+            parked = ids[::every]
+            shares = [Share("w", 0, batch_of(parked, size=2_000))]
+        assert self.spool.settle(backend, parcel, (), shares)
+        books.take_out(ids)
+        books.parked += parked
+        books.delivered += len(ids) - len(parked)
+
+    @precondition(lambda self: self.lock is None)
+    @rule(backend=st.sampled_from(BACKENDS), most=st.sampled_from([1, 50_000]))
+    def deliver_what_is_parked(self, backend: str, most: int) -> None:
+        name = parked_name(backend, "w")
+        parcel = self.spool.take(name, most)
+        books = self.books[backend]
+        assert (parcel is not None) == bool(books.parked)
+        if parcel is not None:
+            ids = ids_in(parcel.batch)
+            assert ids == books.parked[: len(ids)]
+            assert self.spool.settle(name, parcel)
+            del books.parked[: len(ids)]
+            books.delivered += len(ids)
+
+    @precondition(lambda self: self.lock is None)
+    @rule(backend=st.sampled_from(BACKENDS))
+    def replay(self, backend: str) -> None:
+        other = self.books[backend]
+        queued = self.spool.replay(backend)
+        other.created += queued
+        other.waiting = self.lying_here(backend)
+
     @rule(backend=st.sampled_from(BACKENDS))
     def take_and_be_refused(self, backend: str) -> None:
         parcel = self.spool.take(backend, 1 << 30)
@@ -136,8 +181,9 @@ class SpoolWalk(RuleBasedStateMachine):
         self.in_memory = False
         self.note_drops(backend)
         self.spool.forget(backend)
-        self.books[backend].dropped += len(self.books[backend].waiting)
+        self.books[backend].dropped += len(self.books[backend].waiting) + len(self.books[backend].parked)
         self.books[backend].waiting = []
+        self.books[backend].parked = []
 
     def lying_here(self, backend: str) -> list[str]:
         """What waits on disk and in memory, without taking it away."""
@@ -151,7 +197,12 @@ class SpoolWalk(RuleBasedStateMachine):
 
     def note_drops(self, backend: str) -> list[str]:
         """Only the oldest may be missing, and the spool must have counted them."""
-        books, found = self.books[backend], self.lying_here(backend)
+        books, found = self.books[backend], self.lying_here(parked_name(backend, "w"))
+        books.dropped += (missing := len(books.parked) - len(found))
+        assert missing >= 0
+        assert found == books.parked[missing:]
+        books.parked = found
+        found = self.lying_here(backend)
         missing = len(books.waiting) - len(found)
         assert missing >= 0
         assert found == books.waiting[missing:]
@@ -172,7 +223,14 @@ class SpoolWalk(RuleBasedStateMachine):
             assert ledger.delivered == books.delivered
             assert sum(ledger.rejected.values()) == books.rejected
             assert sum(ledger.dropped.values()) == books.dropped
-            assert ledger.waiting == len(books.waiting)
+            assert ledger.waiting == len(books.waiting) + len(books.parked)
+            assert sum(each.waiting for each in report.backends[name].parked) == len(books.parked)
+            self.nothing_is_out_of_balance()
+
+    def nothing_is_out_of_balance(self) -> None:
+        if self.lock is None:
+            with self.spool._using_log(5.0, create=True) as log:
+                assert log.balance(BACKENDS) == {}
 
     def release(self) -> None:
         if self.lock is not None:
