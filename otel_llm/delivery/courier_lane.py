@@ -44,6 +44,8 @@ _TROUBLE_SECONDS = 1.0
 _BUSY_SECONDS = 0.25
 """Where requests follow each other sooner than that, there is no time for rests while one is made."""
 _NO_LEASE = "no_lease"
+_SPARED_TIMES = 4
+"""After a workspace took long to answer nothing, such ones are left alone for so many times as long."""
 _LOOK_SECONDS = 5.0
 """How often to look for what waits for closed workspaces, parked by another process or an earlier one."""
 
@@ -103,6 +105,8 @@ class Lane:
         self._parked: dict[str, Queue] = {}
         """Of closed workspaces, by the name in the spool; whose turn is next comes first."""
         self._parked_next = False
+        self._parked_not_before = float("-inf")
+        """Until when no workspace is tried that takes nothing: one has just taken much time."""
         self._look_at = float("-inf")
         self._gathers_until = float("-inf")
         self._gathered = 0
@@ -158,7 +162,7 @@ class Lane:
     def retry_now(self) -> None:
         """Try at once, however long the back-off still is."""
         self._hurried = True
-        self._gathers_until = self._look_at = float("-inf")
+        self._gathers_until = self._look_at = self._parked_not_before = float("-inf")
         for queue in self._queues():
             queue.not_before = float("-inf")
         self._wake.set()
@@ -248,7 +252,7 @@ class Lane:
         if waits > 0 and self._parked:
             if self._serve_parked(process):
                 return 0.0
-            waits = min([waits, *(queue.not_before - monotonic() for queue in self._parked.values())])
+            waits = min(waits, _POLL_SECONDS)
         care = self._spool.seconds_until_care()
         self._will_care = care is not None
         return max(0.0, waits) if care is None else min(max(0.0, waits), max(care, 0.01))
@@ -272,13 +276,18 @@ class Lane:
         """Send to one workspace what waits for it, if one is due; False if nothing was sent."""
         self._parked_next = False
         for name, queue in list(self._parked.items()):
-            if queue.not_before > monotonic():
+            due = queue.not_before if queue.failure is None else max(queue.not_before, self._parked_not_before)
+            if due > monotonic():
                 continue
             passage = self._next_passage(queue)
             del self._parked[name]
             if passage is not None:
                 self._parked[name] = queue  # behind the others
+                began = monotonic()
                 self._attempt(queue, passage, process)
+                took = monotonic() - began
+                if queue.failure is not None and took > self._settings.request_timeout / 2:
+                    self._parked_not_before = monotonic() + _SPARED_TIMES * took
                 return True
             if not queue.settled:
                 queue.not_before = monotonic() + _TROUBLE_SECONDS

@@ -73,6 +73,8 @@ class Sender:
         """When each workspace last took rows (monotonic seconds)."""
         self._troubled: dict[str, float] = {}
         """Since when a workspace takes none (monotonic seconds)."""
+        self._failed: dict[str, float] = {}
+        """When a workspace that takes none was last asked (monotonic seconds)."""
         self.held_back: frozenset[str] | None = None
         """Workspaces whose spans are handed back without asking; None where nothing can be handed back."""
 
@@ -124,15 +126,19 @@ class Sender:
         """What goes to each workspace; returns what each answered: None if it took all. Not all may have been asked."""
         answers: dict[str, Retry | None] = {}
         not_its_own = 0
-        if self._troubled:  # one that hangs is asked last, or it would take the time of all others
-            asked = sorted(asked, key=self._troubled.__contains__)
+        if self._failed:  # one that hangs is asked last, or it would take the time of all others
+            asked = sorted(asked, key=lambda workspace: self._failed.get(workspace, 0.0))
         for workspace in asked:
+            in_time = monotonic() < deadline
             retry = answers[workspace] = self._send_to(workspace, by_kind, progress, deadline)
             if retry is None:
                 self._answered[workspace] = monotonic()
                 self._troubled.pop(workspace, None)
+                self._failed.pop(workspace, None)
                 continue
             self._troubled.setdefault(workspace, monotonic())
+            if in_time:
+                self._failed[workspace] = monotonic()
             not_its_own += not self._is_of_a_workspace(retry)
             well = self._can_hold and None in answers.values()
             if not_its_own >= (_MOST_SILENT if self._can_hold else 1) and not well:

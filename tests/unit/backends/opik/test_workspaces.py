@@ -238,6 +238,24 @@ def test_a_batch_that_is_all_a_broken_workspaces_does_not_hold_up_the_others_for
         assert wait_until(lambda: one.counts[1] == 2)
 
 
+def test_workspaces_that_hang_do_not_take_the_time_of_the_others(bench: Callable[..., Bench], quick: None) -> None:
+    """However many are due, they are tried a part of the time only: what comes for the others does not queue up."""
+    tenants = {name: f"p @{name}" for name in ("a", "b", "c", "d", "e")}
+    with Opik(*tenants) as opik:
+        opik.sick = dict.fromkeys(tenants, Fault("hang", wire=Wire.HANG))
+        one = bench(opik, tenants=tenants, request_timeout=0.2)
+        one.append(*((name, number) for number, name in enumerate(tenants, start=1)), ("acme", 6))
+        assert wait_until(lambda: one.counts == (6, 1, 5))
+        before = len(opik.requests)
+        for number in range(100, 130):
+            one.append(("acme", number))
+            assert wait_until(lambda expected=number: expected in opik.numbers("main"))
+        tried = [each for each in opik.requests[before:] if each.headers["Comet-Workspace"] in tenants]
+        assert len(tried) < 15
+        opik.sick.clear()
+        assert wait_until(lambda: one.counts == (36, 36, 0))
+
+
 def test_a_server_that_is_down_is_not_taken_for_closed_workspaces(bench: Callable[..., Bench], quick: None) -> None:
     """Where no workspace answers, nothing is parked: the batch waits as it is."""
     with Opik("globex", "initech") as opik:
