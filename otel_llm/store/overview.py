@@ -1,7 +1,7 @@
 """Everything that an overview shows of the calls one asks for, out of one reading of the usage index.
 
 `usage` reads the index once for each grouping. Here the finest groups are read once, with all their times, and put
-together for the totals and for every table; the numbers are the same.
+together for the totals and for every table (those by user or session apart); the numbers are the same.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _WIDTHS: Final = tuple(
     for seconds in (60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400)
 )
 """Widths of a bucket, in nanoseconds, that a person can read off a clock or a calendar."""
+
+_MANY: Final = frozenset({"user", "session"})
+"""Groupings with about as many groups as there are calls: put together with others, each call is a group of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,15 @@ def overview(path: Path, chosen: Filter, groupings: Sequence[str], *, seconds: f
     with snapshot(path, seconds=seconds) as connection:
         connection.create_aggregate("times", 2, _Times)  # type: ignore[arg-type]  # typeshed knows only those of int
         total, tables = _Group(), {name: _Groups() for name in names}
-        for line in _finest(connection, names, chosen):
+        together = tuple(name for name in names if name not in _MANY)
+        for line in _finest(connection, together, chosen):
             sums, durations, firsts = _parts(line)
             total.add(sums, durations, firsts)
-            for name in names:
+            for name in together:
                 tables[name].of(line[name]).add(sums, durations, firsts)
+        for name in (name for name in names if name in _MANY):
+            for line in _finest(connection, (name,), chosen):
+                tables[name].of(line[name]).add(*_parts(line))
         newest = connection.execute(
             f"SELECT start_ns FROM {LLM_SPANS} AND is_call = 1 ORDER BY start_ns DESC LIMIT 1"  # noqa: S608
         ).fetchone()

@@ -315,3 +315,23 @@ def test_feedback_comes_with_the_trace(tmp_path: Path) -> None:
         connection.execute("UPDATE span_bodies SET attributes = ?", (facts,))
     (found,) = read_trace(tmp_path / "s.db", TRACE.hex()).feedback
     assert (found.name, found.value, found.span_id) == ("thumbs", 1, None)
+
+
+@pytest.mark.parametrize("name", ["user", "session"])
+def test_who_calls_does_not_multiply_what_is_called(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups by user or session are not put together with the others, which would make a group of each call."""
+    from otel_llm.store import overview as module
+
+    key = {"user": semconv.USER_ID, "session": semconv.SESSION_ID}[name]
+    spans = [
+        call(f"t{tenant}", f"m{model}", attributes={key: f"x{person}"})
+        for tenant in range(5)
+        for model in range(5)
+        for person in range(5)
+    ]
+    path, read, parts = stored(tmp_path / "store.db", *spans), [], module._parts
+    monkeypatch.setattr(module, "_parts", lambda line: read.append(line) or parts(line))
+    found = overview(path, Filter(), ("tenant", "model", name))
+    assert len(read) == 5 * 5 + 5
+    assert [row.calls for row in found.tables[name]] == [25] * 5
+    assert found.tables[name] == usage(path, (name,)).rows
