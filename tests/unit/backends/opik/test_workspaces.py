@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -301,6 +302,42 @@ def test_workspaces_have_rates_of_their_own(bench: Callable[..., Bench], quick: 
         assert wait_until(lambda: opik.numbers("main") == [1100, 1101, 1102])
         assert wait_until(lambda: one.counts == (12, 12, 0))
         assert opik.arrived("globex") == [*range(6), 100, 101, 102]
+
+
+def score(tenant: str, trace: bytes, value: float) -> Batch:
+    """A batch with one record of feedback on a trace."""
+    request = ExportTraceServiceRequest()
+    scoped = request.resource_spans.add().scope_spans.add()
+    scoped.scope.name = semconv.FEEDBACK_SCOPE
+    record = scoped.spans.add(trace_id=trace, span_id=uuid.uuid4().bytes[:8], name="feedback thumbs")
+    record.start_time_unix_nano = record.end_time_unix_nano = time.time_ns()
+    record.attributes.add(key=semconv.TENANT_ID).value.string_value = tenant
+    record.attributes.add(key=semconv.EVALUATION_NAME).value.string_value = "thumbs"
+    record.attributes.add(key=semconv.EVALUATION_SCORE).value.double_value = value
+    record.attributes.add(key=semconv.FEEDBACK_OF).value.string_value = semconv.FEEDBACK_OF_TRACE
+    return Batch(request.SerializeToString(), 1)
+
+
+@pytest.mark.parametrize("tenant", ["globex", "käse & co. @home", "a'b\"; DROP", "x" * 300])
+def test_feedback_waits_with_its_trace_whatever_the_tenant_is_called(bench: Callable[..., Bench], tenant: str) -> None:
+    """A score for a closed workspace is parked like a span, and the last of several is the one that counts."""
+    with Opik() as opik:
+        one = bench(opik, tenants={tenant: "g @globex"})
+        first = batch((tenant, 1), ("acme", 2))
+        trace = ExportTraceServiceRequest.FromString(first.payload).resource_spans[0].scope_spans[0].spans[0].trace_id
+        one.spool.append(first)
+        one.spool.append(score(tenant, trace, 0.0))
+        one.courier.notify(1)
+        assert wait_until(lambda: one.waits() == {"globex": 2})
+        one.spool.append(score(tenant, trace, 1.0))
+        one.append((tenant, 3))
+        assert wait_until(lambda: one.counts == (5, 1, 4))
+        opik.open("globex")
+        assert one.courier.flush(20.0).complete
+        assert one.counts == (5, 5, 0)
+        assert opik.numbers("globex") == [1, 3]
+        (scored,) = [row for row in opik.traces(workspace="globex") if row.get("feedback_scores")]
+        assert [(each["name"], each["value"]) for each in scored["feedback_scores"]] == [("thumbs", 1.0)]
 
 
 def test_what_is_parked_outlasts_the_process(bench: Callable[..., Bench]) -> None:
