@@ -36,18 +36,26 @@ def pack(kind: str, rows: Sequence[Row], *, max_items: int = MAX_ITEMS, max_byte
     A request is written whole, and divided in the middle where it has become too large: writing each row by
     itself to know its size would cost twice as much, for the sake of the few that are.
     """
-    for apart in _each_id_once(rows) if kind == "traces" else (rows,):
+    for apart in (rows,) if kind == "spans" else _each_once(kind, rows):
         for begin in range(0, len(apart), max_items):
             yield from _fit(kind, apart[begin : begin + max_items], max_bytes)
 
 
-def _each_id_once(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    """Opik keeps one row of each id in a request, and a trace can have rows in several projects of a workspace."""
+def _each_once(kind: str, rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """The rows in lists, in none of which two would be one to Opik.
+
+    It keeps one row of each id in a request, and a trace can have rows in several projects of a workspace. Of several
+    scores of one name the last is to count: which one does is certain only where they come one after the other.
+    """
     if len({row.id for row in rows}) == len(rows):
         return [rows]
-    once: dict[str, Row] = {}
-    again = [row for row in rows if once.setdefault(row.id, row) is not row]
-    return [list(once.values()), *_each_id_once(again)]
+    once: dict[tuple[str, str], Row] = {}
+    again = [row for row in rows if once.setdefault(_identity(kind, row), row) is not row]
+    return [list(once.values()), *(_each_once(kind, again) if again else ())]
+
+
+def _identity(kind: str, row: Row) -> tuple[str, str]:
+    return row.id, "" if kind == "traces" else str(row.body["name"])
 
 
 def parted(kind: str, parcel: Parcel, bad_index: int | None) -> list[Parcel]:

@@ -333,8 +333,11 @@ def test_feedback_waits_with_its_trace_whatever_the_tenant_is_called(bench: Call
         one.append((tenant, 3))
         assert wait_until(lambda: one.counts == (5, 1, 4))
         opik.open("globex")
+        before = len(opik.requests)
         assert one.courier.flush(20.0).complete
         assert one.counts == (5, 5, 0)
+        sent = [each.json["scores"] for each in opik.requests[before:] if each.method == "PUT"]
+        assert [[each["value"] for each in scores] for scores in sent] == [[0.0], [1.0]], "in one, either might count"
         assert opik.numbers("globex") == [1, 3]
         (scored,) = [row for row in opik.traces(workspace="globex") if row.get("feedback_scores")]
         assert [(each["name"], each["value"]) for each in scored["feedback_scores"]] == [("thumbs", 1.0)]
