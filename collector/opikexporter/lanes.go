@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -224,6 +225,9 @@ func (cfg *Config) isStored() bool {
 
 // explained says what an error of the storage means.
 func explained(err error) error {
+	if errors.Is(err, syscall.EMFILE) {
+		return fmt.Errorf("%w. Each workspace keeps one file open: allow more (ulimit -n, LimitNOFILE)", err)
+	}
 	if strings.Contains(err.Error(), "timeout") { // bbolt's own word, and all of it, for a file that is locked
 		return fmt.Errorf("%w: its file is in use. Most likely another Collector has the same directory: give each its own", err)
 	}

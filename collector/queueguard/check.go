@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,11 +17,13 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// The check of a file runs in a process of its own: bbolt maps the file into memory, and what is corrupt in it ends the
+// The check of files runs in a process of its own: bbolt maps the file into memory, and what is corrupt in it ends the
 // process by a fault, or by a panic on a goroutine of bbolt's, neither of which can be caught. That process is this
-// program again, told by the environment what to do; it ends in init, before anything of a Collector begins.
+// program again, told by the environment what to do; it ends in init, before anything of a Collector begins. It goes from one
+// file to the next until one is not sound: to begin for each of them would take the most time where there are hundreds.
 const (
-	fileVariable = "OTELCOL_QUEUE_GUARD_FILE"
+	filesVariable = "OTELCOL_QUEUE_GUARD_FILES"
+	separator     = "\n"
 
 	exitSound     = 0
 	exitCorrupt   = 70
@@ -33,9 +36,26 @@ const (
 )
 
 func init() {
-	if file := os.Getenv(fileVariable); file != "" {
-		os.Exit(checkHere(file))
+	if os.Getenv(filesVariable) != "" {
+		os.Exit(checkAll(os.Stdin, os.Stdout))
 	}
+}
+
+// checkAll files whose names are read, and writes a separator for each that is sound. What it says and how it ends is about the first
+// that is not.
+func checkAll(names io.Reader, sound io.Writer) int {
+	all, err := io.ReadAll(names)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUndecided
+	}
+	for file := range strings.SplitSeq(string(all), separator) {
+		if code := checkHere(file); code != exitSound {
+			return code
+		}
+		_, _ = io.WriteString(sound, separator)
+	}
+	return exitSound
 }
 
 // checkHere opens a file as file_storage does, but read-only, reads all of it, and says with its exit code how it is.
@@ -98,17 +118,23 @@ type verdict struct {
 	reason    string
 }
 
-// checkApart has a file checked by a process of its own, which ends with ctx.
-func checkApart(ctx context.Context, file string) verdict {
+// checkApart has files checked by a process of its own, which ends with ctx: how many are sound, and what the next one is.
+func checkApart(ctx context.Context, files []string) (sound int, next verdict) {
 	self, err := os.Executable()
 	if err != nil {
-		return verdict{undecided: true, reason: err.Error()}
+		return 0, verdict{undecided: true, reason: err.Error()}
 	}
-	var said bytes.Buffer
+	var passed, said bytes.Buffer
 	child := exec.CommandContext(ctx, self)
-	child.Env = []string{fileVariable + "=" + file}
-	child.Stderr = &said
+	child.Env = []string{filesVariable + "=1"}
+	child.Stdin = strings.NewReader(strings.Join(files, separator))
+	child.Stdout, child.Stderr = &passed, &said
 	err = child.Run()
+	return min(bytes.Count(passed.Bytes(), []byte(separator)), len(files)), verdictOf(ctx, err, said.String())
+}
+
+// verdictOf a process that ended so.
+func verdictOf(ctx context.Context, err error, said string) verdict {
 	var ended *exec.ExitError
 	switch {
 	case err == nil:
@@ -118,9 +144,9 @@ func checkApart(ctx context.Context, file string) verdict {
 	case !errors.As(err, &ended):
 		return verdict{undecided: true, reason: err.Error()}
 	case ended.ExitCode() == exitUndecided, ended.ExitCode() < 0: // killed from outside, as when memory is short
-		return verdict{undecided: true, reason: firstLineOf(said.String(), ended)}
+		return verdict{undecided: true, reason: firstLineOf(said, ended)}
 	}
-	return verdict{corrupt: true, reason: firstLineOf(said.String(), ended)}
+	return verdict{corrupt: true, reason: firstLineOf(said, ended)}
 }
 
 // firstLineOf what a process said, for a log: a crash says its reason first, and then page after page of stacks.

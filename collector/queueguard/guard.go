@@ -74,16 +74,19 @@ func (g *guard) Start(ctx context.Context, host component.Host) error {
 		g.logger.Warn("The directory of the queue cannot be read; its files are not checked.", zap.Error(err))
 		return nil
 	}
-	for _, file := range files {
-		found := checkApart(limited, file)
+	for sound, found := 0, (verdict{}); len(files) > 0; files = files[1:] {
+		sound, found = checkApart(limited, files)
+		if files = files[sound:]; len(files) == 0 {
+			return nil
+		}
 		switch {
 		case found.corrupt:
-			if err := g.moveAside(ctx, file, found.reason); err != nil {
+			if err := g.moveAside(ctx, files[0], found.reason); err != nil {
 				return err
 			}
 		case found.undecided:
 			g.logger.Warn("A queue file could not be checked; it is left as it is.",
-				zap.String("file", file), zap.String("reason", found.reason))
+				zap.String("file", files[0]), zap.String("reason", found.reason))
 		}
 	}
 	return nil

@@ -339,6 +339,27 @@ func passesGuard(t *testing.T, content []byte) bool {
 	return true
 }
 
+// One process goes through all files up to the first that is not sound, whatever that does to it.
+func TestFilesAreCheckedTogether(t *testing.T) {
+	for name, spoil := range corruptions {
+		t.Run(name, func(t *testing.T) {
+			directory := t.TempDir()
+			var files []string
+			for _, name := range []string{"a", "b", "bad", "c"} {
+				files = append(files, filepath.Join(directory, name))
+				writeQueue(t, files[len(files)-1])
+			}
+			spoil(t, files[2])
+			sound, next := checkApart(context.Background(), files)
+			assert.Equal(t, 2, sound)
+			assert.True(t, next.corrupt, next.reason)
+			sound, next = checkApart(context.Background(), files[:2])
+			assert.Equal(t, 2, sound)
+			assert.Zero(t, next)
+		})
+	}
+}
+
 // A file that another process has open is not touched; file_storage says what is the matter with it.
 func TestLockedFileIsLeft(t *testing.T) {
 	directory := t.TempDir()
