@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_llm import semconv
+from otel_llm.control.gevent_forks import ForkableProvider
 from otel_llm.control.stand_in import StandIn, take_place
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.divert import Diversion, divert
@@ -222,6 +223,6 @@ def _made_provider(config: Config) -> TracerProvider:
         resource = OTELResourceDetector().detect().merge(Resource(facts))
     if not resource.schema_url:  # a detector that names another version keeps it: merging both would lose our facts
         resource = resource.merge(Resource({}, semconv.RESOURCE_SCHEMA_URL))
-    provider = TracerProvider(resource=resource, id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
+    provider = ForkableProvider(resource=resource, id_generator=Uuid7IdGenerator(), shutdown_on_exit=False)
     provider.sampler = TraceTimeSampler(provider.sampler)
     return provider

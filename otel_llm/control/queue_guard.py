@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_llm.clock import monotonic
+from otel_llm.control.gevent_forks import begin_late
 from otel_llm.processors.weight import weight_of_finished
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class GuardedBatching(SpanProcessor):
 def _batching(exporter: SpanExporter, queue_size: int, batch_size: int, delay: int) -> SpanProcessor:
     """The SDK's queue, whose thread begins at once; where the system gives none, spans are exported as they end."""
     try:
-        return BatchSpanProcessor(
+        processor = BatchSpanProcessor(
             exporter, max_queue_size=queue_size, schedule_delay_millis=delay, max_export_batch_size=batch_size
         )
     except RuntimeError as error:
@@ -218,3 +219,5 @@ def _batching(exporter: SpanExporter, queue_size: int, batch_size: int, delay: i
             error,
         )
         return SimpleSpanProcessor(exporter)
+    begin_late(processor)
+    return processor

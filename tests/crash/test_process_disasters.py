@@ -412,6 +412,37 @@ def test_a_fork_under_gevent_in_the_middle_of_a_request(
     told(verdict, 23, "everything patched by gevent, ten forks in the middle of a request", expected, receiver)
 
 
+def test_a_command_under_gevent_does_not_run_the_program_twice(tmp_path: Path, receiver: OtlpReceiver) -> None:
+    """A command that gevent runs forks all greenlets; those of the program do not go on in the copy because of us."""
+    source = """
+        import subprocess
+        otel_llm.configure()
+        span("first")
+        with open("work", "a", buffering=1) as work:
+            def serve(name):
+                for number in range(30):
+                    gevent.sleep(0.001)
+                    work.write(f"{os.getpid()} {name} {number}\\n")
+            def command():
+                for _ in range(20):
+                    subprocess.run(["true"])
+                    gevent.sleep(0.003)
+            gevent.joinall([gevent.spawn(command), *(gevent.spawn(serve, name) for name in range(10))])
+        made = open("work").read().split("\\n")[:-1]
+        assert len({line.split()[0] for line in made}) == 1, "a copy of the program went on"
+        assert len(made) == 300
+        if os.fork() == 0:
+            span("child")
+            os._exit(0)
+        os.wait()
+    """
+    answer = run(tmp_path, source, receiver.url, first="import gevent.monkey; gevent.monkey.patch_all(); import gevent")
+    assert answer.returncode == 0, answer.stderr
+    assert "del _limbo" not in answer.stderr, "a thread was begun inside the fork"
+    shipped(tmp_path, receiver.url)
+    assert names(receiver) == Counter(["first", "child"])
+
+
 def test_sigterm_in_an_outage(tmp_path: Path, receiver: OtlpReceiver, verdict: Verdict) -> None:
     """A hundred spans, nobody listening, SIGTERM: the process is gone soon, and the next start delivers all."""
     source = "otel_llm.configure(); [span(f'work {n}') for n in range(100)]; import signal; os.kill(os.getpid(), 15)"
