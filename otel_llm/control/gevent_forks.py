@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Final
 
 from opentelemetry.sdk import resources
-from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_llm.faults import guarded
 
 __all__ = ["ForkableProvider", "begin_late"]
 
-_T = TypeVar("_T")
-_NAME = "_worker_thread"
+_NAME: Final = "_worker_thread"
 
 
 class _NotYet:
@@ -37,33 +36,38 @@ class _NotYet:
         """What has not begun is at its end."""
 
 
-class _LateWorker(BatchProcessor[_T]):
-    def emit(self, data: _T) -> None:
+@cache
+def _late(kind: type) -> type:
+    """The SDK's queue with a worker that begins with what comes first.
+
+    `_worker_thread` is a property, because what runs in the fork is the SDK's own function, whatever a class overrides.
+    """
+
+    def emit(self: Any, data: object) -> None:
         thread = self.__dict__.get(_NAME)
         if isinstance(thread, _NotYet):
             self.__dict__[_NAME] = thread.thread
             thread.thread.start()
-        super().emit(data)
+        kind.emit(self, data)  # type: ignore[attr-defined]  # a queue has it
 
+    def set_thread(self: Any, thread: threading.Thread) -> None:
+        self.__dict__[_NAME] = _NotYet(thread) if _threads_are_greenlets() else thread
 
-def _set(self: Any, thread: threading.Thread) -> None:
-    self.__dict__[_NAME] = _NotYet(thread) if _threads_are_greenlets() else thread
-
-
-# A property, because what runs in the fork is the SDK's own function, whatever the class overrides.
-setattr(_LateWorker, _NAME, property(lambda self: self.__dict__[_NAME], _set))
+    members = {"emit": emit, _NAME: property(lambda self: self.__dict__[_NAME], set_thread)}
+    return type(f"Late{kind.__name__}", (kind,), members)
 
 
 class ForkableProvider(TracerProvider):
     """The SDK's, whose resource is read in a forked child without a pool of threads where those are greenlets."""
 
     def _handle_fork(self) -> None:
-        if not _threads_are_greenlets():
+        detectors = getattr(resources, "_build_resource_detectors", None)  # the SDK's own list, as its hook reads it
+        if detectors is None or not _threads_are_greenlets():
             super()._handle_fork()
             return
         self._tracers_lock = threading.Lock()
         found = resources.Resource.get_empty()
-        for detector in resources._build_resource_detectors():  # noqa: SLF001  (the SDK's own list, as its hook reads it)
+        for detector in detectors():
             if detector.is_process_dependent():
                 said = guarded("reading the resource", detector.detect)
                 found = found if said is None else found.merge(said)
@@ -72,9 +76,14 @@ class ForkableProvider(TracerProvider):
 
 def begin_late(processor: object) -> None:
     """Have the worker of a `BatchSpanProcessor` begin late in forks; nothing where the SDK is built otherwise."""
-    inner = getattr(processor, "_batch_processor", None)
-    if type(inner) is BatchProcessor and _NAME in inner.__dict__:
-        inner.__class__ = _LateWorker
+    inner: Any = getattr(processor, "_batch_processor", None)
+    kind = type(inner)
+    if kind.__module__.startswith("opentelemetry.") and hasattr(kind, "emit") and _NAME in vars(inner):
+        guarded("the SDK's queue under gevent", _begin_late, inner, kind)
+
+
+def _begin_late(inner: Any, kind: type) -> None:
+    inner.__class__ = _late(kind)
 
 
 def _threads_are_greenlets() -> bool:
