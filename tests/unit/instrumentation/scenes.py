@@ -44,6 +44,19 @@ RICH = {
 }  # fmt: skip
 
 
+BATCH = {
+    "id": "batch_1",
+    "object": "batch",
+    "endpoint": "/v1/chat/completions",
+    "input_file_id": "file-1",
+    "completion_window": "24h",
+    "created_at": 1,
+    "status": "completed",
+    "model": "gpt-4o-mini",
+    "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
+}
+
+
 class ContextLeftBehind(AssertionError):
     """A call left another OTel context behind than it found."""
 
@@ -51,6 +64,8 @@ class ContextLeftBehind(AssertionError):
 def prepare(provider: FakeProvider) -> None:
     """Have `provider` answer as the scenes need it, any number of times."""
     provider.when(path=":generateContent").json(FROM_GEMINI, times=None)
+    provider.when(path="/batches").json({**BATCH, "status": "validating"}, times=None)
+    provider.when(path="/batches/batch_1").json(BATCH, times=None)
     provider.when(model="gpt-4").error(404, times=None)
     provider.when(model="gpt-4.1-nano").error(500, headers={"retry-after-ms": "1"}, times=None)
     provider.when(model="gpt-4.1-mini").stream(["a "], fail_after=0, fail_with="error", times=None)
@@ -225,6 +240,13 @@ async def _contents_stream(provider: FakeProvider) -> Any:
     )
 
 
+def _batch(provider: FakeProvider) -> Any:
+    target = {"api_base": provider.openai_base, "api_key": "sk-test", "custom_llm_provider": "openai"}
+    asked = {name: BATCH[name] for name in ("completion_window", "endpoint", "input_file_id")}
+    litellm.create_batch(**asked, **target)
+    return litellm.retrieve_batch(batch_id="batch_1", **target).status
+
+
 # --- failures, retries, routes ---
 
 
@@ -283,6 +305,7 @@ SCENES: dict[str, Callable[..., Any]] = {
     "messages stream": _messages_stream,
     "contents": _contents,
     "contents stream": _contents_stream,
+    "batch": _batch,
     "refused": _refused,
     "arefused": _arefused,
     "retried": _retried,
