@@ -23,6 +23,7 @@ from otel_llm import semconv
 from otel_llm.backends.opik import ids
 from otel_llm.context import heard_span, opik_place_in
 from otel_llm.control.opik_tracked import Tracked, TrackedBeginnings, default_project, tracked
+from otel_llm.processors.beginning import span_key
 from otel_llm.values import to_attribute
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class OpikJoin:
         """The place of a span that begins below `parent`, with `around` running by Opik's own means."""
         if parent is None or parent.is_remote:
             return _Joined(around.trace, around.span, around.project) if around is not None else _told_by(context)
-        above = self._joined.get(_key(parent))
+        above = self._joined.get(span_key(parent))
         told = None if above is not None else _stamped(parent, context) or _told_by(context)
         if around is not None and around.began_ns > _start_of(parent, context):
             known = above or told
@@ -137,7 +138,7 @@ class OpikJoin:
 
     def __call__(self, draft: SpanDraft) -> SpanDraft:
         """Write on `draft` where it stands in Opik."""
-        key = _key(draft.context)
+        key = span_key(draft.context)
         with self._lock:
             joined = self._joined.get(key)
             told = self._told.pop(key, None)
@@ -182,9 +183,9 @@ class OpikJoin:
         if top is None:
             return False
         with self._lock:
-            joined = self._joined.get(_key(context))
+            joined = self._joined.get(span_key(context))
             trace.id = joined.trace if joined is not None else self._trace_id(context, current.start_time or 0)
-            told = self._told.setdefault(_key(top), _Told())
+            told = self._told.setdefault(span_key(top), _Told())
             if len(told.traces) < _MOST_TRACES:
                 told.traces.append(trace)
             _shrink(self._told)
@@ -205,7 +206,7 @@ class OpikJoin:
         if not isinstance(current, ReadableSpan) or not context.trace_flags.sampled:
             return None
         with self._lock:
-            joined = self._joined.get(_key(context))
+            joined = self._joined.get(span_key(context))
         if joined is None:
             stamped = _stamped(context, None)
             place = (stamped.trace, stamped.parent) if stamped is not None else None
@@ -222,7 +223,7 @@ class OpikJoin:
         if not isinstance(current, ReadableSpan) or (current.start_time or 0) <= around.began_ns:
             return
         with self._lock:
-            joined = self._joined.get(_key(context))
+            joined = self._joined.get(span_key(context))
         if joined is not None and joined.trace == span.trace_id and self._lineage.want(context) is not None:
             span.parent_span_id = ids.opik_span_id(joined.trace, *_raw(context))
 
@@ -311,10 +312,6 @@ def _state(context: SpanContext) -> str:
 
 def _raw(context: SpanContext) -> tuple[bytes, bytes]:
     return context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
-
-
-def _key(context: SpanContext) -> _Key:
-    return context[:2]
 
 
 def _put(remembered: OrderedDict[Any, Any], key: Any, value: Any) -> None:

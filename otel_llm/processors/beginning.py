@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import Span
+    from opentelemetry.trace import SpanContext
 
-__all__ = ["Beginning"]
+__all__ = ["Beginning", "span_key"]
 
 _SAMPLED: Final = TraceFlags.SAMPLED
+
+
+def span_key(context: SpanContext) -> tuple[int, int]:
+    """The ids of a trace and of a span in it, the first two of what a span context is a tuple of."""
+    return context[:2]
 
 
 class Beginning:
@@ -31,7 +37,7 @@ class Beginning:
         self.around = otel_context.get_current() if parent_context is None else parent_context
         """The context that it begins in."""
         self.context = span.get_span_context()
-        self.key: tuple[int, int] = self.context[:2]
+        self.key = span_key(self.context)
         """Its trace's id and its own."""
         self.sampled = bool(self.context[3] & _SAMPLED)
         scope = span.instrumentation_scope

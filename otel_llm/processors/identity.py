@@ -9,22 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry import baggage
-
 from otel_llm import semconv
-from otel_llm.context import NOBODY, Identity, identity_in
+from otel_llm.context import NOBODY, identity_from_baggage, identity_in
 from otel_llm.processors.lineage import is_own_scope
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
-
     from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
 __all__ = ["DefaultTenant", "IdentityStamp"]
-
-_LONGEST_FROM_BAGGAGE = 256
-"""Characters taken of a baggage entry; it was written by whoever called, not by this program."""
 
 
 class IdentityStamp:
@@ -53,7 +46,7 @@ class IdentityStamp:
             return
         identity = identity_in(beginning.around)
         if self._from_baggage:
-            identity = identity.over(_identity_from_baggage(beginning.around, self._baggage_tenant_key))
+            identity = identity.over(identity_from_baggage(beginning.around, self._baggage_tenant_key))
         is_ours = is_own_scope(beginning.scope)
         if identity is NOBODY and not is_ours:
             return
@@ -84,16 +77,3 @@ class DefaultTenant:
         """Name it on the copy, so that the program's other exporters get their span as it was."""
         draft.attributes.setdefault(semconv.TENANT_ID, self._default_tenant)
         return draft
-
-
-def _identity_from_baggage(context: Context | None, tenant_key: str) -> Identity:
-    return Identity(
-        tenant=_entry(tenant_key, context),
-        user=_entry(semconv.USER_ID, context),
-        session=_entry(semconv.SESSION_ID, context),
-    )
-
-
-def _entry(name: str, context: Context | None) -> str | None:
-    value = baggage.get_baggage(name, context)
-    return str(value)[:_LONGEST_FROM_BAGGAGE] if value not in (None, "") else None

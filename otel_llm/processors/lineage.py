@@ -22,6 +22,7 @@ from opentelemetry.trace import get_current_span
 
 from otel_llm import semconv
 from otel_llm.context import active_call, heard_span
+from otel_llm.processors.beginning import span_key
 from otel_llm.processors.foreign.scopes import is_foreign_scope
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Lineage:
 
     def __call__(self, draft: SpanDraft) -> SpanDraft | None:
         """Put `draft` below its nearest ancestor that is sent, or drop it."""
-        key = _key(draft.context)
+        key = span_key(draft.context)
         with self._lock:
             entry = self._open.pop(key, None)
             parent = self._resolved(draft.parent if entry is None else entry.parent)
@@ -158,16 +159,18 @@ class Lineage:
     def parent_of(self, context: SpanContext) -> SpanContext | None:
         """The nearest ancestor of an open span; None for a root, and for a span that is not open."""
         with self._lock:
-            entry = self._open.get(_key(context))
+            entry = self._open.get(span_key(context))
             return self._resolved(entry.parent) if entry is not None else None
 
     def want(self, context: SpanContext) -> SpanContext | None:
         """Have an open span kept, and all above it; the topmost of them that is open, None if the span is not."""
         with self._lock:
-            if _key(context) not in self._open:
+            if span_key(context) not in self._open:
                 return None
             self._want(context)
-            while (above := self._resolved(self._open[_key(context)].parent)) is not None and _key(above) in self._open:
+            while (above := self._resolved(self._open[span_key(context)].parent)) is not None and span_key(
+                above
+            ) in self._open:
                 context = above
             return context
 
@@ -184,31 +187,31 @@ class Lineage:
 
     def _nearest(self, parent: SpanContext, around: Context | None) -> SpanContext | None:
         """The nearest ancestor that is sent or may yet be, for a span that begins below `parent` in `around`."""
-        if parent.is_remote or _key(parent) in self._open:
+        if parent.is_remote or span_key(parent) in self._open:
             return parent
-        if _key(parent) in self._gone:
+        if span_key(parent) in self._gone:
             return self._resolved(parent)
         live = get_current_span(around)
-        if isinstance(live, ReadableSpan) and _key(live.get_span_context()) == _key(parent):
+        if isinstance(live, ReadableSpan) and span_key(live.get_span_context()) == span_key(parent):
             if self._has_seen(live.resource) or (live.start_time or 0) < self._since:
                 return parent
             above = self._resolved(live.parent)  # `live` is of a provider that we are no part of
-            if above is not None and (above.is_remote or _key(above) in self._open):
+            if above is not None and (above.is_remote or span_key(above) in self._open):
                 return above
         heard = heard_span(around)
         return self._resolved(heard.get_span_context()) if heard is not None else None
 
     def _resolved(self, parent: SpanContext | None) -> SpanContext | None:
-        while parent is not None and _key(parent) in self._gone:
-            parent = self._gone[_key(parent)]
+        while parent is not None and span_key(parent) in self._gone:
+            parent = self._gone[span_key(parent)]
         return parent
 
     def _want(self, parent: SpanContext | None) -> None:
         """Have `parent` kept when it ends, and all above it."""
         while parent is not None and not parent.is_remote:
-            entry = self._open.get(_key(parent))
+            entry = self._open.get(span_key(parent))
             if entry is None:
-                self._await(_key(parent))
+                self._await(span_key(parent))
                 return
             if entry.wanted:
                 return
@@ -228,7 +231,3 @@ def _put(remembered: OrderedDict[_Key, Any], key: _Key, value: Any) -> None:
 
 def _is_work_at_start(beginning: Beginning) -> bool:
     return active_call(beginning.around) is not None or is_llm_work(beginning.scope, beginning.attributes)
-
-
-def _key(context: SpanContext) -> _Key:
-    return context[:2]

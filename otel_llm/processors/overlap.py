@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, get_current_span
 
 from otel_llm.context import active_call
+from otel_llm.processors.beginning import span_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +168,7 @@ class OverlapFilter:
         if context is None or not self._is_duplicate(scope_name, span, around):
             return
         with self._lock:
-            self._parents[_key(context)] = span.parent
+            self._parents[span_key(context)] = span.parent
             if len(self._parents) > _CAPACITY:
                 self._parents.popitem(last=False)
 
@@ -176,10 +177,10 @@ class OverlapFilter:
         if not self._parents:
             return draft
         with self._lock:
-            is_duplicate = _key(draft.context) in self._parents
+            is_duplicate = span_key(draft.context) in self._parents
             parent = draft.parent
-            while parent is not None and _key(parent) in self._parents:
-                parent = self._parents[_key(parent)]
+            while parent is not None and span_key(parent) in self._parents:
+                parent = self._parents[span_key(parent)]
             draft.parent = parent
         if is_duplicate:
             self._absorb(draft)
@@ -203,11 +204,9 @@ class OverlapFilter:
 
     def _continues(self, span: ReadableSpan) -> bool:
         """Whether it begins below a call of ours, or a duplicate, that is over: Logfire records streams that way."""
-        return span.parent is not None and (_key(span.parent) in self._calls or _key(span.parent) in self._parents)
-
-
-def _key(context: SpanContext) -> tuple[int, int]:
-    return context[:2]
+        return span.parent is not None and (
+            span_key(span.parent) in self._calls or span_key(span.parent) in self._parents
+        )
 
 
 def _renew_after_fork(overlap: OverlapFilter) -> None:

@@ -19,7 +19,7 @@ from otel_llm.faults import guarded, let_through, note_fault
 from otel_llm.instrumentation.litellm.around import arun_around, arun_within, run_around
 from otel_llm.instrumentation.litellm.calls import Attempt, LogicalCall
 from otel_llm.instrumentation.litellm.forms import Form, is_inner_half
-from otel_llm.instrumentation.litellm.later import AWAITED
+from otel_llm.instrumentation.litellm.later import AWAITED, is_undone
 from otel_llm.instrumentation.litellm.reading import get, text
 from otel_llm.instrumentation.litellm.request import Request, plain_arguments
 from otel_llm.instrumentation.litellm.routers import is_mirrored
@@ -194,7 +194,9 @@ class Entry:
         if not text(get(answer, "status")) or _active_call(context) is not None or is_untraced(context):
             return
         said = plain_arguments(form, args, kwargs)
-        AWAITED.note(Request(form, (), said), answer, identity_in(context))
+        if is_undone(answer):
+            AWAITED.note(Request(form, (), said), answer, identity_in(context))
+            return
         request = AWAITED.done(form, said, answer, self._tenant_key)
         if request is not None:
 

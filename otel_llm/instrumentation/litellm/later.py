@@ -8,8 +8,8 @@ answer that says it is done, where this process has asked for it or has seen it 
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
@@ -62,18 +62,17 @@ class Awaited:
     """The work that this process waits for. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Without a lock, which a fork could take along: each change is one step of a dict.
         self._asked: OrderedDict[tuple[str, str], _Asked] = OrderedDict()
 
     def note(self, request: Request, answer: object, identity: Identity) -> None:
         """Wait for what `answer` says is not done yet, which is for `identity`."""
-        key = _key(request.form, answer)
-        if key is None or not is_undone(answer):
+        key = _key(request.form, answer) if is_undone(answer) else None
+        if key is None:
             return
-        asked = _Asked(request.requested, request.provider, request.api_base, identity)
-        with self._lock:
-            self._asked.setdefault(key, asked)
-            if len(self._asked) > _MOST:
+        self._asked.setdefault(key, _Asked(request.requested, request.provider, request.api_base, identity))
+        if len(self._asked) > _MOST:
+            with suppress(KeyError):  # another thread has just made room
                 self._asked.popitem(last=False)
 
     def done(self, form: Form, said: Mapping[str, Any], answer: object, tenant_key: str) -> Request | None:
@@ -81,11 +80,8 @@ class Awaited:
 
         `said` are the arguments of the call that came back for it.
         """
-        key = _key(form, answer)
-        if key is None or text(get(answer, "status")) not in _DONE:
-            return None
-        with self._lock:
-            asked = self._asked.pop(key, None)
+        key = _key(form, answer) if text(get(answer, "status")) in _DONE else None
+        asked = self._asked.pop(key, None) if key is not None else None
         if asked is None:
             return None
         provider = asked.provider or text(said.get("custom_llm_provider")) or text(hidden_of(answer).get("provider"))

@@ -21,13 +21,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from otel_llm import semconv
+from otel_llm.processors.beginning import span_key
 from otel_llm.processors.foreign.scopes import begins_call, is_foreign_call, is_foreign_scope
 from otel_llm.processors.foreign.words import is_model_call
 from otel_llm.processors.overlap import BUILT_IN_SCOPES
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
-
     from otel_llm.processors.beginning import Beginning
     from otel_llm.processors.draft import SpanDraft
 
@@ -116,7 +115,7 @@ class Repeats:
         around = get_current_span(beginning.around)
         if name in BUILT_IN_SCOPES and isinstance(around, ReadableSpan) and is_foreign_call(around):
             return  # one record too many, which is dropped
-        parent = _key(around.get_span_context())
+        parent = span_key(around.get_span_context())
         with self._lock:
             below = parent in self._above
             if not foreign and not below:
@@ -133,7 +132,7 @@ class Repeats:
         """Keep what the record that a library made of itself says, for the span around it, which may know less."""
         if draft.parent is None:
             return
-        key = _key(draft.parent)
+        key = span_key(draft.parent)
         facts = {name: value for name, value in draft.attributes.items() if name in _WORTH_KEEPING}
         with self._lock:
             if facts and key in self._above:
@@ -144,11 +143,11 @@ class Repeats:
         if not self._absorbed:
             return {}
         with self._lock:
-            return self._absorbed.pop(_key(draft.context), {})
+            return self._absorbed.pop(span_key(draft.context), {})
 
     def note(self, draft: SpanDraft) -> None:
         """A span of our own, or of nobody's, has ended; one of our calls may have a framework's span around it."""
-        key = _key(draft.context)
+        key = span_key(draft.context)
         with self._lock:
             self._above.pop(key, None)
             self._around.discard(key)
@@ -158,7 +157,7 @@ class Repeats:
 
     def settle(self, draft: SpanDraft) -> bool:
         """Whether the foreign call that has ended repeats another one; then what counts is taken off it."""
-        key = _key(draft.context)
+        key = span_key(draft.context)
         is_call = is_model_call(draft.attributes)
         with self._lock:
             above = self._above.pop(key, None)
@@ -191,10 +190,6 @@ class Repeats:
                 del self._recent[index]
                 return True
         return False
-
-
-def _key(context: SpanContext) -> _Key:
-    return context[:2]
 
 
 def _call(draft: SpanDraft) -> _Call:
