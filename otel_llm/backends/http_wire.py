@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import io
 import os
@@ -185,6 +186,14 @@ def _pools_under(deadline: Deadline, query: str) -> dict[str, type[HTTPConnectio
 
     class Secure(Plain, HTTPSConnection):
         """The same over TLS: what `Plain` calls in turn is `HTTPSConnection`'s."""
+
+        def send(self, data: Any) -> None:
+            try:
+                super().send(data)
+            except ssl.SSLEOFError as error:
+                # The server hung up before it had all, and may have said why: it wants to know us (TLS 1.3 tells that
+                # after the handshake), or the request is too large. urllib3 listens after this error only.
+                raise BrokenPipeError(errno.EPIPE, "the server hung up while it was sent a request") from error
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

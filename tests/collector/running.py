@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from tests.fakes.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -22,14 +23,6 @@ TOKEN: Final = "token-of-the-test"
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:

@@ -77,7 +77,7 @@ BAD_SERVERS: dict[str, tuple[Callable[[trustme.CA], ssl.SSLContext | None], str]
     "certificate of another host": (for_another_host, "use the name that is in it in otlp.endpoint"),
     "certificate of an unknown CA": (self_made, "name the CA's file in OTEL_EXPORTER_OTLP_CERTIFICATE."),
     "TLS 1.0 only": (of_1999, "have it offer TLS 1.2"),
-    "client certificate wanted": (wants_to_know_us, "which OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
+    "client certificate wanted": (wants_to_know_us, "It wants a certificate of ours"),
     "plain HTTP where https is expected": (lambda _: None, "with http://"),
 }
 """What the server is like, and the remedy that only its sentence has."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.collector.running import free_port, wait_for
+from tests.collector.running import wait_for
 from tests.deploy.conftest import DEPLOY, ROOT, collector, go_command
+from tests.fakes.ports import free_port
 from tests.tools import tool
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import gzip
 import logging
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from opentelemetry import context as otel_context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 
-from otel_llm.backends.http import HttpClient, NoAnswerError
+from otel_llm.backends.http import HttpClient, NoAnswerError, Tls
 from otel_llm.backends.http_wire import Wire
 from otel_llm.backends.opik.backend import OpikBackend, OpikOptions
 from otel_llm.contracts import Delivered, Retry
@@ -288,6 +290,24 @@ def test_wrong_host_name_in_the_certificate(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("SSL_CERT_FILE", str(other.write_ca(tmp_path / "ca.pem")))
     with HttpServer(default=Reply(204), tls=other.context) as server:
         assert _reason(HttpClient(server.url)) == "tls"
+
+
+def test_a_server_that_hangs_up_on_a_long_request_is_listened_to(tmp_path: Path) -> None:
+    """One that wants a certificate of ours (TLS 1.3) says so while it is being written to, and is heard every time."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    wants_to_know_us = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(wants_to_know_us)
+    wants_to_know_us.verify_mode = ssl.CERT_REQUIRED
+    ca.configure_trust(wants_to_know_us)
+    heard = []
+    with HttpServer(default=Reply(204), tls=wants_to_know_us) as server:
+        for _ in range(10):
+            client = HttpClient(server.url, tls=Tls(str(tmp_path / "ca.pem")))
+            with pytest.raises(NoAnswerError) as caught:
+                client.request("POST", "/x", b"x" * 4_000_000, timeout=10)
+            heard.append(str(caught.value))
+    assert all("alert certificate required" in words for words in heard), heard
 
 
 def test_plain_server_behind_an_https_address() -> None:
