@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from otel_llm.faults import guarded
 
@@ -32,7 +32,7 @@ def http_status(error: BaseException) -> int | None:
     Clients give exceptions a status where no server has sent one: litellm 500 for a refused connection, 408 for its own
     timeout, 500 for a 529. What httpx raised beneath knows better.
     """
-    status = getattr(error, "status_code", None)
+    status = getattr(error, "status_code", None) or _sent(error)
     if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status < 600:
         return None
     return _answered(error, status) if status in _DOUBTFUL else status
@@ -53,10 +53,15 @@ def _answered(error: BaseException, status: int) -> int | None:
         kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("httpx")}
         if "TransportError" in kinds:
             return None
-        sent = getattr(getattr(error, "response", None), "status_code", None)
+        sent = _sent(error)
         if "HTTPStatusError" in kinds and isinstance(sent, int):
             return sent
     return status
+
+
+def _sent(error: BaseException) -> Any:
+    """The status of the response that an exception of httpx's holds."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def error_text(error: BaseException) -> str:

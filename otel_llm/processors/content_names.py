@@ -28,6 +28,7 @@ FACTS: Final = frozenset(
         semconv.OUTPUT_TYPE,
         semconv.TOOL_NAME,
         semconv.TOOL_TYPE,
+        semconv.AGENT_ID,
         semconv.AGENT_NAME,
         semconv.WORKFLOW_NAME,
         semconv.ERROR_TYPE,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
-from otel_llm.instrumentation.litellm.forms import IMAGES
+from otel_llm.instrumentation.litellm.forms import IMAGES, RUNS
 from otel_llm.instrumentation.litellm.guest import asked_at, locate, provider_name, vendor_model
 from otel_llm.instrumentation.litellm.pricing import fill_cost
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, path, text
@@ -77,7 +77,7 @@ def _usage(request: Request, answer: object) -> Usage | None:
 
 
 def _finish_reasons(request: Request, answer: object) -> list[str]:
-    if request.form.family == "responses":
+    if request.form.family in _WITH_STATUS:
         reason = _response_finish(answer)
         return [reason] if reason else []
     reasons = (messages.finish_reason(get(choice, "finish_reason")) for choice in items(get(answer, "choices")))
@@ -85,15 +85,19 @@ def _finish_reasons(request: Request, answer: object) -> list[str]:
 
 
 def _response_finish(answer: object) -> str | None:
-    """The Responses API has no finish reason; its status and output items say as much."""
+    """Responses and runs have no finish reason; their status and the output items say as much."""
     status = text(get(answer, "status"))
     if status == "incomplete":
         return messages.finish_reason(path(answer, "incomplete_details", "reason")) or "length"
     if status in {"failed", "cancelled"}:
         return "error"
-    if any(text(get(item, "type")) == "function_call" for item in items(get(answer, "output"))):
+    calls = (text(get(item, "type")) == "function_call" for item in items(get(answer, "output")))
+    if status == "requires_action" or any(calls):
         return "tool_call"
     return "stop" if status == "completed" else None
+
+
+_WITH_STATUS: Final = frozenset({"responses", RUNS})
 
 
 def _content(request: Request, answer: object) -> dict[str, object]:

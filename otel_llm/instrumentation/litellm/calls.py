@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm import semconv
 from otel_llm.faults import guarded
 from otel_llm.instrumentation.litellm.answer import fill_answer, fill_billing, fill_target
+from otel_llm.instrumentation.litellm.answers import answer_in, reader_for
 from otel_llm.instrumentation.litellm.failed_answers import failure_of
 from otel_llm.instrumentation.litellm.keeping import kept_answer, weight
 from otel_llm.instrumentation.litellm.later import AWAITED, is_undone
-from otel_llm.instrumentation.litellm.native import READERS, in_chat_words
 from otel_llm.instrumentation.litellm.request import fill_request
-from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 from otel_llm.instrumentation.litellm.stream_usage import usage_chunks
 from otel_llm.instrumentation.litellm.streams import AttemptStream, StreamRecording, follow, is_stream, on_failure
 from otel_llm.instrumentation.recorder import Facts
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.failures import ReportedError
     from otel_llm.instrumentation.litellm.forms import Form
     from otel_llm.instrumentation.litellm.request import Request
+    from otel_llm.instrumentation.litellm.stream_reader import StreamReader
     from otel_llm.instrumentation.recorder import Recorder, Recording
 
 __all__ = ["Attempt", "LogicalCall"]
@@ -103,7 +103,7 @@ class LogicalCall:
         kept = guarded("keeping an answer", self._kept, result) if self.recording.defers else None
         answer, size = (result, 0) if kept is None else kept
         failure = _failure(self.request.form, result)
-        if self.request.form.api_type:
+        if self.request.form.later:
             guarded("waiting for an answer", AWAITED.note, self.request, result, self.recording.identity)
         if failure is None:
             self.recording.end(partial(self._fill, answer), size)
@@ -112,6 +112,8 @@ class LogicalCall:
         return result
 
     def _kept(self, result: Any) -> tuple[Any, int]:
+        if self.request.form.raw:
+            return result, len(result.content)
         answer = kept_answer(self.request.form, result)
         return answer, weight(answer) + weight(self.request.arguments)
 
@@ -166,11 +168,10 @@ class LogicalCall:
 
     def _fill(self, result: Any) -> None:
         self._fill_kept_request()
-        if self.request.form.native:
-            result = guarded("reading an answer", in_chat_words, self.request.form, result)
+        result = guarded("reading an answer", answer_in, self.request.form, result)
         guarded("reading an answer", self._fill_answer, result)
         self._fill_attempts()
-        if not self._several and not (self.request.form.api_type and is_undone(result)):
+        if not self._several and not (self.request.form.later and is_undone(result)):
             guarded("reading what was billed", fill_billing, self.recording, self.served, result)
 
     def _fill_answer(self, answer: object) -> None:
@@ -239,7 +240,7 @@ class Attempt:
         form, failure = self.request.form, None
         try:
             failure = _failure(form, result)
-            guarded("reading an answer", self._fill, in_chat_words(form, result) if form.native else result)
+            guarded("reading an answer", self._fill, answer_in(form, result))
         finally:
             self.recording.end() if failure is None else self.recording.fail(failure)
         return result
@@ -283,8 +284,9 @@ def _failure(form: Form, answer: object) -> ReportedError | None:
 
 
 def _reader(request: Request, stream: object) -> StreamReader:
-    reader = StreamReader if not request.form.native else READERS[request.form.family]
-    return reader(request, cache_hit=getattr(stream, "custom_llm_provider", None) == "cached_response")
+    return reader_for(request.form)(
+        request, cache_hit=getattr(stream, "custom_llm_provider", None) == "cached_response"
+    )
 
 
 def fill_stream_billing(

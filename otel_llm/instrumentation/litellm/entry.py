@@ -18,8 +18,9 @@ from otel_llm.context import active_call, called_by, identity_in, outside_calls
 from otel_llm.faults import guarded, let_through, note_fault
 from otel_llm.instrumentation.litellm.around import arun_around, arun_within, run_around
 from otel_llm.instrumentation.litellm.calls import Attempt, LogicalCall
-from otel_llm.instrumentation.litellm.forms import Form, is_inner_half
+from otel_llm.instrumentation.litellm.forms import PASSTHROUGH, RUNS, Form, are_kin, is_inner_half
 from otel_llm.instrumentation.litellm.later import AWAITED, is_undone
+from otel_llm.instrumentation.litellm.passthrough import passed_as
 from otel_llm.instrumentation.litellm.reading import get, text
 from otel_llm.instrumentation.litellm.request import Request, plain_arguments
 from otel_llm.instrumentation.litellm.routers import is_mirrored
@@ -133,25 +134,30 @@ class Entry:
         if active is None:
             if is_inner_half(form, kwargs) or is_untraced(context):
                 return None
-            return self._outermost(form, door, args, kwargs, context)
+            recorded = _recorded_as(form, kwargs)
+            return None if recorded is None else self._outermost(recorded, door, args, kwargs, context)
         if _through_door(active, form):
             return None
-        if isinstance(active, Attempt) or active.request.form.family != form.family or is_inner_half(form, kwargs):
+        if isinstance(active, Attempt) or not are_kin(active.request.form, form) or is_inner_half(form, kwargs):
             return None
-        return self._attempt(active, Request(form, args, kwargs), form.name if door else None, kwargs)
+        recorded = _recorded_as(form, kwargs)
+        if recorded is None:
+            return None
+        return self._attempt(active, Request(recorded, args, kwargs), form.name if door else None, kwargs)
 
     def _begin_routed(
         self, read: Reading, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context
     ) -> _Running | None:
         made = read(args, kwargs)
-        if made is None or is_untraced(context):
+        form = None if made is None else _recorded_as(made.form, made.kwargs)
+        if made is None or form is None or is_untraced(context):
             return None
         active = _active_call(context)
         if active is not None:
             if not is_mirrored(made.kwargs) or is_mirrored(active.request.arguments):
                 return None
             otel_context.attach(outside_calls(context))  # the one who runs us puts the context back
-        request = Request(made.form, made.args, made.kwargs)
+        request = Request(form, made.args, made.kwargs)
         request.route(made.router)
         call = LogicalCall(self._recorder, request, routed=True, tenant_key=self._tenant_key)
         return _Running(call, call, kwargs, asked=False)
@@ -280,6 +286,14 @@ def _active_call(context: Context | None = None) -> LogicalCall | Attempt | None
     """
     active = active_call(context)
     return active if isinstance(active, (LogicalCall, Attempt)) and not active.closed else None
+
+
+def _recorded_as(form: Form, kwargs: dict[str, Any]) -> Form | None:
+    """The form that a call is recorded as; None for one that is not."""
+    if form.family == PASSTHROUGH:
+        return passed_as(form, kwargs)
+    # The stream of a run is an object of OpenAI's client, which makes the request when it is entered.
+    return None if form.family == RUNS and kwargs.get("stream") is True else form
 
 
 def _through_door(active: LogicalCall | Attempt, form: Form) -> bool:

@@ -1,8 +1,8 @@
 """Answers that say the call failed, where litellm raises nothing.
 
-A Responses answer has `status: failed` and an `error`, a batch a list of `errors`; a stream of events has one that
-says so (`response.failed`, or Anthropic's and OpenAI's `error`), and Gemini's is nothing but an `error`. Of
-`incomplete` the finish reason tells: the model was cut short, as in chat.
+A Responses answer has `status: failed` and an `error`, an assistant's run a `last_error`, a batch a list of `errors`;
+a stream of events has one that says so (`response.failed`, or Anthropic's, OpenAI's and Gemini's `error`), and Gemini's
+can be nothing but an `error`. Of `incomplete` the finish reason tells: the model was cut short, as in chat.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _UNSAID: Final = "_OTHER"
 def failure_of(answer: object) -> ReportedError | None:
     """What a whole answer says went wrong; None where it says nothing of the kind."""
     if text(get(answer, "status")) == "failed":
-        return _reported(get(answer, "error") or next(iter(items(path(answer, "errors", "data"))), None))
+        told = get(answer, "error") or get(answer, "last_error")
+        return _reported(told or next(iter(items(path(answer, "errors", "data"))), None))
     return _failure_in(answer)
 
 
@@ -40,7 +41,7 @@ class FailureWatch:
 
 
 def _failure_in(event: object) -> ReportedError | None:
-    kind = text(get(event, "type"))
+    kind = text(get(event, "type")) or text(get(event, "event_type"))
     if kind == "response.failed":
         return _reported(get(get(event, "response"), "error"))
     if kind == "error":

@@ -9,14 +9,19 @@ from otel_llm import semconv
 
 __all__ = [
     "BATCH",
+    "BEDROCK",
     "BY_ADDRESS",
     "CONTENTS",
     "FORMS",
     "IMAGES",
+    "INTERACTIONS",
     "MESSAGES",
+    "PASSTHROUGH",
     "RETRY_DRIVERS",
+    "RUNS",
     "VIDEOS",
     "Form",
+    "are_kin",
     "is_inner_half",
 ]
 
@@ -39,6 +44,10 @@ class Form:
     """Whether an answer may say that the call failed, where nothing is raised."""
     streams: bool = False
     """Whether it answers in chunks without being asked to."""
+    later: bool = False
+    """Whether an answer may say that the work is still to be done."""
+    raw: bool = False
+    """Whether it takes and answers what goes over the wire."""
     home: str = ""
     """The module of litellm that has it, where it is not litellm itself."""
 
@@ -46,6 +55,11 @@ class Form:
     def address(self) -> str:
         """Where it is, below litellm."""
         return f"{self.home}.{self.name}" if self.home else self.name
+
+    @property
+    def title(self) -> str:
+        """Its name, with that of its module where the name alone says nothing."""
+        return self.address if self.home == INTERACTIONS else self.name
 
 
 def _pair(
@@ -69,12 +83,27 @@ def _contents(name: str, *, streams: bool = False) -> Form:
     )
 
 
+def _interaction(name: str) -> Form:
+    operation, parameters = semconv.OP_CHAT, ("model", "agent", "input")
+    return Form(
+        name, INTERACTIONS, operation, parameters, native=True, tells_failure=True, later=True, home=INTERACTIONS
+    )
+
+
 BATCH: Final = "batch"
 """Family of the calls that ask for a batch, or come back for it."""
 MESSAGES: Final = "anthropic_messages"
 """Family of the calls in Anthropic's words."""
 CONTENTS: Final = "generate_content"
 """Family of the calls in Gemini's words."""
+RUNS: Final = "run_thread"
+"""Family of the runs of an assistant, as OpenAI has them."""
+INTERACTIONS: Final = "interactions"
+"""Family of the calls in the words of Gemini's Interactions, and litellm's module of them."""
+PASSTHROUGH: Final = "llm_passthrough_route"
+"""Family of what litellm passes through to a provider as it is."""
+BEDROCK: Final = "converse"
+"""Family of what is passed through to Bedrock: calls in its words."""
 
 
 FORMS: Final[dict[str, Form]] = {
@@ -82,15 +111,19 @@ FORMS: Final[dict[str, Form]] = {
     for form in (
         *_pair("completion", semconv.OP_CHAT, ("model", "messages")),
         *_pair("text_completion", semconv.OP_TEXT_COMPLETION, ("prompt", "model")),
-        *_pair("responses", semconv.OP_CHAT, ("input", "model"), api_type="responses", tells_failure=True),
-        Form("compact_responses", "responses", semconv.OP_CHAT, ("input", "model"), api_type="responses"),
-        Form("acompact_responses", "responses", semconv.OP_CHAT, ("input", "model"), api_type="responses"),
+        *_pair("responses", semconv.OP_CHAT, ("input", "model"), api_type="responses", tells_failure=True, later=True),
+        Form("compact_responses", "responses", semconv.OP_CHAT, ("input", "model"), api_type="responses", later=True),
+        Form("acompact_responses", "responses", semconv.OP_CHAT, ("input", "model"), api_type="responses", later=True),
         _messages("anthropic_messages"),
         _messages("anthropic_messages_handler"),  # the sync one: `litellm.anthropic.messages.create`
         _contents("generate_content"),
         _contents("agenerate_content"),
         _contents("generate_content_stream", streams=True),
         _contents("agenerate_content_stream", streams=True),
+        _interaction("create"),
+        _interaction("acreate"),
+        *_pair(PASSTHROUGH, semconv.OP_CHAT, ()),
+        *_pair(RUNS, semconv.OP_CHAT, ("custom_llm_provider", "thread_id", "assistant_id"), tells_failure=True),
         *_pair("embedding", semconv.OP_EMBEDDINGS, ("model", "input")),
         *_pair("rerank", semconv.OP_RETRIEVAL, ("model", "query", "documents")),
         *_pair("image_generation", semconv.OP_GENERATE_CONTENT, ("prompt", "model"), output_type="image"),
@@ -139,6 +172,9 @@ _INNER_FLAGS: Final = {
     "text_completion": "atext_completion",
     "embedding": "aembedding",
     "responses": "aresponses",
+    RUNS: "arun_thread",
+    INTERACTIONS: "acreate_interaction",
+    PASSTHROUGH: "allm_passthrough_route",
     "compact_responses": "acompact_responses",
     "rerank": "arerank",
     "image_generation": "aimg_generation",
@@ -163,3 +199,13 @@ def is_inner_half(form: Form, kwargs: dict[str, Any]) -> bool:
     """Whether this is the sync function that litellm calls to do its own async twin's work."""
     flag = _FLAGS.get(form.name)
     return flag is not None and kwargs.get(flag) is True
+
+
+def are_kin(form: Form, other: Form) -> bool:
+    """Whether a call of one may be an attempt of the other."""
+    return form.family == other.family or _called(form) == _called(other)
+
+
+def _called(form: Form) -> str:
+    """The family of the function; what is passed through is of the family of what it asks for."""
+    return PASSTHROUGH if form.raw else form.family

@@ -53,7 +53,6 @@ class Installation:
             self._entry = entry = Entry(wanted.recorder, tenant_key=wanted.tenant_key, stream_usage=wanted.stream_usage)
             self._divert_forms(library)
             self._divert_retries(library, entry)
-            self._divert_later(library, entry)
             self._divert_router(library, entry)
             for name in callbacks.MODULES:
                 self._when_loaded(name, self._divert_callbacks)
@@ -74,7 +73,7 @@ class Installation:
         use_prices(book)
 
     def _divert_forms(self, library: ModuleType) -> None:
-        for home in dict.fromkeys(form.home for form in FORMS.values()):
+        for home in dict.fromkeys(form.home for form in (*FORMS.values(), *LATER.values())):
             if home:
                 self._when_loaded(f"{_LIBRARY}.{home}", functools.partial(self._divert_forms_of, library))
             else:
@@ -85,14 +84,18 @@ class Installation:
         with self._lock:
             if self._entry is None:
                 return
-            for form in FORMS.values():
+            for form in (*FORMS.values(), *LATER.values()):
                 function = _genuine(library, form.name, module) if form.home == home else None
                 if function is not None:
                     self._divert_form(form, function, self._entry)
 
     def _divert_form(self, form: Form, function: Any, entry: Entry) -> None:
+        asynchronous = inspect.iscoroutinefunction(function)
+        if form.name in LATER:
+            self._divert(function, entry.later_handler(form, asynchronous=asynchronous))
+            return
         inner = _inner(function)
-        handler = entry.async_handler if inspect.iscoroutinefunction(function) else entry.sync_handler
+        handler = entry.async_handler if asynchronous else entry.sync_handler
         self._divert(function, handler(form, door=inner is not None))
         if inner is not None:
             self._divert(inner, handler(form, door=False))
@@ -105,13 +108,6 @@ class Installation:
         helper = sys.modules.get(f"{_LIBRARY}.litellm_core_utils.asyncify")
         if hasattr(helper, "run_async_function"):
             self._divert(helper.run_async_function, entry.loop_handler())  # type: ignore[union-attr]
-
-    def _divert_later(self, library: ModuleType, entry: Entry) -> None:
-        for form in LATER.values():
-            function = _genuine(library, form.name)
-            if function is not None:
-                asynchronous = inspect.iscoroutinefunction(function)
-                self._divert(function, entry.later_handler(form, asynchronous=asynchronous))
 
     def _divert_router(self, library: ModuleType, entry: Entry) -> None:
         methods = list(routers.router_methods(library))

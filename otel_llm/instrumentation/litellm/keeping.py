@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.instrumentation.litellm.forms import BATCH, CONTENTS, MESSAGES
+from otel_llm.instrumentation.litellm.forms import BATCH, CONTENTS, INTERACTIONS, MESSAGES, RUNS
 from otel_llm.instrumentation.litellm.gemini_words import ANSWER_MEMBERS
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, readable
 
@@ -54,7 +54,9 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "responses": (*_ALWAYS, "status", "incomplete_details", "output"),
     MESSAGES: (*_ALWAYS, "role", "content", "stop_reason"),
     CONTENTS: ANSWER_MEMBERS,
+    INTERACTIONS: (*_ALWAYS, "agent", "status", "steps", "outputs"),
     BATCH: (*_ALWAYS, "status"),
+    RUNS: (*_ALWAYS, "status", "incomplete_details"),
     "rerank": (*_ALWAYS, "meta", "results"),
     "image_generation": (*_ALWAYS, "data", "size"),
     "image_edit": (*_ALWAYS, "data", "size"),
@@ -79,7 +81,19 @@ _HIDDEN: Final = frozenset(
 
 
 _HEAVY: Final = frozenset(
-    {"messages", "choices", "content", "prompt", "input", "instructions", "data", "output", "pages", "results"}
+    {
+        "messages",
+        "choices",
+        "content",
+        "prompt",
+        "input",
+        "instructions",
+        "data",
+        "output",
+        "pages",
+        "results",
+        "steps",
+    }
 )
 """Where texts are, or lists of them or of messages."""
 

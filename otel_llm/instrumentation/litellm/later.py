@@ -1,4 +1,4 @@
-"""What is asked for now and answered later: batches, and responses in the background.
+"""What is asked for now and answered later: batches, and responses and interactions in the background.
 
 The call that asks is answered with an id, and nothing is billed yet. The program comes back for it, once or a hundred
 times, and each answer from the end of the work on says the same tokens. So they are recorded once: with the first
@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_llm import semconv
-from otel_llm.instrumentation.litellm.forms import BATCH, Form
+from otel_llm.instrumentation.litellm.forms import BATCH, INTERACTIONS, Form
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, text
 from otel_llm.instrumentation.litellm.request import Request
 from otel_llm.instrumentation.litellm.vendor_ids import vendor_id
@@ -29,7 +29,7 @@ _MOST: Final = 10_000
 """Answers that are waited for at a time; the oldest is given up for another."""
 _RESPONSES: Final = "responses"
 _UNDONE: Final = frozenset({"validating", "queued", "in_progress", "finalizing", "cancelling"})
-_DONE: Final = frozenset({"completed", "failed", "incomplete", "expired", "cancelled"})
+_DONE: Final = frozenset({"completed", "failed", "incomplete", "expired", "cancelled", "requires_action"})
 
 
 def _pair(family: str, name: str, parameters: tuple[str, ...], **more: Any) -> list[Form]:
@@ -41,6 +41,8 @@ LATER: Final[dict[str, Form]] = {
     for form in (
         *_pair(_RESPONSES, "get_responses", ("response_id",), api_type="responses"),
         *_pair(_RESPONSES, "cancel_responses", ("response_id",), api_type="responses"),
+        *_pair(INTERACTIONS, "get", ("interaction_id",), native=True, home=INTERACTIONS),
+        *_pair(INTERACTIONS, "cancel", ("interaction_id",), native=True, home=INTERACTIONS),
         *_pair(BATCH, "create_batch", ("completion_window", "endpoint", "input_file_id", "custom_llm_provider")),
         *_pair(BATCH, "retrieve_batch", ("batch_id", "custom_llm_provider")),
         *_pair(BATCH, "cancel_batch", ("batch_id", "model", "custom_llm_provider")),

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm import semconv
 from otel_llm.context import NOBODY, Identity
 from otel_llm.faults import guarded
-from otel_llm.instrumentation.litellm import anthropic_words, gemini_words, messages
-from otel_llm.instrumentation.litellm.forms import CONTENTS, IMAGES, MESSAGES, VIDEOS
+from otel_llm.instrumentation.litellm import anthropic_words, bedrock_words, gemini_words, interaction_words
+from otel_llm.instrumentation.litellm.asked import content_asked, strings, tools_asked
+from otel_llm.instrumentation.litellm.forms import BEDROCK, CONTENTS, INTERACTIONS, MESSAGES, RUNS
 from otel_llm.instrumentation.litellm.guest import locate, provider_name, resolve
 from otel_llm.instrumentation.litellm.keeping import ATOMS, kept_arguments
+from otel_llm.instrumentation.litellm.passthrough import arguments_within
 from otel_llm.instrumentation.litellm.reading import get, items, number, path, readable, text, tokens
 from otel_llm.instrumentation.recorder import Call
 from otel_llm.instrumentation.shaped import content_json
@@ -27,6 +29,8 @@ _TENANT_KEY = "tenant_id"
 _WORDS: Final[Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     MESSAGES: anthropic_words.chat_words,
     CONTENTS: gemini_words.chat_words,
+    BEDROCK: bedrock_words.chat_words,
+    INTERACTIONS: interaction_words.chat_words,
 }
 """Family of calls in a provider's own words -> what tells their arguments in those of litellm's chat."""
 
@@ -43,19 +47,22 @@ class Request:
         self.arguments: dict[str, Any] = {
             name: value for name, value in said.items() if type(value) in ATOMS or readable(value)
         }
+        if form.raw:
+            self.arguments = arguments_within(self.arguments)
         if form.native:
             self.arguments = _WORDS[form.family](self.arguments)
-            if form.streams:
-                self.arguments["stream"] = True
+        if form.streams:
+            self.arguments["stream"] = True
         named = self.arguments.get("model")
         self.requested = named if isinstance(named, str) and named else None
         self.model: str | None
         self.provider: str | None
         if self.requested is None:
-            provider = text(kwargs.get("custom_llm_provider")) or text(self.arguments.get("search_provider"))
-            self.model, self.provider, self.api_base = None, provider, text(kwargs.get("api_base"))
+            said = self.arguments
+            provider = text(said.get("custom_llm_provider")) or text(said.get("search_provider"))
+            self.model, self.provider, self.api_base = None, provider, text(said.get("api_base"))
         else:
-            self.model, self.provider, self.api_base = resolve(self.requested, kwargs)
+            self.model, self.provider, self.api_base = resolve(self.requested, self.arguments)
         self.target = self._target()
         """What a fallback changes: the Router's model group where there is one, else model and provider. Taken down
         now: older Routers write the next group into the same metadata."""
@@ -137,7 +144,7 @@ def fill_request(facts: Facts, request: Request, *, content: bool = False, withi
     arguments = request.arguments
     facts.set(
         {
-            semconv.OPERATION_DETAIL: request.form.name,
+            semconv.OPERATION_DETAIL: request.form.title,
             semconv.OPENAI_API_TYPE: request.form.api_type,
             semconv.OPENAI_REQUEST_SERVICE_TIER: text(arguments.get("service_tier")),
             semconv.CACHE_HIT: False,
@@ -152,13 +159,20 @@ def fill_request(facts: Facts, request: Request, *, content: bool = False, withi
         )
     elif request.form.operation == semconv.OP_RETRIEVAL:
         facts.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
+    elif request.form.family == RUNS:
+        facts.set(
+            {
+                semconv.CONVERSATION_ID: text(arguments.get("thread_id")),
+                semconv.AGENT_ID: text(arguments.get("assistant_id")),
+            }
+        )
     # A value of the program's whose class raises costs what it stands for, and nothing else.
     if request.form.operation not in _WITHOUT_PARAMETERS:
         guarded("reading a request", _fill_parameters, facts, request)
     only = None if within is None else within.named
     guarded("reading a request", _fill_metadata, facts, arguments.get("metadata"), only)
     if content:
-        for read in (_tools, _content):
+        for read in (tools_asked, content_asked):
             guarded("reading a request", _set_content_of, facts, request, read)
 
 
@@ -178,42 +192,6 @@ def set_content(facts: Facts, content: Mapping[str, object]) -> None:
         facts.set({key: made})
         if replaced:
             facts.attributes.setdefault(semconv.REPLACED, []).append(key)
-
-
-def _tools(request: Request) -> dict[str, object]:
-    arguments = request.arguments
-    if "tools" not in arguments and "functions" not in arguments:
-        return {}
-    made = messages.tool_definitions(arguments.get("tools")) + messages.tool_definitions(arguments.get("functions"))
-    return {semconv.TOOL_DEFINITIONS: made}
-
-
-def _content(request: Request) -> dict[str, object]:
-    arguments = request.arguments
-    made: dict[str, object] = {}
-    family = request.form.family
-    if family == "completion":
-        made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
-    elif family == MESSAGES:
-        made[semconv.INPUT_MESSAGES] = messages.chat_input(arguments.get("messages"))
-        made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("system"))
-    elif family == CONTENTS:
-        made[semconv.INPUT_MESSAGES] = messages.chat_input(gemini_words.chat_messages(arguments.get("contents")))
-        made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(
-            [part for message in gemini_words.chat_messages(arguments.get("system")) for part in message["content"]]
-        )
-    elif family == "responses":
-        made[semconv.INPUT_MESSAGES] = messages.response_input(arguments.get("input"))
-        made[semconv.SYSTEM_INSTRUCTIONS] = messages.system_instructions(arguments.get("instructions"))
-    elif family == "rerank":
-        made[semconv.RETRIEVAL_QUERY_TEXT] = text(arguments.get("query"))
-    elif family == "search":
-        made[semconv.RETRIEVAL_QUERY_TEXT] = "\n".join(_strings(arguments.get("query")) or ())
-    elif family in _PROMPTED:
-        made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("prompt"))
-    elif family in {"speech", "moderation"}:
-        made[semconv.INPUT_MESSAGES] = messages.prompt_input(arguments.get("input"))
-    return made
 
 
 def _fill_parameters(facts: Facts, request: Request) -> None:
@@ -294,15 +272,6 @@ _LITELLM_METADATA = frozenset(
 )  # fmt: skip
 
 
-def _strings(value: object) -> list[str] | None:
-    if isinstance(value, str):
-        return [value]
-    found = [entry for entry in items(value) if isinstance(entry, str)]
-    return found or None
-
-
-_PROMPTED: Final = IMAGES | VIDEOS | {"text_completion"}
-"""Families that are asked with a prompt."""
 _WITHOUT_PARAMETERS = frozenset({semconv.OP_EMBEDDINGS, semconv.OP_RETRIEVAL})
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _PARAMETERS: dict[str, tuple[str, Callable[[object], Any]]] = {
@@ -312,7 +281,7 @@ _PARAMETERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "frequency_penalty": (semconv.REQUEST_FREQUENCY_PENALTY, number),
     "presence_penalty": (semconv.REQUEST_PRESENCE_PENALTY, number),
     "seed": (semconv.REQUEST_SEED, _whole),
-    "stop": (semconv.REQUEST_STOP_SEQUENCES, _strings),
+    "stop": (semconv.REQUEST_STOP_SEQUENCES, strings),
     "n": (semconv.REQUEST_CHOICE_COUNT, _several),
     "reasoning_effort": (semconv.REQUEST_REASONING_LEVEL, text),
     "previous_response_id": (semconv.REQUEST_PREVIOUS_RESPONSE_ID, text),

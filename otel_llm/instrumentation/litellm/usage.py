@@ -50,7 +50,12 @@ def read_usage(usage: object) -> Usage | None:
     if usage is None:
         return None
     said = members_of(usage)
-    prompt = members_of(said("prompt_tokens_details") or said("input_tokens_details") or said("input_token_details"))
+    prompt = members_of(
+        said("prompt_tokens_details")
+        or said("input_tokens_details")
+        or said("input_token_details")  # of images
+        or said("prompt_token_details")  # of an assistant's runs
+    )
     completion = members_of(
         said("completion_tokens_details") or said("output_tokens_details") or said("output_token_details")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import re
 from dataclasses import replace
@@ -14,6 +15,7 @@ from opentelemetry import context as otel_context
 
 import otel_llm.context as identity
 from tests.unit.instrumentation.calls import CALLS, arguments, comparable, router, run
+from tests.unit.instrumentation.frames import frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCENES", "ContextLeftBehind", "play", "prepare"]
 
+HAS_INTERACTIONS = importlib.util.find_spec("litellm.interactions") is not None
 PICTURE = "data:image/png;base64,aGVsbG8="
 RICH = {
     "messages": [
@@ -64,6 +67,11 @@ class ContextLeftBehind(AssertionError):
 def prepare(provider: FakeProvider) -> None:
     """Have `provider` answer as the scenes need it, any number of times."""
     provider.when(path=":generateContent").json(FROM_GEMINI, times=None)
+    provider.when(path="/interactions").json(INTERACTION, times=None)
+    provider.when(path="/converse").json(CONVERSED, times=None)
+    provider.when(path="/converse-stream").malformed(FRAMES, times=None)
+    provider.when(path="/runs").json({**RUN, "status": "queued"}, times=None)
+    provider.when(path="/runs/run_1").json(RUN, times=None)
     provider.when(path="/batches").json({**BATCH, "status": "validating"}, times=None)
     provider.when(path="/batches/batch_1").json(BATCH, times=None)
     provider.when(model="gpt-4").error(404, times=None)
@@ -247,6 +255,119 @@ def _batch(provider: FakeProvider) -> Any:
     return litellm.retrieve_batch(batch_id="batch_1", **target).status
 
 
+# --- of litellm's other interfaces ---
+
+INTERACTION = {
+    "id": "i1",
+    "object": "interaction",
+    "model": "gemini-2.5-flash",
+    "status": "completed",
+    "steps": [
+        {"type": "thought", "summary": [{"type": "text", "text": "Hm"}]},
+        {"type": "model_output", "content": [{"type": "text", "text": "A moon."}]},
+        {"type": "function_call", "id": "c1", "name": "look", "arguments": {"at": "it"}},
+    ],
+    "usage": {
+        "total_input_tokens": 5,
+        "total_output_tokens": 2,
+        "input_tokens_by_modality": [{"modality": "text", "tokens": 5}],
+        "grounding_tool_count": [{"type": "google_search", "count": 1}],
+    },
+}
+TURNS = [
+    {"type": "user_input", "content": [{"type": "text", "text": "Look."}, {"type": "image", "data": "aGVsbG8="}]},
+    {"type": "function_result", "call_id": "c1", "name": "look", "result": "a moon"},
+]
+CONVERSED = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "A moon."}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 5, "outputTokens": 2, "cacheDetails": [{"ttl": "1h", "inputTokens": 0}]},
+}
+TO_CONVERSE = {
+    "system": [{"text": "Be brief."}],
+    "messages": [
+        {"role": "user", "content": [{"text": "Look."}, {"image": {"format": "png", "source": {"bytes": "aGVsbG8="}}}]},
+        {"role": "assistant", "content": [{"toolUse": {"toolUseId": "t1", "name": "look", "input": {}}}]},
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "t1", "content": [{"text": "a moon"}]}}]},
+    ],
+    "toolConfig": {"tools": [{"toolSpec": {"name": "look", "inputSchema": {"json": {"type": "object"}}}}]},
+    "inferenceConfig": {"maxTokens": 9},
+}
+FRAMES = b"".join(
+    frame(event, event_type=name)
+    for name, event in (
+        ("messageStart", {"role": "assistant"}),
+        ("contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "t1", "name": "look"}}}),
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"toolUse": {"input": "{}"}}}),
+        ("messageStop", {"stopReason": "tool_use"}),
+        ("metadata", {"usage": {"inputTokens": 5, "outputTokens": 2}}),
+    )
+)
+RUN = {
+    "id": "run_1",
+    "object": "thread.run",
+    "created_at": 1,
+    "thread_id": "thread_1",
+    "assistant_id": "asst_1",
+    "status": "completed",
+    "model": "gpt-4o-mini",
+    "instructions": "",
+    "tools": [],
+    "parallel_tool_calls": True,
+    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+}
+
+
+async def _interaction(provider: FakeProvider) -> Any:
+    target = {"model": "gemini/gemini-2.5-flash", "api_base": provider.url, "api_key": "sk-test"}
+    return await litellm.interactions.acreate(input=TURNS, system_instruction="Be brief.", **target)
+
+
+def _interaction_stream(provider: FakeProvider) -> Any:
+    target = {"model": "openai/gpt-4o-mini", "api_base": provider.openai_base, "api_key": "sk-test"}
+    return len(list(litellm.interactions.create(input="Look.", stream=True, **target)))
+
+
+def _passed(provider: FakeProvider, action: str) -> Any:
+    model = "anthropic.claude-haiku-4-5-20251001-v1:0"
+    keys = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "secret", "aws_region_name": "us-east-1"}
+    return litellm.llm_passthrough_route(
+        method="POST",
+        endpoint=f"/model/{model}/{action}",
+        model=f"bedrock/{model}",
+        data=TO_CONVERSE,
+        api_base=provider.url,
+        aws_bedrock_runtime_endpoint=provider.url,
+        **keys,
+    )
+
+
+def _converse(provider: FakeProvider) -> Any:
+    return _passed(provider, "converse")
+
+
+def _converse_stream(provider: FakeProvider) -> Any:
+    return b"".join(_passed(provider, "converse-stream"))
+
+
+def _passed_stream(provider: FakeProvider) -> Any:
+    body = {"messages": CALLS["completion"].inputs["messages"], "stream": True}
+    stream = litellm.llm_passthrough_route(
+        method="POST",
+        endpoint="openai/deployments/gpt-4o-mini/chat/completions",
+        model="azure/gpt-4o-mini",
+        json=body,
+        api_base=provider.url,
+        api_key="sk-test",
+    )
+    return b"".join(stream).count(b"data:")
+
+
+def _run_of_assistant(provider: FakeProvider) -> Any:
+    target = {"custom_llm_provider": "openai", "api_base": provider.openai_base, "api_key": "sk-test"}
+    return litellm.run_thread(thread_id="thread_1", assistant_id="asst_1", instructions="Be brief.", **target).status
+
+
 # --- failures, retries, routes ---
 
 
@@ -306,6 +427,11 @@ SCENES: dict[str, Callable[..., Any]] = {
     "contents": _contents,
     "contents stream": _contents_stream,
     "batch": _batch,
+    "converse": _converse,
+    "converse stream": _converse_stream,
+    "passed stream": _passed_stream,
+    "run": _run_of_assistant,
+    **({"interaction": _interaction, "interaction stream": _interaction_stream} if HAS_INTERACTIONS else {}),
     "refused": _refused,
     "arefused": _arefused,
     "retried": _retried,

@@ -128,7 +128,7 @@ def reached(steady: FakeProvider, recording: Spans) -> dict[str, list[str]]:
 def test_scenes_run_nearly_every_hook(reached: dict[str, list[str]]) -> None:
     """The scenes are rich enough to run nearly all of the recorder that is not about turning it on or off."""
     recorder = [hook for hook in HOOKS if not hook.startswith(_OF_OTHER_LIBRARIES)]
-    least = 0.7 if version("litellm").startswith("1.79.") else 0.75  # which has no place for the hooks of newer ones
+    least = 0.65 if version("litellm").startswith("1.79.") else 0.75  # which has no place for the hooks of newer ones
     assert len([hook for hook in recorder if reached[hook]]) > least * len(recorder)
 
 
