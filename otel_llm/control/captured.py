@@ -73,6 +73,11 @@ class CapturedSpans(SpanProcessor):
         """Nothing ever waits."""
         return
 
+    @property
+    def in_memory(self) -> bool:
+        """Where else: but nothing is on its way elsewhere."""
+        return False
+
     def flush(self, timeout: float) -> int:  # noqa: ARG002  (nothing ever waits)
         """Nothing waits."""
         return 0

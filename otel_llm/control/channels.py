@@ -50,6 +50,11 @@ class Channel(Protocol):
         """Knows whether another span would have to wait; None where none ever does."""
         ...
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether spans are on their way to where they outlive the process; asked without any lock."""
+        ...
+
     def flush(self, timeout: float) -> int:
         """Deliver what this process handed over so far, within `timeout` seconds; return the spans that still wait.
 
@@ -66,7 +71,7 @@ class Channel(Protocol):
         ...
 
     def keep(self, timeout: float) -> None:
-        """Within `timeout` seconds, put what is queued where it outlives the process; nothing else is waited for."""
+        """Put what is queued where it outlives the process; what hangs has `timeout` seconds."""
         ...
 
     def close(self, timeout: float) -> None:
@@ -131,6 +136,11 @@ class DirectChannel:
         """The queue."""
         return self._queue
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the backend has not been handed all."""
+        return self._queue.is_busy
+
     def flush(self, timeout: float) -> int:
         """Hand everything queued to the backend; return the spans that still wait."""
         empty_queue(self._queue, timeout)
@@ -156,8 +166,8 @@ class DirectChannel:
 
     def keep(self, timeout: float) -> None:
         """Hand what is queued to the backend."""
-        self._exporter.hurry(timeout)
-        empty_queue(self._queue, timeout)
+        self._exporter.hurry(timeout, while_taken=LAST_SECONDS)
+        empty_queue(self._queue, LAST_SECONDS)
 
     def close(self, timeout: float) -> None:  # noqa: ARG002  (a backend on this machine does not keep us waiting)
         """Close the backend."""

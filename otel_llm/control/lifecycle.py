@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from otel_llm.clock import monotonic
 from otel_llm.control.servers import watch_uvicorn
+from otel_llm.processors.chain import LAST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ __all__ = ["EndOfProcess", "beside"]
 _GRACE_SECONDS: Final = 0.5
 """On top of the time that handing over may take: for closing files."""
 _LOOK_SECONDS: Final = 0.01
+_LONGEST_LOOK_SECONDS: Final = 0.05
+"""Where a look takes longer, this process was stopped, or others have the processors: nothing of ours could go on."""
 _INIT: Final = 1
 """The process id that the first process of a container has."""
 _WITH_FINALIZERS: Final = ("multiprocessing.util", "billiard.util")
@@ -49,15 +52,21 @@ class EndOfProcess:
     `hand_over` takes as long as it takes, except on SIGTERM, where the process does not wait for it longer than
     the `patience` of `watch_sigterm`. It may be called more than once and in any thread. `keep(seconds)` is the short
     form before `os._exit`: it delivers nothing, and only puts spans where they outlive the process. `deliver(seconds)`
-    delivers what has ended, and recording goes on.
+    delivers what has ended, and recording goes on. `in_memory()` says whether spans would be lost now: so long patience
+    does not end, up to ten seconds.
     """
 
     def __init__(
-        self, hand_over: Callable[[], None], keep: Callable[[float], None], deliver: Callable[[float], None]
+        self,
+        hand_over: Callable[[], None],
+        keep: Callable[[float], None],
+        deliver: Callable[[float], None],
+        in_memory: Callable[[], bool],
     ) -> None:
         self._hand_over = hand_over
         self._keep = keep
         self._deliver = deliver
+        self._in_memory = in_memory
         self._watching = False
         self._patience = 0.0
         self._os_exit_patience: float | None = None
@@ -155,21 +164,29 @@ class EndOfProcess:
         """
         if self._closing_in == threading.get_ident():  # this thread is at it, and goes on when the handler returns
             return
-        end = monotonic() + self._patience + _GRACE_SECONDS
         handed_over = _beside(self._hand_over)
-        while not (handed_over() and self._closing_in is None) and monotonic() < end:
-            time.sleep(_LOOK_SECONDS)  # another thread may have begun to close before us
+        # another thread may have begun to close before us
+        self._wait(lambda: handed_over() and self._closing_in is None, self._patience, _LOOK_SECONDS)
 
     def _on_os_exit(self, status: int) -> NoReturn:
         """In place of `os._exit`, which may be called anywhere, under any lock: so beside, and for a while only."""
         try:
             patience = self._os_exit_patience or 0.0
-            end = monotonic() + patience
             kept = _beside(lambda: self._keep(patience))
-            while not kept() and monotonic() < end:
-                time.sleep(_LOOK_SECONDS / 10)
+            self._wait(kept, patience, _LOOK_SECONDS / 10)
         finally:
             self._os_exit(status)
+
+    def _wait(self, done: Callable[[], bool], patience: float, look: float) -> None:
+        """Wait for `done()`, without any lock: `patience` seconds, and more as long as spans are in memory only.
+
+        Only time that this process was given counts: on a busy machine, or after a SIGSTOP, what hands over had none.
+        """
+        waited = 0.0
+        while not done() and waited < patience + (LAST_SECONDS if self._in_memory() else _GRACE_SECONDS):
+            began = monotonic()
+            time.sleep(look)
+            waited += min(monotonic() - began, _LONGEST_LOOK_SECONDS)
 
     # --- children ------------------------------------------------------------------------------------------
 

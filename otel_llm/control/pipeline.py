@@ -69,6 +69,8 @@ __all__ = ["Pipeline", "SpanFills", "assemble"]
 _logger = logging.getLogger(__name__)
 
 _NOTICE_SECONDS: Final = 1.0
+_SHORTEST_STRETCH: Final = 0.2
+"""Seconds in which something of what waits is worked on, unless something hangs."""
 
 _KEEPS_TOTALS: Final = frozenset({"local"})
 """Backends that add up themselves what the program used, so that they must hear of every call."""
@@ -119,13 +121,21 @@ class Pipeline:
         """The tracer provider that spans begin on now."""
         return self.home.provider
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether spans would be lost if the process ended now, and are on their way to where they would not."""
+        waiting = self.processor is not None and self.processor.waiting > 0
+        return waiting or any(channel.in_memory for channel in self.channels)
+
     def keep(self, timeout: float) -> None:
-        """Before the process ends: put spans where they outlive it, within `timeout` seconds, and deliver no more."""
-        end = monotonic() + timeout
+        """Before the process ends: put spans where they outlive it, and deliver no more.
+
+        What hangs has `timeout` seconds, half of them for the stages; what goes on may go on.
+        """
         if self.processor is not None:
-            self.processor.settle(timeout / 2, for_room=True)  # what is through the stages must get to the disk, too
+            _settle_while_it_helps(self.processor, max(_SHORTEST_STRETCH, timeout / 2))
         for channel in self.channels:
-            channel.keep(max(0.0, end - monotonic()))
+            channel.keep(timeout / 2 / len(self.channels))
 
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
@@ -189,6 +199,13 @@ def assemble(
         _offer_media_to(media)
     _instrument(pipeline, prices)
     return pipeline
+
+
+def _settle_while_it_helps(processor: SpanPipeline, stretch: float) -> None:
+    """Have all that waits worked on, unless nothing of it is in `stretch` seconds."""
+    waiting = processor.waiting
+    while not processor.settle(stretch, for_room=True) and processor.waiting < waiting:
+        waiting = processor.waiting
 
 
 def _media(config: Config) -> MediaFiles | None:

@@ -118,6 +118,11 @@ class GuardedBatching(SpanProcessor):
         return self._queued
 
     @property
+    def is_busy(self) -> bool:
+        """Whether spans wait, or are being exported."""
+        return self._queued > 0 or self._exporter.moving.locked()
+
+    @property
     def processed(self) -> dict[str, int]:
         """Spans that left the queue, since this process began: under an empty word those handed on, else by reason."""
         with self._lock:

@@ -108,6 +108,11 @@ def _keep(timeout: float) -> None:
             outside.write(pipeline.channels)
 
 
+def _in_memory() -> bool:
+    pipeline = _running.pipeline or _running.ending
+    return pipeline is not None and pipeline.in_memory
+
+
 def _look() -> None:
     """What the health watch does now and then; what waits for the stages is left to the thread whose work that is."""
     pipeline, outside = _running.pipeline, _running.outside
@@ -124,13 +129,15 @@ class _Running:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.pipeline: Pipeline | None = None
+        self.ending: Pipeline | None = None
+        """The one that is being closed."""
         self.stopped: tuple[BackendStatus, ...] = ()
         """What became of the spans of the pipeline that ran last."""
         self.monitor = HealthMonitor()
         self.watch: HealthWatch | None = None
         self.outside: OutsideCounts | None = None
         self.server: HealthServer | None = None
-        self.end = EndOfProcess(_hand_over, _keep, _deliver)
+        self.end = EndOfProcess(_hand_over, _keep, _deliver, _in_memory)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_locks)
 
@@ -363,6 +370,7 @@ def shutdown(timeout: float | None = None) -> None:
     """
     with _running.lock:
         pipeline, _running.pipeline = _running.pipeline, None
+        _running.ending = pipeline or _running.ending
     if pipeline is None:
         return
     patience = pipeline.config.shutdown_timeout if timeout is None else timeout
@@ -379,6 +387,7 @@ def _close(pipeline: Pipeline, patience: float) -> None:
         _running.watch.stop()  # the first span may be drained only now, and at the interpreter's end no thread begins
     with _running.end.undisturbed():
         pipeline.close(patience)
+    _running.ending = None
     _running.end_health(pipeline)
 
 

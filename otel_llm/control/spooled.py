@@ -15,6 +15,7 @@ from otel_llm.delivery.intake import SpoolExporter
 from otel_llm.delivery.spool import Spool
 from otel_llm.delivery.spool_files import spool_directory
 from otel_llm.delivery.spool_types import SpoolSettings
+from otel_llm.processors.chain import LAST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +76,11 @@ class SpooledChannel:
         """The queue."""
         return self._queue
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether something is not on disk that is to be."""
+        return self._queue.is_busy or self._spool.owes_to_disk
+
     def flush(self, timeout: float) -> int:
         """Put everything queued into the spool and deliver it; return the spans of this process that still wait."""
         began = monotonic()
@@ -102,9 +108,8 @@ class SpooledChannel:
 
     def keep(self, timeout: float) -> None:
         """Put what is queued into the spool, and that onto the disk; wait for what is being sent now."""
-        end = monotonic() + timeout
-        empty_queue(self._queue, timeout)
-        self._courier.rest(end - monotonic())
+        empty_queue(self._queue, LAST_SECONDS)
+        self._courier.rest(timeout)
         self._spool.close()
 
     def close(self, timeout: float) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import threading
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,9 @@ __all__ = ["DeliveryExporter"]
 
 _logger = logging.getLogger(__name__)
 
+_LOCKED: Final = "locked"
+"""Why a backend on this machine takes nothing while another process has its file."""
+_SHORT_PAUSE_SECONDS: Final = 0.01
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 8.0
 _MOST_HALVES: Final = 64
@@ -119,7 +123,8 @@ class DeliveryExporter(SpanExporter):
     def hurry(self, seconds: float, *, while_taken: float = 0.0) -> None:
         """From now on, send nothing for longer than this and try nothing again: the program is ending.
 
-        As long as the backend takes every batch it may go on for `while_taken` seconds, where that is more.
+        As long as the backend takes every batch, or another process writes to the same file, it may go on for
+        `while_taken` seconds, where that is more.
         """
         now = monotonic()
         self._longest_send = seconds
@@ -166,10 +171,12 @@ class DeliveryExporter(SpanExporter):
                 return Retry("There was no time left to send the spans.", "no_time")
             outcome = legible(self._backend.send(batch, timeout=min(left, self._longest_send)))
             self._note(outcome)
-            if isinstance(outcome, Retry):
-                self._latest_end = min(self._latest_end, self._end_of_failing)
             if not isinstance(outcome, Retry) or outcome.needs_action:
                 return outcome
+            if self._stopped.is_set() and outcome.reason == _LOCKED:  # by one who writes, too, and will be done
+                time.sleep(_SHORT_PAUSE_SECONDS)
+                continue
+            self._latest_end = min(self._latest_end, self._end_of_failing)
             wait = outcome.after if outcome.after is not None else pause * random.uniform(0.5, 1.0)  # noqa: S311
             if monotonic() + wait >= end or self._stopped.wait(wait):
                 return outcome

@@ -40,7 +40,9 @@ __all__ = ["Spool"]
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 1.0
-"""Seconds that the courier's threads, and close, wait for the log; nobody's call hangs on them."""
+"""Seconds that the courier's threads wait for the log; nobody's call hangs on them."""
+_LAST_PATIENCE = 10.0
+"""Seconds that close waits for its turn to write: who is at it may have no time on a busy machine, or be stopped."""
 _MEMORY_TRY_SECONDS = 1.0
 _NEXT_TRY_SECONDS = 0.005
 _EXPIRE_EVERY = 60.0
@@ -269,7 +271,7 @@ class Spool(SpoolKeeper):
             self._memory.drop_all("shutdown")
         else:
             self._to_disk = True
-            self._persist_at_last(monotonic() + _PATIENCE)
+            self._persist_at_last(monotonic() + _LAST_PATIENCE)
             if len(self._memory):
                 logger.warning("The spool in %s cannot be written; what waits in memory is lost.", self.directory)
                 self._memory.drop_all("shutdown")
@@ -304,6 +306,11 @@ class Spool(SpoolKeeper):
     def writes_at_once(self) -> bool:
         """Whether what is handed over goes to disk first, and to backends from there."""
         return self.settings.mode == "always" and self.outlasts_process
+
+    @property
+    def owes_to_disk(self) -> bool:
+        """Whether batches are in memory that a disk which works will have at the end of the process."""
+        return self.outlasts_process and len(self._memory) > 0
 
     def pending(self, mark: int | None = None, backends: Iterable[str] | None = None) -> dict[str, int]:
         """Spans of this process, up to `mark`, that still wait, by backend; backends with none are left out.

@@ -248,6 +248,34 @@ def test_os_exit_in_a_forked_child(way: str, backend: str, program: Program, rec
         assert stored == names(receiver)
 
 
+BURST = """
+import os, signal, time
+import otel_llm
+from opentelemetry import trace
+otel_llm.configure(shutdown_timeout=0)
+tracer = trace.get_tracer("app")
+def burst(spans):
+    for _ in range(spans):
+        tracer.start_span("burst", attributes={{"text": "x@y.zz " * 1000}}).end()
+{ending}
+"""
+LATE_ENDS = {
+    "os._exit in a child": "child = os.fork()\nif not child: burst(4000); os._exit(0)\nos.waitpid(child, 0)",
+    "SIGTERM": "burst(4000); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("end", LATE_ENDS)
+def test_a_burst_before_the_end_is_stored_however_long_that_takes(
+    end: str, program: Program, receiver: OtlpReceiver
+) -> None:
+    """The time to deliver is over long before the last span is through our stages, and none of them is lost."""
+    program.write("app.py", BURST.format(ending=LATE_ENDS[end]))
+    program.run("app.py")
+    program.ship()
+    assert len({span.span_id for span in receiver.spans}) == 4000
+
+
 def test_os_exit_can_be_left_alone(program: Program, receiver: OtlpReceiver) -> None:
     """With `handle_os_exit=False` it is Python's own, and what was queued is gone with the child."""
     program.environ["OTEL_LLM_BATCH_DELAY"] = "300000"

@@ -272,6 +272,16 @@ def test_hurry_ends_with_the_first_refusal() -> None:
     assert sum(exporter.report.dropped.values()) == 2
 
 
+def test_hurry_waits_for_another_process_that_writes() -> None:
+    """A file that another one holds is no refusal: at the end of the program, too, it is tried until there is room."""
+    held = [Retry("Another process holds it.", "locked")] * 5
+    backend = ScriptedBackend(*held)
+    exporter = _exporter(backend)
+    exporter.hurry(0.001, while_taken=30.0)
+    assert exporter.export(_spans(1)) is OK
+    assert len(backend.batches) == 6
+
+
 def test_hurry_does_not_go_on_for_ever() -> None:
     """However steadily the backend takes, the end of the program has an end, and what is left then is counted."""
     backend = ScriptedBackend(answer=lambda batch: time.sleep(0.02) or Delivered(batch.span_count))

@@ -312,6 +312,23 @@ def test_a_held_lock_sends_batches_to_memory_and_then_to_disk(make: Callable[...
     assert spool.report().degraded == ""
 
 
+def test_close_waits_for_who_holds_the_lock(make: Callable[..., Spool], caplog: pytest.LogCaptureFixture) -> None:
+    """A process that has no time in the middle of its transaction costs the others that end meanwhile nothing."""
+    spool = make()
+    ids = new_ids(2)
+    spool.append(batch_of(ids[:1]))
+    other = sqlite3.connect(spool.directory / "spool.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    assert spool.append(batch_of(ids[1:])) is Appended.MEMORY
+    release = threading.Timer(2.0, lambda: other.execute("ROLLBACK"))
+    release.start()
+    spool.close()
+    release.join()
+    other.close()
+    assert drain(make()) == ids
+    assert not caplog.records
+
+
 def test_overflow_keeps_batches_in_memory_until_memory_is_full(make: Callable[..., Spool]) -> None:
     """Under `overflow` nothing touches the disk before memory is full; then everything is there, in order."""
     spool = make(mode="overflow", memory_bytes=30_000)
