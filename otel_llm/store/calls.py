@@ -133,10 +133,11 @@ def _calls(store_path: Path, limit: int, chosen: Filter, condition: str) -> list
 
 
 def _own_or_of_attempts(column: str) -> str:
+    # Only a call that took several is looked up: attempts are found by reading its whole trace, however long it is.
     return (
-        f"coalesce(call.{column}, (SELECT sum(attempt.{column}) FROM spans AS attempt"  # noqa: S608
+        f"coalesce(call.{column}, CASE WHEN call.attempts THEN (SELECT sum(attempt.{column}) FROM spans AS attempt"  # noqa: S608
         " WHERE attempt.trace_id = call.trace_id AND attempt.parent_span_id = call.span_id"
-        f" AND attempt.attempt IS NOT NULL)) AS {column}"
+        f" AND attempt.attempt IS NOT NULL) END) AS {column}"
     )
 
 

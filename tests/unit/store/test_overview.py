@@ -196,6 +196,20 @@ def test_a_call_of_several_attempts_has_their_tokens(tmp_path: Path) -> None:
     assert (row.input_tokens, row.output_tokens, row.cost_nano_usd, row.attempts) == (20, 10, 200_000_000, 2)
 
 
+def test_a_page_of_one_long_trace_reads_its_calls_and_not_the_trace(tmp_path: Path) -> None:
+    """SQLite takes no more steps for a page out of a trace of 2,000 calls than for one of as many traces."""
+    ids = {"trace_id": TRACE}
+    steps = {}
+    for name, fields in (("one", ids), ("many", {})):
+        path = stored(tmp_path / f"{name}.db", *(call(**fields) for _ in range(2000)))
+        with closing(sqlite3.Connection(path)) as connection:
+            taken: list[int] = []
+            connection.set_progress_handler(lambda taken=taken: taken.append(1), 100)
+            connection.execute(call_page_sql(Filter(), failed=None, before=None), {"limit": 50}).fetchall()
+            steps[name] = len(taken)
+    assert steps["one"] <= steps["many"] + 2
+
+
 @pytest.mark.parametrize(
     ("chosen", "before", "index"),
     [
