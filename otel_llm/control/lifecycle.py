@@ -75,7 +75,7 @@ class EndOfProcess:
 
     def _begin(self) -> None:
         self._terminating = False
-        self._closing_in: int | None = None
+        self._closing_in: set[int] = set()
 
     def watch(self, *, os_exit_patience: float | None = None) -> None:
         """Be called at the end of this process and of every child forked from it. A second call changes no more than:
@@ -110,13 +110,18 @@ class EndOfProcess:
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Around the handing over itself: a SIGTERM that comes meanwhile takes effect at the end of the block."""
-        self._closing_in = threading.get_ident()
+        """Around the end of the recording, from the first step on: a SIGTERM meanwhile takes effect after the block."""
+        me = threading.get_ident()
+        if me in self._closing_in:
+            yield
+            return
+        self._closing_in.add(me)
         try:
             yield
         finally:
-            self._closing_in = None
+            self._closing_in.discard(me)
             if self._terminating and self._handles_sigterm():
+                self._wait_for_others()
                 self._die()
 
     def leave_sigterm(self) -> None:
@@ -138,7 +143,7 @@ class EndOfProcess:
             self._save()
             return
         self._terminating = True
-        if self._closing_in == threading.get_ident():  # the signal has interrupted the handing over: let it finish
+        if threading.get_ident() in self._closing_in:  # the signal has interrupted the handing over: let it finish
             return
         self._hand_over_in_time()
         self._die()
@@ -162,11 +167,16 @@ class EndOfProcess:
 
         The signal may have interrupted it anywhere, in `threading` too.
         """
-        if self._closing_in == threading.get_ident():  # this thread is at it, and goes on when the handler returns
+        if threading.get_ident() in self._closing_in:  # this thread is at it, and goes on when the handler returns
             return
         handed_over = _beside(self._hand_over)
         # another thread may have begun to close before us
-        self._wait(lambda: handed_over() and self._closing_in is None, self._patience, _LOOK_SECONDS)
+        self._wait(lambda: handed_over() and not self._closing_in, self._patience, _LOOK_SECONDS)
+
+    def _wait_for_others(self) -> None:
+        """Another thread may be handing over, where this one has nothing more to."""
+        if threading.current_thread() is threading.main_thread():
+            self._wait(lambda: not self._closing_in, self._patience, _LOOK_SECONDS)
 
     def _on_os_exit(self, status: int) -> NoReturn:
         """In place of `os._exit`, which may be called anywhere, under any lock: so beside, and for a while only."""

@@ -101,7 +101,8 @@ def _deliver(timeout: float) -> None:
 
 
 def _keep(timeout: float) -> None:
-    pipeline, outside = _running.pipeline, _running.outside  # without the lock, which another thread may hold for long
+    # Without the lock, which another thread may hold for long; that may be closing the pipeline, too.
+    pipeline, outside = _running.pipeline or _running.ending, _running.outside
     if pipeline is not None:
         guarded("keeping spans", pipeline.keep, timeout)
         if outside is not None:
@@ -368,25 +369,25 @@ def shutdown(timeout: float | None = None) -> None:
 
     litellm gets its own functions back; a later `configure` starts anew. Runs by itself at the end of the process.
     """
-    with _running.lock:
-        pipeline, _running.pipeline = _running.pipeline, None
-        _running.ending = pipeline or _running.ending
-    if pipeline is None:
-        return
-    patience = pipeline.config.shutdown_timeout if timeout is None else timeout
-    with _at_it() as first:
-        if first:
-            _close(pipeline, patience)
-        else:
-            beside(lambda: _close(pipeline, patience), patience + _NOTICE_SECONDS)
+    with _running.end.undisturbed():
+        with _running.lock:
+            pipeline, _running.pipeline = _running.pipeline, None
+            _running.ending = pipeline or _running.ending
+        if pipeline is None:
+            return
+        patience = pipeline.config.shutdown_timeout if timeout is None else timeout
+        with _at_it() as first:
+            if first:
+                _close(pipeline, patience)
+            else:
+                beside(lambda: _close(pipeline, patience), patience + _NOTICE_SECONDS)
     _running.end.leave_sigterm()
 
 
 def _close(pipeline: Pipeline, patience: float) -> None:
     if _running.watch is not None:
         _running.watch.stop()  # the first span may be drained only now, and at the interpreter's end no thread begins
-    with _running.end.undisturbed():
-        pipeline.close(patience)
+    pipeline.close(patience)
     _running.ending = None
     _running.end_health(pipeline)
 

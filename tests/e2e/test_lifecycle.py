@@ -390,6 +390,30 @@ def test_a_pool_that_is_terminated(program: Program, receiver: OtlpReceiver) -> 
     assert names(receiver) == Counter(f"task {number}" for number in range(20))
 
 
+def test_sigterm_at_the_very_beginning_of_the_end(program: Program, receiver: OtlpReceiver) -> None:
+    """It comes when recording has ended and nothing is handed over yet: that is done, and then the signal acts."""
+    program.environ["OTEL_LLM_BATCH_DELAY"] = "300000"
+    program.write(
+        "app.py",
+        """
+        import signal
+        import otel_llm
+        from opentelemetry import trace
+        from otel_llm.control import running
+        otel_llm.configure()
+        close = running._close
+        def interrupted(*args):
+            signal.raise_signal(signal.SIGTERM)
+            close(*args)
+        running._close = interrupted
+        trace.get_tracer("app").start_span("work").end()
+        """,
+    )
+    assert program.run("app.py").returncode == -signal.SIGTERM
+    program.ship()
+    assert names(receiver) == {"work": 1}
+
+
 # --- servers ---------------------------------------------------------------------------------------------------
 
 REQUESTS = 40
