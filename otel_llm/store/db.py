@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["ANOTHER_PATH", "Trouble", "ask", "diagnose", "open_reader", "open_writer", "snapshot"]
+__all__ = ["ANOTHER_PATH", "Trouble", "ask", "diagnose", "open_reader", "open_writer", "snapshot", "unreadable"]
 
 _READER_BUSY_SECONDS = 5.0
 _INSTRUCTIONS_BETWEEN_LOOKS = 10_000
@@ -99,7 +99,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -262144")  # up to 256 MiB: a million calls are grouped in memory
         found = schema_version(connection)
     except sqlite3.Error as error:
-        raise StoreError(diagnose(error, path).why) from error
+        raise unreadable(error, path) from error
     if found != SCHEMA_VERSION:
         connection.close()
         raise StoreError(_wrong_version(path, found))
@@ -135,7 +135,7 @@ def snapshot(path: Path, *, seconds: float | None = None) -> Iterator[sqlite3.Co
                     f"Reading the local store {path} took longer than {seconds:g} s and was given up: it is large, or "
                     "the disk is busy. Ask for a shorter period."
                 ) from error
-            raise StoreError(diagnose(error, path).why) from error
+            raise unreadable(error, path) from error
 
 
 def ask(path: Path, sql: str, values: dict[str, Any]) -> list[sqlite3.Row]:
@@ -212,3 +212,23 @@ def diagnose(error: Exception, path: Path) -> Trouble:
         if needle in text:
             return Trouble(reason, f"The local store {path} cannot be used ({error}). {advice}", needs_action)
     return Trouble("internal", f"The local store {path} cannot be used ({type(error).__name__}: {error}).")
+
+
+_ADVICE_TO_READERS: Final = {
+    "locked": "Another program has held it for long, most likely an open `sqlite3` shell or a copy being made. End it, "
+    "and ask again.",
+    "corrupt": "It is damaged, or no store. `otel-llm doctor --backend local` examines the configured one; the next "
+    "recorded span moves a damaged store aside and begins a new one, and `sqlite3 FILE .recover` may read the old.",
+    "disk_full": "SQLite sorts large answers in temporary files. Free some space, name another place in SQLITE_TMPDIR, "
+    "or ask for a shorter period.",
+    "cannot_open": "Most likely this user may not read it, or not write in its directory, where SQLite keeps a file "
+    "beside it. Ask as the user who records there, or name a copy with --store.",
+}
+"""What somebody who only reads can do, where it is not what the writer's batch waits for."""
+
+
+def unreadable(error: sqlite3.Error, path: Path) -> StoreError:
+    """The sentence for a person who asked the store `path` and got `error`."""
+    trouble = diagnose(error, path)
+    advice = _ADVICE_TO_READERS.get(trouble.reason)
+    return StoreError(f"The local store {path} cannot be read ({error}). {advice}" if advice else trouble.why)

@@ -19,8 +19,8 @@ examples:
   otel-llm dashboard --open --port 0
   otel-llm dashboard --store copy-of-the-store.db
 
-exit code: 0 it was ended (Ctrl-C, SIGTERM); 1 the address cannot be used;
-2 a wrong argument or setting
+exit code: 0 it was ended (Ctrl-C, SIGTERM); 2 the address cannot be used, or
+a wrong argument or setting
 """
 
 _HOST: Final = "127.0.0.1"

@@ -127,7 +127,8 @@ def _reach(examination: Examination, name: str, config: Config) -> bool:
             if not looked:
                 examination.skip(f"backend.{name}", "it was not reached")
                 return False
-    return examination.look(f"backend.{name}", partial(_check_backend, name, config), share=_CHECK_SHARE)
+    ours = partial(_check_backend, name, config)
+    return examination.look(f"backend.{name}", ours, share=_CHECK_SHARE, local=target is None)
 
 
 def _check_backend(name: str, config: Config) -> list[Finding]:

@@ -521,7 +521,7 @@ def test_a_damaged_store_is_a_page_not_a_traceback(
         other = browser.ask(path)
     for answer in (damaged, other):
         assert answer.status == 503, answer.text
-        assert "cannot be used" in answer.text
+        assert "cannot be read" in answer.text
         assert "otel-llm doctor --backend local" in answer.text
     assert capfd.readouterr() == ("", "")
 
@@ -537,7 +537,7 @@ def test_a_locked_store_is_said_to_be_locked(tmp_path: Path, monkeypatch: pytest
         with browsing(path) as browser:
             answer = browser.ask("/calls")
     assert answer.status == 503
-    assert "Another process has been writing for long" in answer.text
+    assert "Another program has held it for long" in answer.text
 
 
 def test_a_question_that_takes_too_long_is_a_page(store: Path) -> None:

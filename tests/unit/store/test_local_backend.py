@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from otel_llm.backends.local import LocalBackend
 from otel_llm.contracts import Backend, Batch, CheckStatus, Delivered, Rejected, Retry
-from otel_llm.store import queries, schema
+from otel_llm.store import checkup, queries, schema
 from otel_llm.store.db import open_writer
 from otel_llm.store.private_file import file_identity, move_aside
 from otel_llm.store.schema import MIGRATIONS, SCHEMA_VERSION, Migration, migrate, schema_version
@@ -556,3 +557,19 @@ def test_checking_names_what_is_wrong(tmp_path: Path, backend: LocalBackend, pat
     path.write_bytes(b"rubbish" * 1000)
     assert found_by(backend)["local.integrity"] is CheckStatus.FAILED
     assert all(finding.remedy for finding in backend.check() if finding.status is CheckStatus.FAILED)
+
+
+def test_checking_a_store_that_another_holds_says_so(
+    backend: LocalBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock is no damage: what holds the store is to be ended, and the file is not judged."""
+    monkeypatch.setattr(checkup, "_BUSY_SECONDS", 0.01)
+    backend.send(batch_of(call()), timeout=TIMEOUT)
+    backend.close()
+    with closing(sqlite3.Connection(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        found = {finding.check: finding for finding in backend.check()}
+    assert found["local.writable"].status is CheckStatus.FAILED
+    assert "End what holds it" in str(found["local.writable"].remedy)
+    assert found["local.integrity"].status is CheckStatus.SKIPPED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from otel_llm.backends.local import LocalBackend
 from otel_llm.contracts import Batch, Delivered
 from otel_llm.delivery.codec import encode
+from otel_llm.store.bodies import span_bodies
 from otel_llm.store.rows import rows_of
 from otel_llm.store.stored import count_stored, services_in, stored_batches
 from otel_llm.wire import decode
@@ -75,3 +78,17 @@ def test_what_is_left_out_is_left_out(tmp_path: Path) -> None:
     ids = [(f"{2**100 + 7:032x}", f"{number:016x}") for number in range(1, 70)]
     found = [stored.batch for stored in stored_batches(tmp_path / "store.db", "svc", None, None, set(ids))]
     assert sum(batch.span_count for batch in found) == 31
+
+
+def test_who_reads_every_span_keeps_no_log_from_being_used_again(tmp_path: Path) -> None:
+    """In the middle of reading, SQLite can fold all of its write-ahead log into the file; and nothing is read twice."""
+    backend = LocalBackend(tmp_path / "store.db")
+    backend.send(make_batch(1500), timeout=10)
+    reading = span_bodies(tmp_path / "store.db")
+    found = [next(reading).span_id for _ in range(700)]
+    backend.send(make_batch(10, first=2000), timeout=10)
+    with closing(sqlite3.Connection(tmp_path / "store.db")) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    found += [row.span_id for row in reading]
+    backend.close()
+    assert len(found) == len(set(found)) == 1510

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from otel_llm import semconv
 from otel_llm.backends.local import LocalBackend
 from otel_llm.contracts import Delivered
 from otel_llm.errors import StoreError
-from otel_llm.store import queries
+from otel_llm.store import db, queries
 from otel_llm.store import usage as usage_module
 from otel_llm.store.db import open_reader
 from otel_llm.store.filters import Filter, nanoseconds
@@ -236,12 +238,25 @@ def test_what_cannot_be_asked_says_why(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no local store .* yet.*otel-llm demo"):
         queries.usage(tmp_path / "none.db")
     (tmp_path / "text.db").write_text("this is not a database, but it is long enough to look like one" * 20)
-    with pytest.raises(StoreError, match="not an SQLite database"):
+    with pytest.raises(StoreError, match=r"cannot be read \(file is not a database\).*otel-llm doctor"):
         queries.usage(tmp_path / "text.db")
     with pytest.raises(StoreError, match="cannot be grouped by 'colour'"):
         queries.usage(tmp_path / "none.db", ("colour",))
     with pytest.raises(StoreError, match="no time zone"):
         queries.usage(store_of(tmp_path, call()), since=datetime(2026, 11, 1))  # noqa: DTZ001
+
+
+def test_who_reads_a_store_that_another_holds_is_told_to_end_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader's question is not tried again, as a writer's batch is: what it is told is what a person can do."""
+    monkeypatch.setattr(db, "_READER_BUSY_SECONDS", 0.01)
+    store = store_of(tmp_path, call())
+    with closing(sqlite3.Connection(store, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"cannot be read \(database is locked\).*End it, and ask again"):
+            queries.usage(store)
 
 
 def test_usage_reads_an_index_and_never_the_table(tmp_path: Path) -> None:
