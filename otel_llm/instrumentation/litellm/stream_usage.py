@@ -40,7 +40,7 @@ _OLD_AZURE: Final = "2024-09-01"
 
 def ask_for_usage(request: Request, kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """Keyword arguments that ask for usage too; None where nothing is to be changed."""
-    if not request.stream or request.form.family not in {"completion", "text_completion"}:
+    if not request.stream or request.form.raw or request.form.family not in {"completion", "text_completion"}:
         return None
     if kwargs.get("stream_options") is not None or "mock_response" in kwargs:
         return None

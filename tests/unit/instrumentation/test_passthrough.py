@@ -13,6 +13,10 @@ import pytest
 import otel_llm
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm.bedrock_stream import Frames
+from otel_llm.instrumentation.litellm.forms import FORMS
+from otel_llm.instrumentation.litellm.passthrough import passed_as
+from otel_llm.instrumentation.litellm.request import Request
+from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
 from tests.unit.instrumentation.calls import run
 from tests.unit.instrumentation.frames import frame
 from tests.unit.instrumentation.recorded import failed
@@ -129,6 +133,14 @@ def test_a_stream_in_openais_words(name: str, provider: FakeProvider, full_spans
     assert facts[semconv.COST_STATUS] == semconv.COST_PRICED
     assert "How far?" in facts[semconv.INPUT_MESSAGES]
     assert "Far." in facts[semconv.OUTPUT_MESSAGES]
+
+
+def test_nothing_is_asked_for_that_the_program_did_not_ask_for(provider: FakeProvider) -> None:
+    """Where its body does not ask for usage, a stream in OpenAI's words is not asked for it in any other way."""
+    kwargs = _to_azure(provider, json={**ASKED, "stream": True})
+    form = passed_as(FORMS["llm_passthrough_route"], kwargs)
+    assert form is not None
+    assert ask_for_usage(Request(form, (), kwargs), kwargs) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
