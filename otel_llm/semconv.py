@@ -70,6 +70,8 @@ OP_INVOKE_AGENT: Final = "invoke_agent"
 OP_INVOKE_WORKFLOW: Final = "invoke_workflow"
 OP_PLAN: Final = "plan"
 OP_MODERATION: Final = "moderation"
+OP_REALTIME: Final = "realtime"
+"""Ours: a session, whose responses are calls of their own."""
 """Not predefined by the conventions; they allow a system-specific value where none fits."""
 
 LLM_OPERATIONS: Final = frozenset(

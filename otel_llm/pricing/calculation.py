@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_llm.pricing.rates import INPUT, OUTPUT
+from otel_llm.pricing.rates import CACHE_READ, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,8 @@ class Billed(NamedTuple):
     input: int = 0
     """All tokens of the prompt, cached ones included."""
     cache_read: int = 0
+    audio_cache_read: int = 0
+    """Those of them that are audio."""
     cache_write: int = 0
     """All tokens written to the prompt cache, whatever their lifetime."""
     cache_write_1h: int = 0
@@ -79,18 +81,25 @@ def _input(billed: Billed, rates: Rates) -> Decimal | None:
     written = min(billed.cache_write, billed.input - read)
     written_1h = min(billed.cache_write_1h, written)
     fresh = billed.input - read - written
-    audio = min(billed.audio_input, fresh)
+    read_audio = min(billed.audio_cache_read, read)
+    audio = min(max(billed.audio_input - read_audio, 0), fresh)
     image = min(billed.image_input, fresh - audio)
     return _sum(
         (
             _bill(fresh - audio - image, rates, INPUT, INPUT),
-            _bill(read, rates, "cache_read_input_token_cost", INPUT),
+            _bill(read - read_audio, rates, CACHE_READ, INPUT),
+            _read_audio(read_audio, rates),
             _bill(written - written_1h, rates, "cache_creation_input_token_cost", INPUT),
             _hour_writes(written_1h, rates),
             _bill(audio, rates, "input_cost_per_audio_token", INPUT),
             _bill(image, rates, "input_cost_per_image_token", INPUT),
         )
     )
+
+
+def _read_audio(count: int, rates: Rates) -> Decimal | None:
+    own = rates.rate("cache_read_input_audio_token_cost", INPUT) if count else None
+    return _bill(count, rates, CACHE_READ, INPUT) if own is None else count * own
 
 
 def _hour_writes(count: int, rates: Rates) -> Decimal | None:

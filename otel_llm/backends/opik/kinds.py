@@ -36,6 +36,7 @@ _BY_NAME: Final = (
             semconv.OP_EXECUTE_TOOL: TOOL,
             semconv.OP_INVOKE_AGENT: GENERAL,
             semconv.OP_INVOKE_WORKFLOW: GENERAL,
+            semconv.OP_REALTIME: GENERAL,
             "create_agent": GENERAL,
             "plan": GENERAL,
             "search_memory": TOOL,

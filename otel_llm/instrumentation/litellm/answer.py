@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import messages
-from otel_llm.instrumentation.litellm.forms import IMAGES, RUNS
+from otel_llm.instrumentation.litellm.forms import IMAGES, REALTIME, RUNS
 from otel_llm.instrumentation.litellm.guest import asked_at, locate, provider_name, vendor_model
 from otel_llm.instrumentation.litellm.pricing import fill_cost
-from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, path, text
+from otel_llm.instrumentation.litellm.reading import get, hidden_of, items, members_of, text
 from otel_llm.instrumentation.litellm.request import set_content
 from otel_llm.instrumentation.litellm.usage import Usage, fill_saved, fill_usage, read_usage, rerank_usage
 from otel_llm.instrumentation.litellm.vendor_ids import vendor_id
@@ -78,17 +78,20 @@ def _usage(request: Request, answer: object) -> Usage | None:
 
 def _finish_reasons(request: Request, answer: object) -> list[str]:
     if request.form.family in _WITH_STATUS:
-        reason = _response_finish(answer)
+        reason = _response_finish(request.form.family, answer)
         return [reason] if reason else []
     reasons = (messages.finish_reason(get(choice, "finish_reason")) for choice in items(get(answer, "choices")))
     return [reason for reason in reasons if reason]
 
 
-def _response_finish(answer: object) -> str | None:
+def _response_finish(family: str, answer: object) -> str | None:
     """Responses and runs have no finish reason; their status and the output items say as much."""
     status = text(get(answer, "status"))
     if status == "incomplete":
-        return messages.finish_reason(path(answer, "incomplete_details", "reason")) or "length"
+        told = get(answer, "incomplete_details") or get(answer, "status_details")
+        return messages.finish_reason(get(told, "reason")) or "length"
+    if status == "cancelled" and family == REALTIME:
+        return status  # somebody spoke
     if status in {"failed", "cancelled"}:
         return "error"
     calls = (text(get(item, "type")) == "function_call" for item in items(get(answer, "output")))
@@ -97,14 +100,14 @@ def _response_finish(answer: object) -> str | None:
     return "stop" if status == "completed" else None
 
 
-_WITH_STATUS: Final = frozenset({"responses", RUNS})
+_WITH_STATUS: Final = frozenset({"responses", REALTIME, RUNS})
 
 
 def _content(request: Request, answer: object) -> dict[str, object]:
     family = request.form.family
     if family in {"completion", "text_completion"} or request.form.native:
         return {semconv.OUTPUT_MESSAGES: messages.chat_output(get(answer, "choices"))}
-    if family == "responses":
+    if family in {"responses", REALTIME}:
         return {semconv.OUTPUT_MESSAGES: messages.response_output(get(answer, "output"))}
     if family == "transcription":
         return {semconv.OUTPUT_MESSAGES: messages.spoken_output(get(answer, "text"))}

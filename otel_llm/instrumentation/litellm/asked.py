@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from otel_llm import semconv
 from otel_llm.instrumentation.litellm import bedrock_words, gemini_words, interaction_words, messages
-from otel_llm.instrumentation.litellm.forms import BEDROCK, CONTENTS, IMAGES, INTERACTIONS, MESSAGES, RUNS, VIDEOS
+from otel_llm.instrumentation.litellm.forms import (
+    BEDROCK,
+    CONTENTS,
+    IMAGES,
+    INTERACTIONS,
+    MESSAGES,
+    REALTIME,
+    RUNS,
+    VIDEOS,
+)
 from otel_llm.instrumentation.litellm.reading import items, text
 
 if TYPE_CHECKING:
@@ -106,6 +115,7 @@ _CONTENT: Final[Mapping[str, Callable[[_Arguments], _Content]]] = {
     BEDROCK: _bedrock,
     INTERACTIONS: _interaction,
     "responses": _responses,
+    REALTIME: _responses,
     RUNS: _run,
     "rerank": _rerank,
     "search": _search,

@@ -49,6 +49,7 @@ def _tokens_of(usage: Usage) -> Billed:
     return Billed(
         input=usage.input or 0,
         cache_read=usage.cache_read or 0,
+        audio_cache_read=usage.audio_cache_read or 0,
         cache_write=usage.cache_write or 0,
         cache_write_1h=usage.cache_write_1h or 0,
         audio_input=usage.audio_input or 0,
@@ -176,11 +177,7 @@ def has_extras(request: Request, answer: object) -> bool:
 def _has_extras_among(prompt: object) -> bool:
     """Whether details of the prompt's tokens name any whose price we do not know."""
     said = members_of(prompt)
-    return (
-        bool(said("web_search_requests"))
-        or bool(said("video_tokens"))
-        or bool(path(said("cached_tokens_details"), "audio_tokens"))
-    )
+    return bool(said("web_search_requests")) or bool(said("video_tokens"))
 
 
 def _has_surcharge(usage: object) -> bool:

@@ -22,6 +22,7 @@ from otel_llm.instrumentation.litellm.forms import PASSTHROUGH, RUNS, Form, are_
 from otel_llm.instrumentation.litellm.later import AWAITED, is_undone
 from otel_llm.instrumentation.litellm.passthrough import passed_as
 from otel_llm.instrumentation.litellm.reading import get, text
+from otel_llm.instrumentation.litellm.realtime import RealtimeSession, named_arguments
 from otel_llm.instrumentation.litellm.request import Request, plain_arguments
 from otel_llm.instrumentation.litellm.routers import is_mirrored
 from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
@@ -120,6 +121,17 @@ class Entry:
 
         return ahandle if asynchronous else handle
 
+    def realtime_handler(self) -> Handler:
+        """Handler of the function that is a realtime session as long as it runs."""
+
+        async def handle(original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            named = guarded("reading a session", named_arguments, args, kwargs)
+            if named is None:
+                return await original(*args, **kwargs)
+            return await arun_around(self._begin_session, original, (), named)
+
+        return handle
+
     # --- decisions ---
 
     def _begin(
@@ -144,6 +156,11 @@ class Entry:
         if recorded is None:
             return None
         return self._attempt(active, Request(recorded, args, kwargs), form.name if door else None, kwargs)
+
+    def _begin_session(self, _: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> RealtimeSession | None:
+        if _active_call(context) is not None or is_untraced(context):
+            return None
+        return RealtimeSession(self._recorder, kwargs, tenant_key=self._tenant_key)
 
     def _begin_routed(
         self, read: Reading, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context

@@ -22,7 +22,7 @@ _UNSAID: Final = "_OTHER"
 def failure_of(answer: object) -> ReportedError | None:
     """What a whole answer says went wrong; None where it says nothing of the kind."""
     if text(get(answer, "status")) == "failed":
-        told = get(answer, "error") or get(answer, "last_error")
+        told = get(answer, "error") or get(answer, "last_error") or path(answer, "status_details", "error")
         return _reported(told or next(iter(items(path(answer, "errors", "data"))), None))
     return _failure_in(answer)
 

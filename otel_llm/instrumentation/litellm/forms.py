@@ -17,6 +17,7 @@ __all__ = [
     "INTERACTIONS",
     "MESSAGES",
     "PASSTHROUGH",
+    "REALTIME",
     "RETRY_DRIVERS",
     "RUNS",
     "VIDEOS",
@@ -102,6 +103,8 @@ INTERACTIONS: Final = "interactions"
 """Family of the calls in the words of Gemini's Interactions, and litellm's module of them."""
 PASSTHROUGH: Final = "llm_passthrough_route"
 """Family of what litellm passes through to a provider as it is."""
+REALTIME: Final = "realtime"
+"""Family of realtime sessions and their responses."""
 BEDROCK: Final = "converse"
 """Family of what is passed through to Bedrock: calls in its words."""
 

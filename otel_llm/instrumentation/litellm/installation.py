@@ -17,6 +17,7 @@ from otel_llm.instrumentation.litellm.entry import Entry
 from otel_llm.instrumentation.litellm.forms import FORMS, RETRY_DRIVERS, Form
 from otel_llm.instrumentation.litellm.later import LATER
 from otel_llm.instrumentation.litellm.pricing import use_prices
+from otel_llm.instrumentation.litellm.realtime import SESSION
 from otel_llm.instrumentation.litellm.streams import release
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Installation:
             self._entry = entry = Entry(wanted.recorder, tenant_key=wanted.tenant_key, stream_usage=wanted.stream_usage)
             self._divert_forms(library)
             self._divert_retries(library, entry)
+            self._divert_realtime(library, entry)
             self._divert_router(library, entry)
             for name in callbacks.MODULES:
                 self._when_loaded(name, self._divert_callbacks)
@@ -108,6 +110,11 @@ class Installation:
         helper = sys.modules.get(f"{_LIBRARY}.litellm_core_utils.asyncify")
         if hasattr(helper, "run_async_function"):
             self._divert(helper.run_async_function, entry.loop_handler())  # type: ignore[union-attr]
+
+    def _divert_realtime(self, library: ModuleType, entry: Entry) -> None:
+        function = _genuine(library, SESSION.name)
+        if function is not None:
+            self._divert(function, entry.realtime_handler())
 
     def _divert_router(self, library: ModuleType, entry: Entry) -> None:
         methods = list(routers.router_methods(library))

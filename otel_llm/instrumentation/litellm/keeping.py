@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_llm.instrumentation.litellm.forms import BATCH, CONTENTS, INTERACTIONS, MESSAGES, RUNS
+from otel_llm.instrumentation.litellm.forms import BATCH, CONTENTS, INTERACTIONS, MESSAGES, REALTIME, RUNS
 from otel_llm.instrumentation.litellm.gemini_words import ANSWER_MEMBERS
 from otel_llm.instrumentation.litellm.reading import get, hidden_of, readable
 
@@ -57,6 +57,7 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     INTERACTIONS: (*_ALWAYS, "agent", "status", "steps", "outputs"),
     BATCH: (*_ALWAYS, "status"),
     RUNS: (*_ALWAYS, "status", "incomplete_details"),
+    REALTIME: (*_ALWAYS, "status", "status_details", "output"),
     "rerank": (*_ALWAYS, "meta", "results"),
     "image_generation": (*_ALWAYS, "data", "size"),
     "image_edit": (*_ALWAYS, "data", "size"),

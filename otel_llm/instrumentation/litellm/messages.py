@@ -144,7 +144,10 @@ def _content_part(part: object) -> Part:
     if kind in {"image_url", "input_image", "image"}:
         url = get(part, "image_url")
         return _media("image", url if isinstance(url, str) else get(url, "url") or path(part, "source", "data"))
-    if kind == "input_audio":
+    if kind in {"input_audio", "output_audio", "audio"}:
+        spoken = text(get(part, "transcript"))
+        if spoken is not None:
+            return _text_part(spoken)
         return _blob("audio", path(part, "input_audio", "format"), path(part, "input_audio", "data"))
     if kind in {"file", "input_file", "document"}:
         return _file(part)

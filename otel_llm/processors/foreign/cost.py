@@ -132,6 +132,7 @@ def _billed(facts: _Facts) -> Billed:
     return Billed(
         input=count(semconv.USAGE_INPUT),
         cache_read=count(semconv.USAGE_CACHE_READ),
+        audio_cache_read=count(semconv.USAGE_AUDIO_CACHE_READ),
         cache_write=count(semconv.USAGE_CACHE_WRITE),
         audio_input=count(semconv.USAGE_AUDIO_INPUT),
         image_input=count(semconv.USAGE_IMAGE_INPUT),

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SHELL", "Sabotage", "hooks", "observed", "sabotaged"]
 
-SHELL = {f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "caching", "callbacks", "unasked")}
+SHELL = {
+    f"otel_llm.instrumentation.litellm.{name}" for name in ("around", "caching", "callbacks", "listening", "unasked")
+}
 """Modules that a call must pass through: they call the original, guard all else, and stand on nothing of ours."""
 
 _ON_AND_OFF = {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import json
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import litellm
 import litellm.google_genai
+from litellm.realtime_api import main as realtime_api
 from opentelemetry import context as otel_context
 
 import otel_llm.context as identity
@@ -368,6 +370,47 @@ def _run_of_assistant(provider: FakeProvider) -> Any:
     return litellm.run_thread(thread_id="thread_1", assistant_id="asst_1", instructions="Be brief.", **target).status
 
 
+class _Websocket:
+    """A program's end of a realtime session."""
+
+    scope: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    async def send_text(self, data: str) -> None:
+        self.sent.append(data)
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        self.sent.append(f"{code} {reason}")
+
+
+REALTIME = (
+    {"type": "session.created", "session": {"id": "s1", "model": "gpt-4o-mini", "instructions": "Be brief."}},
+    {"type": "conversation.item.created", "item": {"type": "message", "role": "user", "content": []}},
+    {"type": "response.created", "response": {"id": "r1"}},
+    {"type": "response.text.delta", "delta": "A "},
+    {"type": "response.done", "response": {"id": "r1", "status": "completed", "output": [], "usage": BATCH["usage"]}},
+    {"type": "response.created", "response": {"id": "r2"}},
+)
+
+
+async def _relay(websocket: Any, **_: Any) -> None:
+    for event in REALTIME:
+        await websocket.send_text(json.dumps(event))
+    await websocket.close(1011, "over")
+
+
+async def _realtime(_: FakeProvider) -> Any:
+    websocket, relayed = _Websocket(), realtime_api.openai_realtime.async_realtime
+    realtime_api.openai_realtime.async_realtime = _relay  # a websocket's package is no part of the environment
+    try:
+        await litellm._arealtime(model="openai/gpt-4o-mini", websocket=websocket, api_key="sk-test")
+    finally:
+        realtime_api.openai_realtime.async_realtime = relayed
+    return websocket.sent
+
+
 # --- failures, retries, routes ---
 
 
@@ -431,6 +474,7 @@ SCENES: dict[str, Callable[..., Any]] = {
     "converse stream": _converse_stream,
     "passed stream": _passed_stream,
     "run": _run_of_assistant,
+    "realtime": _realtime,
     **({"interaction": _interaction, "interaction stream": _interaction_stream} if HAS_INTERACTIONS else {}),
     "refused": _refused,
     "arefused": _arefused,

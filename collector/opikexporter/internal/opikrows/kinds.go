@@ -24,7 +24,7 @@ var byName = []kindNames{
 		"moderation": kindLLM, "fetch_response": kindLLM,
 		"execute_tool": kindTool, "search_memory": kindTool, "create_memory": kindTool, "update_memory": kindTool,
 		"upsert_memory": kindTool, "delete_memory": kindTool,
-		"invoke_agent": kindGeneral, "invoke_workflow": kindGeneral, "create_agent": kindGeneral, "plan": kindGeneral,
+		"invoke_agent": kindGeneral, "invoke_workflow": kindGeneral, "realtime": kindGeneral, "create_agent": kindGeneral, "plan": kindGeneral,
 		"guardrail": kindGuardrail, "apply_guardrail": kindGuardrail,
 	}, ""},
 	{"openinference.span.kind", map[string]string{
