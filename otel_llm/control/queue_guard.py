@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_llm.clock import monotonic
-from otel_llm.control.gevent_forks import begin_late
+from otel_llm.control.sdk_queue import doze
 from otel_llm.processors.weight import weight_of_finished
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class GuardedBatching(SpanProcessor):
         self._ended = False
         self._exporter = _CountingExporter(exporter, weakref.WeakMethod(self._took))
         self._inner = _batching(self._exporter, queue_size, min(batch_size, queue_size), delay)
+        self._wake_clock = doze(self._inner)
         if hasattr(os, "register_at_fork"):
             reset = weakref.WeakMethod(self.reset_after_fork)
             os.register_at_fork(after_in_child=lambda: (found := reset()) and found())
@@ -155,10 +156,15 @@ class GuardedBatching(SpanProcessor):
             self._processed[reason] += 1
         self._counts.dropped(1, reason)
 
-    def pass_on(self) -> None:
-        """Export what is queued, on this thread, if that keeps it; nothing where another batch is being exported."""
-        if self._queued and not self._ended and not self._exporter.moving.locked() and self._keeps():
+    def pass_on(self, *, now: bool) -> None:
+        """Export what is queued: `now`, on this thread, if that keeps it and no other batch is being exported.
+
+        Else the queue's own thread does when its delay is over.
+        """
+        if now and self._queued and not self._ended and not self._exporter.moving.locked() and self._keeps():
             self._inner.force_flush()
+        if self._queued:
+            self._wake_clock()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at the start of a span."""
@@ -224,5 +230,4 @@ def _batching(exporter: SpanExporter, queue_size: int, batch_size: int, delay: i
             error,
         )
         return SimpleSpanProcessor(exporter)
-    begin_late(processor)
     return processor

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 """How often to look for batches of other processes, and whether the one who delivers is gone."""
+_NIGHT_SECONDS = 30.0
+"""Where nothing came for so long, that is done half as often."""
 _TROUBLE_SECONDS = 1.0
 _BUSY_SECONDS = 0.25
 """Where requests follow each other sooner than that, there is no time for rests while one is made."""
@@ -111,6 +113,7 @@ class Lane:
         self._gathers_until = float("-inf")
         self._gathered = 0
         self._idle = True
+        self._idle_since = float("-inf")
         self._hurried = self._busy = False
         self._will_care = False
         """Whether the thread sleeps no longer than until the spool needs care of what there was when it fell asleep."""
@@ -311,8 +314,10 @@ class Lane:
         """Nothing waits any more: the seconds until it is worth looking again."""
         if not self._idle and self._spool.writes_at_once:  # on disk it can wait
             self._gathers_until = monotonic() + self._settings.pace
+        if not self._idle:
+            self._idle_since = monotonic()
         self._idle, self._hurried = True, False
-        return _POLL_SECONDS
+        return _POLL_SECONDS if monotonic() - self._idle_since < _NIGHT_SECONDS else 2 * _POLL_SECONDS
 
     def _is_calm(self) -> bool:
         """Whether there is time to leave the interpreter to the program while a batch is made into a request."""

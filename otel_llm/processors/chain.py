@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry.sdk.trace import Event, SpanProcessor
@@ -99,8 +100,8 @@ class Gate(Protocol):
         """Count a span that ended and will not come, without a wait for a network or disk."""
         ...
 
-    def pass_on(self) -> None:
-        """Hand on what is queued, on this thread, where no other one is about it."""
+    def pass_on(self, *, now: bool) -> None:
+        """See that what is queued is handed on: in time, or `now`, on this thread, where no other one is about it."""
         ...
 
 
@@ -263,9 +264,9 @@ class SpanPipeline(SpanProcessor):
                 return False
         return True
 
-    def _pass_queued_on(self) -> None:
+    def _pass_queued_on(self, *, now: bool) -> None:
         for gate in self._gates:
-            guarded("queue of spans", gate.pass_on)
+            guarded("queue of spans", partial(gate.pass_on, now=now))
 
     def _lose(self, ended: _Ended, reason: str) -> None:
         """Count a span that no stage has seen where it would have been delivered, had it been kept."""

@@ -29,7 +29,7 @@ from otel_llm.turns import MANY, MOMENT_SECONDS, REST_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FULL", "STOPPED", "HandOver"]
+__all__ = ["FULL", "STOPPED", "Bell", "HandOver"]
 
 _logger = logging.getLogger(__name__)
 
@@ -64,12 +64,12 @@ def _uncounted(item: Any, reason: str) -> None:
     """Nobody wants to know."""
 
 
-def _nowhere() -> None:
+def _nowhere(*, now: bool) -> None:
     """What has been worked on goes no further."""
 
 
-class _Bell:
-    """Wakes the worker. An `Event` would do, but for its lock, which a thread that is interrupted keeps.
+class Bell:
+    """Wakes a worker. An `Event` would do, but for its lock, which a thread that is interrupted keeps.
 
     What interrupts it (a signal's handler, a finalizer) may put something too and would wait for ever, and a handler
     that raises leaves the lock locked. `SimpleQueue.put` is made for that.
@@ -105,8 +105,8 @@ class HandOver:
     `settle` wait for one. From a quarter of `most_items` or `most_bytes` on, whoever puts something helps; what goes
     beyond them is handed to `lost`, with the reason, in place of `work`.
 
-    Where few come, they wait for a hundredth of a second instead of `delay`, not at all where none came for as long,
-    and the worker calls `pass_on()` after them.
+    Where few come, they wait for a hundredth of a second instead of `delay`, not at all where none came for as long.
+    Each time that the worker is done it calls `pass_on(now=...)`, `now` where there were few.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class HandOver:
         *,
         lost: Callable[[Any, str], None] = _uncounted,
         has_room: Callable[[], bool] = _always,
-        pass_on: Callable[[], None] = _nowhere,
+        pass_on: Callable[..., None] = _nowhere,
         delay: float = _DELAY_SECONDS,
         most_items: int = _MOST_ITEMS,
         most_bytes: int = _MOST_BYTES,
@@ -140,8 +140,8 @@ class HandOver:
         """Held for `_bytes` and `_claims`; a signal handler may come in while its own thread holds it."""
         self._working = threading.RLock()
         self._at_work: int | None = None
-        self._something = _Bell()
-        self._enough = _Bell()
+        self._something = Bell()
+        self._enough = Bell()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -156,7 +156,7 @@ class HandOver:
             if self._thread is not None or self._stopped:
                 return
             # With its thread: gevent may have come in between, and a greenlet that waits for a real one stops all.
-            self._something, self._enough = _Bell(), _Bell()
+            self._something, self._enough = Bell(), Bell()
             thread = threading.Thread(target=self._run, name="otel-llm-hand-over", daemon=True)
             self._thread = thread
         try:
@@ -295,10 +295,11 @@ class HandOver:
                     self._at_work = threading.get_ident()
                     taken = self._take_some()
                     self._at_work = None
-                time.sleep(self._rest_after(taken=taken))
+                if self._items or self._claims:
+                    time.sleep(self._rest_after(taken=taken))
                 rest_in_copy(process)
-            if few and not self._stopped:
-                self._pass_on()
+            if not self._stopped:
+                self._pass_on(now=few)
                 rest_in_copy(process)
             rests_since = monotonic()
 

@@ -72,14 +72,14 @@ def test_it_passes_on_early_only_what_is_kept() -> None:
     provider.add_span_processor(queue)
     tracer = provider.get_tracer("t")
     tracer.start_span("one").end()
-    queue.pass_on()
+    queue.pass_on(now=True)
     assert not exporter.entered.is_set()
     kept[0] = True
-    first = threading.Thread(target=queue.pass_on)
+    first = threading.Thread(target=lambda: queue.pass_on(now=True))
     first.start()
     assert exporter.entered.wait(10)
     tracer.start_span("two").end()
-    queue.pass_on()  # would hang here
+    queue.pass_on(now=True)  # would hang here
     exporter.gate.set()
     first.join(10)
     assert (exporter.spans, queue.queued) == (2, 0), "who exports takes all that comes meanwhile"

@@ -269,16 +269,16 @@ def test_without_a_thread_whoever_puts_does_the_work(monkeypatch: pytest.MonkeyP
 def test_few_do_not_wait_for_others() -> None:
     """What comes alone is worked on and passed on at once; where many come, they wait for each other."""
     work = Work()
-    passed: list[int] = []
-    hand_over = HandOver(work, pass_on=lambda: passed.append(len(work.done)), delay=60)
+    passed: list[tuple[int, bool]] = []
+    hand_over = HandOver(work, pass_on=lambda now: passed.append((len(work.done), now)), delay=60)
     hand_over.put("alone")
-    assert eventually(lambda: passed == [1])
+    assert eventually(lambda: passed == [(1, True)])
     put_at_once(hand_over, list(range(30)))
     assert not eventually(lambda: len(work.done) > 1, 0.3)
     for number in range(30, 64):
         hand_over.put(number)
     assert eventually(lambda: work.done == ["alone", *range(64)])
-    assert passed == [1], "of many, the queue's own clock is enough"
+    assert eventually(lambda: passed == [(1, True), (65, False)]), "of many, the queue's own clock is enough"
 
 
 def test_one_after_a_rest_does_not_wait_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

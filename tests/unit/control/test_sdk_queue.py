@@ -1,9 +1,12 @@
-"""What makes the SDK's queue begin late does no harm to a queue that is built otherwise, or works otherwise."""
+"""The SDK's queue sleeps while nothing waits; a queue that is built otherwise, or works otherwise, stays as it is."""
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.sdk import resources
@@ -12,8 +15,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_llm import faults
-from otel_llm.control import gevent_forks
-from otel_llm.control.gevent_forks import ForkableProvider, begin_late
+from otel_llm.control import gevent_forks, sdk_queue
+from otel_llm.control.gevent_forks import ForkableProvider
+from otel_llm.control.sdk_queue import doze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_queue_goes_on_as_it_was() -> None:
@@ -21,7 +28,7 @@ def test_a_queue_goes_on_as_it_was() -> None:
     exporter = InMemorySpanExporter()
     processor = BatchSpanProcessor(exporter)
     kind = type(processor._batch_processor)
-    begin_late(processor)
+    doze(processor)
     assert isinstance(processor._batch_processor, kind)
     provider = TracerProvider()
     provider.add_span_processor(processor)
@@ -30,11 +37,53 @@ def test_a_queue_goes_on_as_it_was() -> None:
     assert [span.name for span in exporter.get_finished_spans()] == ["a"]
 
 
+def test_a_queue_sleeps_while_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker neither looks nor exports until it is told, in a forked child too; then its delay begins."""
+    monkeypatch.setattr(sdk_queue, "_LONGEST_SLEEP_SECONDS", 3600.0)
+    exporter = InMemorySpanExporter()
+    processor = BatchSpanProcessor(exporter, schedule_delay_millis=1)
+    wake = doze(processor)
+    looks = 0
+    export = processor._batch_processor._export
+
+    def look(*args: Any) -> None:
+        nonlocal looks
+        looks += 1
+        export(*args)
+
+    processor._batch_processor._export = look
+    time.sleep(0.1)  # the SDK's own worker would have looked a hundred times
+    assert looks <= 1
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    provider.get_tracer("t").start_span("a").end()
+    wake()
+    assert eventually(exporter.get_finished_spans)
+    child = os.fork()
+    if child == 0:
+        looks = 0
+        time.sleep(0.1)
+        asleep = looks <= 1
+        provider.get_tracer("t").start_span("b").end()
+        wake()
+        os._exit(0 if asleep and eventually(lambda: len(exporter.get_finished_spans()) == 2) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    provider.shutdown()
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    """Whether it came true within ten seconds."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return bool(condition())
+
+
 @pytest.mark.parametrize("processor", [object(), SimpleSpanProcessor(InMemorySpanExporter())])
 def test_what_has_no_queue_is_left_alone(processor: Any) -> None:
     """Whatever a release of the SDK, or a program, has in its place stays as it is."""
     before = dict(getattr(processor, "__dict__", {}))
-    begin_late(processor)
+    doze(processor)
     assert dict(getattr(processor, "__dict__", {})) == before
 
 
@@ -52,13 +101,14 @@ def test_a_queue_that_cannot_be_changed_is_a_fault_and_no_error() -> None:
         __module__ = "opentelemetry.sdk.elsewhere"
 
         def __init__(self) -> None:
-            self._worker_thread = None
+            self._worker_thread = self._queue = None
+            self._worker_awaken = threading.Event()
 
         def emit(self, _: object) -> None: ...
 
     processor = SimpleNamespace(_batch_processor=Odd())
     before = faults.fault_counts()
-    begin_late(processor)
+    doze(processor)
     assert type(processor._batch_processor) is Odd
     assert faults.fault_counts() != before
 
@@ -69,6 +119,6 @@ def test_a_provider_of_another_sdk_handles_forks_as_that_one_does(monkeypatch: p
     monkeypatch.delattr(resources, "_build_resource_detectors")
     seen: list[bool] = []
     monkeypatch.setattr(TracerProvider, "_handle_fork", lambda _: seen.append(True), raising=False)
-    monkeypatch.setattr(gevent_forks, "_threads_are_greenlets", lambda: True)
+    monkeypatch.setattr(gevent_forks, "threads_are_greenlets", lambda: True)
     provider._handle_fork()
     assert seen == [True]
