@@ -21,7 +21,6 @@ from otel_llm.errors import StoreError
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from otel_llm.config import Config
     from otel_llm.control.workspaces import WorkspaceStatus
@@ -167,27 +166,16 @@ def _rejected_lately(spool: Spool) -> dict[str, int]:
 
 def _store(settings: Config, service: str | None) -> dict[str, Any]:
     """What the local store holds: path, number of calls, when the last one began (Unix seconds), why it is not read."""
+    from otel_llm.store.usage import count_calls  # noqa: PLC0415  (loads sqlite3)
+
     path = settings.store_path
     if not path.exists():
         return {"path": str(path), "calls": 0, "last_call": None, "trouble": None}
     try:
-        calls, last = _calls(path, chosen_service(settings, service))
+        calls, last = count_calls(path, chosen_service(settings, service))
     except StoreError as error:
         return {"path": str(path), "calls": None, "last_call": None, "trouble": str(error)}
-    return {"path": str(path), "calls": calls, "last_call": last, "trouble": None}
-
-
-def _calls(path: Path, name: str | None) -> tuple[int, float | None]:
-    from otel_llm.store.queries import calls, usage  # noqa: PLC0415  (loads sqlite3)
-
-    report = usage(path, ("service",))
-    count = sum(row.calls for row in report.rows if name is None or row.labels["service"] == name)
-    last = next((row.start for row in calls(path, limit=_LOOKED_AT) if name is None or row.service == name), None)
-    return count, last.timestamp() if last is not None else None
-
-
-_LOOKED_AT = 1000
-"""Newest calls among which the last one of a service is looked for."""
+    return {"path": str(path), "calls": calls, "last_call": None if last is None else last / 1e9, "trouble": None}
 
 
 def _print_json(rows: list[_Row], store: dict[str, Any], *, ok: bool) -> None:

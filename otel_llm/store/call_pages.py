@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_llm.store.calls import CALL_COLUMNS, CallRow, call_row
 from otel_llm.store.db import snapshot
+from otel_llm.store.filters import Filter
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
-    from otel_llm.store.filters import Filter
+    from typing_extensions import Unpack
 
-__all__ = ["CallKey", "CallPage", "call_page", "call_page_sql"]
+    from otel_llm.store.filters import Facts
+
+__all__ = ["CallKey", "CallPage", "call_page", "call_page_sql", "calls", "errors"]
 
 
 class CallKey(NamedTuple):
@@ -38,6 +42,30 @@ class CallPage:
 _INDEXED: Final = "spans INDEXED BY spans_usage"
 """All that one can filter by stands in the usage index, but for the trace, which has one of its own. SQLite would take
 the index of time alone, and fetch each row to look at it: a filter that nothing matches would read the whole file."""
+
+
+def calls(
+    store_path: Path,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    **facts: Unpack[Facts],
+) -> list[CallRow]:
+    """The newest `limit` logical calls, newest first, chosen as `usage` does; StoreError if they cannot be read."""
+    return list(call_page(store_path, Filter(since, until, **facts), limit=limit).rows)
+
+
+def errors(
+    store_path: Path,
+    *,
+    limit: int = 50,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    **facts: Unpack[Facts],
+) -> list[CallRow]:
+    """The newest `limit` of them that failed, newest first; raises StoreError if the store cannot be read."""
+    return list(call_page(store_path, Filter(since, until, **facts), failed=True, limit=limit).rows)
 
 
 def call_page(

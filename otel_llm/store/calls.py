@@ -1,4 +1,4 @@
-"""Single calls and single spans, newest first: what a table, a dashboard or a curious person shows."""
+"""What a single call is, and single spans as plain data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.store.db import ask
-from otel_llm.store.filters import Filter
 from otel_llm.store.money import usd
 
 if TYPE_CHECKING:
@@ -17,11 +16,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from typing_extensions import Unpack
-
-    from otel_llm.store.filters import Facts
-
-__all__ = ["CALL_COLUMNS", "WHOLE_SPANS", "CallRow", "call_row", "calls", "errors", "spans", "whole_span"]
+__all__ = ["CALL_COLUMNS", "WHOLE_SPANS", "CallRow", "call_row", "spans", "whole_span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +82,6 @@ _AS_STORED = (
 )
 
 
-def calls(
-    store_path: Path,
-    *,
-    limit: int = 50,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    **facts: Unpack[Facts],
-) -> list[CallRow]:
-    """The newest `limit` logical calls, newest first, chosen as `usage` does; StoreError if they cannot be read."""
-    return _calls(store_path, limit, Filter(since, until, **facts), "1")
-
-
-def errors(
-    store_path: Path,
-    *,
-    limit: int = 50,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    **facts: Unpack[Facts],
-) -> list[CallRow]:
-    """The newest `limit` of them that failed, newest first; raises StoreError if the store cannot be read."""
-    return _calls(store_path, limit, Filter(since, until, **facts), "is_error = 1")
-
-
 def spans(store_path: Path, *, trace_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
     """Whole spans as plain data in order of their beginning: all columns, and attributes, events, links, resource.
 
@@ -121,15 +92,6 @@ def spans(store_path: Path, *, trace_id: str | None = None, limit: int = 1000) -
     sql = f"{WHOLE_SPANS} WHERE {condition} ORDER BY start_ns DESC, id DESC LIMIT :limit"
     found = ask(store_path, sql, {"trace_id": trace_id, "limit": limit})
     return [whole_span(line) for line in reversed(found)]
-
-
-def _calls(store_path: Path, limit: int, chosen: Filter, condition: str) -> list[CallRow]:
-    # Built from our own names only; what a user gave is bound.
-    sql = (
-        f"SELECT {CALL_COLUMNS} FROM spans AS call"  # noqa: S608
-        f" WHERE is_call = 1 AND is_llm = 1 AND {condition} AND {chosen.sql} ORDER BY start_ns DESC LIMIT :limit"
-    )
-    return [call_row(dict(line)) for line in ask(store_path, sql, {**chosen.values, "limit": limit})]
 
 
 def _own_or_of_attempts(column: str) -> str:

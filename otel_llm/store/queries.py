@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from otel_llm.store.calls import CallRow, calls, errors, spans
+from otel_llm.store.call_pages import calls, errors
+from otel_llm.store.calls import CallRow, spans
 from otel_llm.store.groupings import GROUPINGS
 from otel_llm.store.usage import UsageReport, UsageRow, usage
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from otel_llm.errors import StoreError
-from otel_llm.store.db import snapshot
+from otel_llm.store.db import ask, snapshot
 from otel_llm.store.filters import Filter
 from otel_llm.store.groupings import GROUPINGS
 from otel_llm.store.money import usd
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from otel_llm.store.filters import Facts
 
-__all__ = ["LLM_SPANS", "SUMS", "UsageReport", "UsageRow", "by_day_then_cost", "nearest_rank", "usage"]
+__all__ = ["LLM_SPANS", "SUMS", "UsageReport", "UsageRow", "by_day_then_cost", "count_calls", "nearest_rank", "usage"]
 
 _UNKNOWN_COST = (
     "cost_nano_usd IS NULL AND attempts IS NULL AND"
@@ -142,6 +142,17 @@ def usage(
     chosen = Filter(since=since, until=until, **facts)
     with snapshot(store_path) as connection:
         return _report(connection, tuple(group_by), chosen)
+
+
+def count_calls(store_path: Path, service: str | None = None) -> tuple[int, int | None]:
+    """How many calls the store holds, of one service or of all, and when the newest began (Unix nanoseconds).
+
+    Raises StoreError if it cannot be read.
+    """
+    chosen = Filter(service=service)
+    sql = f"SELECT count(*), max(start_ns) FROM {LLM_SPANS} AND is_call = 1 AND {chosen.sql}"  # noqa: S608
+    (line,) = ask(store_path, sql, chosen.values)
+    return int(line[0]), line[1]
 
 
 def _report(connection: sqlite3.Connection, group_by: tuple[str, ...], chosen: Filter) -> UsageReport:

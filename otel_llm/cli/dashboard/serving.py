@@ -15,7 +15,7 @@ from otel_llm.cli.dashboard.server import DashboardServer
 from otel_llm.cli.signals import sigterm_like_ctrl_c
 from otel_llm.cli.tables import write_line
 from otel_llm.errors import ConfigError, StoreError
-from otel_llm.store.calls import calls
+from otel_llm.store.call_pages import calls
 from otel_llm.store.dashboard.pages import Pages
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ _LIKELY: Final = {
 def _announce(store: Path, url: str, access: Access, *, remote: bool) -> None:
     """The address on stdout, everything else on stderr."""
     try:
-        known = calls(store, limit=1, since=None)
+        known = calls(store, limit=1)
         note = "" if known else " No calls are recorded there yet."
     except StoreError as error:
         note = f" {error}"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pages"]
 
-_TRACE: Final = re.compile(r"/trace/([0-9a-f]{32})", re.ASCII)
+_TRACE: Final = re.compile(r"/trace/([0-9a-f-]{32,36})", re.ASCII)
+"""As hex digits or as the UUID that Opik shows, in small letters or not."""
 _FILES: Final = {
     "/style.css": "text/css; charset=utf-8",
     "/refresh.js": "text/javascript; charset=utf-8",
@@ -63,9 +64,11 @@ class Pages:
         if path == "/calls":
             question = read_question(query, (*SHARED, "status", "trace", "before"), since=ALL)
             return calls_page(self._store, question, seconds=self._seconds, refresh_seconds=refresh)
-        trace = _TRACE.fullmatch(path)
+        trace = _TRACE.fullmatch(path.lower())
         if trace is not None:
-            return trace_page(self._store, trace[1], read_question(query, ("span",)), seconds=self._seconds)
+            return trace_page(
+                self._store, trace[1].replace("-", ""), read_question(query, ("span",)), seconds=self._seconds
+            )
         why = "This dashboard has an overview, a list of calls, and a page for each trace."
         return trouble(404, why, tag("a", "Go to the overview", href="/"), store=self._store)
 

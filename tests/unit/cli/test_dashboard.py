@@ -214,12 +214,13 @@ def test_the_form_asks_for_what_was_asked(browser: Browser) -> None:
 
 
 def test_a_trace_is_found_by_its_id_in_any_form(tmp_path: Path) -> None:
-    """Hex digits of either case, or the UUID that Opik shows, filter the list by the same trace."""
+    """Hex digits of either case, or the UUID that Opik shows, filter the list by the same trace, and have its page."""
     with browsing(stored(tmp_path / "s.db", call(trace_id=TRACE), call())) as browser:
         hexed = TRACE.hex()
         uuid = f"{hexed[:8]}-{hexed[8:12]}-{hexed[12:16]}-{hexed[16:20]}-{hexed[20:]}"
         for written in (hexed, hexed.upper(), uuid):
             assert len(lines(browser.page(f"/calls?trace={written}").one("table"))) == 1
+            assert f"Trace {hexed}" in browser.page(f"/trace/{written}").text
 
 
 # --- one trace ------------------------------------------------------------------------------------------------

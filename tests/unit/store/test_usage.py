@@ -246,6 +246,21 @@ def test_what_cannot_be_asked_says_why(tmp_path: Path) -> None:
         queries.usage(store_of(tmp_path, call()), since=datetime(2026, 11, 1))  # noqa: DTZ001
 
 
+def test_calls_of_a_service_are_counted_and_its_newest_is_found(tmp_path: Path) -> None:
+    """However many newer calls others have made; attempts and other spans are none; an empty store has no newest."""
+    path = tmp_path / "store.db"
+    backend = LocalBackend(path, min_free_bytes=0)
+    mine = [call(start=NOON + number) for number in range(3)]
+    attempt = call(start=NOON + 9, attributes={semconv.ATTEMPT: 1})
+    backend.send(batch_of(*mine, attempt, span(start=NOON + 9), resource={semconv.SERVICE_NAME: "mine"}), timeout=10)
+    backend.send(batch_of(*(call(start=NOON + HOUR) for _ in range(1100))), timeout=10)
+    backend.close()
+    assert queries.usage(path, ("service",)).totals.calls == 1103
+    assert usage_module.count_calls(path) == (1103, NOON + HOUR)
+    assert usage_module.count_calls(path, "mine") == (3, NOON + 2)
+    assert usage_module.count_calls(path, "nobody's") == (0, None)
+
+
 def test_who_reads_a_store_that_another_holds_is_told_to_end_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
