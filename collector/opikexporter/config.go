@@ -3,12 +3,15 @@ package opikexporter
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"unicode"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
@@ -51,13 +54,23 @@ var (
 	_ component.Config    = (*Config)(nil)
 	_ confmap.Unmarshaler = (*Config)(nil)
 
+	proxySchemes = []string{"http", "https", "socks5", "socks5h"}
+	// ownHeaders of each request, and what to write instead of them.
+	ownHeaders = map[string]string{
+		"Authorization":    "write the key as api_key, which no log shows",
+		"Comet-Workspace":  "write workspace, or `project @workspace` under tenants",
+		"Content-Type":     "leave it out",
+		"Content-Encoding": "write compression",
+		"Content-Length":   "leave it out",
+	}
+
 	errNoEndpoint = errors.New("endpoint must name Opik's API, for example http://localhost:5173/api")
 )
 
 // Unmarshal refuses settings that do not exist. Without it a typing error would go unnoticed: confmap v1.67 ignores
 // unknown keys in every struct that squashes a confighttp.ClientConfig, and in the structs below it.
 func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
-	if err := refuseUnknown("", conf.ToStringMap(), reflect.TypeFor[Config]()); err != nil {
+	if err := refuseMisfits("", conf.ToStringMap(), reflect.TypeFor[Config]()); err != nil {
 		return err
 	}
 	tenants, _ := conf.Get("tenants").(map[string]any)
@@ -73,11 +86,10 @@ func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
 // Validate says what is wrong with the settings, and what to write instead.
 func (cfg *Config) Validate() error {
 	return errors.Join(
-		validateEndpoint(cfg.ClientConfig.Endpoint), validateHeader("api_key", strings.TrimSpace(string(cfg.APIKey))),
-		validateHeader("workspace", cfg.Workspace), cfg.routing().Validate(), cfg.validateTenants(),
-		validateTime("timeout", cfg.ClientConfig.Timeout),
-		validateTime("retry_on_failure::initial_interval", cfg.RetryConfig.InitialInterval),
-		validateTime("retry_on_failure::max_interval", cfg.RetryConfig.MaxInterval),
+		validateEndpoint(cfg.ClientConfig.Endpoint), validateProxy(cfg.ClientConfig.ProxyURL), cfg.validateHeaders(),
+		validateHeader("api_key", strings.TrimSpace(string(cfg.APIKey))), validateHeader("workspace", cfg.Workspace),
+		cfg.routing().Validate(), cfg.validateTenants(),
+		validateNumbers("", reflect.ValueOf(cfg).Elem()), cfg.validateQueue(),
 	)
 }
 
@@ -86,8 +98,11 @@ func validateEndpoint(endpoint string) error {
 		return errNoEndpoint
 	}
 	address, err := url.Parse(endpoint)
-	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Host == "" {
+	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Hostname() == "" {
 		return errors.New("endpoint must begin with http:// or https:// and name a host")
+	}
+	if strings.TrimSpace(endpoint) != endpoint {
+		return errors.New("endpoint has a blank or a line break around it: take that away")
 	}
 	if address.User != nil {
 		return errors.New("endpoint must not hold a user or password; use api_key")
@@ -110,13 +125,36 @@ func validateEndpoint(endpoint string) error {
 	return nil
 }
 
-// validateTime refuses a time without a unit, which are nanoseconds: no attempt would last long enough to succeed, or attempts would follow each other
-// without a pause. None at all is no better: a server that never answers would hold a sender for ever.
-func validateTime(setting string, given time.Duration) error {
-	if given < time.Millisecond {
-		return fmt.Errorf("%s is %v: write it with a unit, for example 30s", setting, given)
+// validateProxy says what is wrong with the proxy's address, without the address: it may hold a password.
+func validateProxy(proxy string) error {
+	if proxy == "" {
+		return nil
+	}
+	address, err := url.Parse(proxy)
+	if err != nil || address.Hostname() == "" || !slices.Contains(proxySchemes, address.Scheme) {
+		return fmt.Errorf("proxy_url must begin with one of %s and name a host, for example http://proxy:3128", strings.Join(proxySchemes, ", "))
 	}
 	return nil
+}
+
+// validateHeaders refuses those that would replace the exporter's own on every request: one workspace would get all tenants' spans.
+func (cfg *Config) validateHeaders() error {
+	for name, value := range cfg.ClientConfig.Headers.Iter {
+		if instead, isOurs := ownHeaders[http.CanonicalHeaderKey(name)]; isOurs {
+			return fmt.Errorf("headers: %s is set by the exporter itself; %s", name, instead)
+		}
+		if name == "" || strings.ContainsFunc(name, isNoneOfHeaderName) {
+			return fmt.Errorf("headers: %q is no name of a header: write letters, digits and -", name)
+		}
+		if err := validateHeader("headers: "+name, string(value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isNoneOfHeaderName(letter rune) bool {
+	return letter > unicode.MaxASCII || !unicode.IsLetter(letter) && !unicode.IsDigit(letter) && letter != '-' && letter != '_'
 }
 
 // validateHeader says what is wrong with a value that goes into a header of each request, without the value.
@@ -131,7 +169,8 @@ func validateHeader(name, value string) error {
 }
 
 func (cfg *Config) validateTenants() error {
-	for tenant, project := range cfg.Tenants {
+	for _, tenant := range slices.Sorted(maps.Keys(cfg.Tenants)) {
+		project := cfg.Tenants[tenant]
 		name, workspace, hasWorkspace := strings.Cut(project, " @")
 		if !hasWorkspace && strings.Contains(name, "@") {
 			return fmt.Errorf("tenants: %q: in %q a blank is missing before @: write `project @workspace`", tenant, project)

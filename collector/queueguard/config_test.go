@@ -1,8 +1,10 @@
 package queueguard
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,9 @@ import (
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+
+	"github.com/otel-llm/otel-llm/collector/queueguard/internal/metadata"
 )
 
 func load(t *testing.T, file, id string) (*Config, error) {
@@ -66,4 +71,42 @@ func TestBadSettings(t *testing.T) {
 			assert.ErrorContains(t, err, reason)
 		})
 	}
+}
+
+// Whatever is written wrongly for a setting, the Collector does not start, and says for which.
+func TestEverySettingRefusesWhatIsWrong(t *testing.T) {
+	wrong := map[string][]any{ // beside what is wrong for all of them
+		"directory":      {"", "queue", "./queue", true},
+		"timeout":        {0, 10, "10", "-1s", "soon", "1000h", 1.5},
+		"keep":           {0, -1, 1.5, "many"},
+		"storage":        {"", "no id", 5},
+		"min_free_bytes": {-1, 16, 1.5, "16MiB"},
+	}
+	settings := reflect.TypeFor[Config]()
+	for index := range settings.NumField() {
+		name := settings.Field(index).Tag.Get("mapstructure")
+		require.NotEmpty(t, wrong[name], "say in this test what is wrong for the new setting %s", name)
+		for _, value := range append(wrong[name], nil, []any{1}, map[string]any{"a": 1}) {
+			assert.ErrorContainsf(t, refusalOf(name, value), name, "%#v", value)
+		}
+		assert.ErrorContains(t, refusalOf(name+"x", 1), name+"x")
+	}
+}
+
+// refusalOf a setting is the error with which the Collector would not start; the other settings are right.
+func refusalOf(setting string, value any) error {
+	cfg := NewFactory().CreateDefaultConfig()
+	if err := confmap.NewFromStringMap(map[string]any{"directory": "/tmp", setting: value}).Unmarshal(&cfg); err != nil {
+		return err
+	}
+	return confmap.Validate(cfg)
+}
+
+// A guard cannot be the storage behind itself: it would ask itself without end.
+func TestGuardIsNotItsOwnStorage(t *testing.T) {
+	cfg := NewFactory().CreateDefaultConfig().(*Config)
+	set := extensiontest.NewNopSettings(metadata.Type)
+	cfg.Directory, cfg.Storage = t.TempDir(), &set.ID
+	_, err := NewFactory().Create(context.Background(), set, cfg)
+	assert.ErrorContains(t, err, "is itself")
 }

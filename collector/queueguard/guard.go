@@ -43,6 +43,9 @@ type guard struct {
 }
 
 func newGuard(cfg *Config, set extension.Settings) (*guard, error) {
+	if cfg.Storage != nil && *cfg.Storage == set.ID {
+		return nil, fmt.Errorf("storage of %s is itself; name the extension that stores, for example file_storage", set.ID)
+	}
 	made := &guard{cfg: cfg, logger: set.Logger, disk: diskOf}
 	meter := set.MeterProvider.Meter(metadata.ScopeName)
 	corrupt, errCorrupt := meter.Int64Counter("otelcol_extension_queue_guard_corrupt_files", metric.WithUnit("{file}"),

@@ -23,6 +23,8 @@ import (
 const (
 	smallestShare  = 16 // of a small disk no more than this part is kept free
 	besideTheBooks = 2  // items may be on the page of the queue's books, one on each side
+
+	fileStorage = "file_storage" // the type of the extension that has its files in a directory
 )
 
 var _ storage.Extension = (*guard)(nil)
@@ -43,6 +45,10 @@ func (g *guard) GetClient(ctx context.Context, kind component.Kind, id component
 	client, err := guarded.GetClient(ctx, kind, id, name)
 	if err != nil {
 		return nil, err
+	}
+	if g.cfg.Storage.Type().String() == fileStorage && !g.holdsFiles() {
+		return nil, errors.Join(fmt.Errorf("directory of queue_guard, %s, holds no queue although %s has just opened one: write the same directory for both",
+			g.cfg.Directory, g.cfg.Storage), client.Close(ctx))
 	}
 	made := &roomyClient{Client: client, guard: g, sizes: map[string]uint64{}}
 	made.countWaiting(ctx)
@@ -187,6 +193,12 @@ func added(ops []*storage.Operation) uint64 {
 func isNumber(key string) bool {
 	_, err := strconv.ParseUint(key, 10, 64)
 	return err == nil
+}
+
+// holdsFiles says whether there is any queue file.
+func (g *guard) holdsFiles() bool {
+	files, err := g.queueFiles()
+	return err != nil || len(files) > 0 // what cannot be read is said at the start
 }
 
 // fileBytes are those of all queue files: which of them is whose only file_storage knows.

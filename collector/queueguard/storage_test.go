@@ -287,3 +287,14 @@ func (w *walkingShelf) Walk(_ context.Context, fn storage.WalkFunc) error {
 	}
 	return nil
 }
+
+// A guard of another directory than that in which file_storage keeps its queues guards nothing: the Collector does not start on it.
+func TestDirectoryIsThatOfTheStorage(t *testing.T) {
+	id := component.MustNewID(fileStorage)
+	guard, _ := guarding(t, ward{id: &shelf{items: map[string][]byte{}}}, &disk{1 << 40, 1 << 40}, func(cfg *Config) { cfg.Storage = &id })
+	_, err := guard.GetClient(context.Background(), component.KindExporter, owner, "traces")
+	require.ErrorContains(t, err, "write the same directory for both")
+	require.NoError(t, os.WriteFile(filepath.Join(guard.cfg.Directory, "exporter_opik__traces"), []byte("a queue"), 0o600))
+	_, err = guard.GetClient(context.Background(), component.KindExporter, owner, "traces")
+	assert.NoError(t, err)
+}

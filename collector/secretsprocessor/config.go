@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
 )
 
 // Config of the processor. The names are those of the processor `redaction`.
@@ -16,7 +17,10 @@ type Config struct {
 	BlockedValues []string `mapstructure:"blocked_values"`
 }
 
-var _ component.Config = (*Config)(nil)
+var (
+	_ component.Config    = (*Config)(nil)
+	_ confmap.Unmarshaler = (*Config)(nil)
+)
 
 func createDefaultConfig() component.Config {
 	return &Config{
@@ -29,6 +33,17 @@ func createDefaultConfig() component.Config {
 			`[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}`,
 		},
 	}
+}
+
+// Unmarshal refuses one text where a list should be: confmap would part it at its commas, and `[a-z]{8,}` would be `[a-z]{8` and `}`, which
+// mask something else.
+func (cfg *Config) Unmarshal(conf *confmap.Conf) error {
+	for _, setting := range []string{"blocked_key_patterns", "blocked_values"} {
+		if _, isText := conf.Get(setting).(string); isText {
+			return fmt.Errorf("%s is one text: write a list, for example [%s]", setting, `"sk-[a-z]{16,}"`)
+		}
+	}
+	return conf.Unmarshal(cfg)
 }
 
 // Validate names the pattern that is none.

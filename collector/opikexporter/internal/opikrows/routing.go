@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -38,11 +39,16 @@ const (
 	projectMark    = 12
 )
 
-// Validate reports a placeholder that does not exist.
+// Validate reports a placeholder that does not exist, and a tenant that no span has.
 func (r Routing) Validate() error {
 	rest := strings.NewReplacer("{service}", "", "{tenant}", "", "{environment}", "").Replace(r.Project)
 	if strings.ContainsAny(rest, "{}") {
 		return fmt.Errorf("project %q has a placeholder that does not exist; use {service}, {tenant}, {environment}, or none", r.Project)
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(r.Tenants)) {
+		if tenant == "" || cleanName(tenant) != tenant {
+			return fmt.Errorf("tenants: no span has the tenant %q: take away blanks around the name, and what cannot be printed", tenant)
+		}
 	}
 	return nil
 }
