@@ -3,39 +3,19 @@ package opikexporter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
-	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
 )
 
-const (
-	// formerName is the name of the storage that holds the record, beside those of the queues.
-	formerName = "workspaces"
-	formerKey  = "names"
-)
+// formerKey is where the own storage has the names.
+const formerKey = "names"
 
 // formerWorkspaces are those that had a lane under this or an earlier configuration: a lane's queue on disk is opened by its
 // name only, so what waits in it would be forgotten with the name.
-func formerWorkspaces(ctx context.Context, of *lanes, host component.Host) (names []string, err error) {
-	queue := of.cfg.QueueConfig
-	if !queue.HasValue() || queue.Get().StorageID == nil {
-		return nil, nil
-	}
-	id := *queue.Get().StorageID
-	found, stores := host.GetExtensions()[id].(storage.Extension)
-	if !stores {
-		return nil, fmt.Errorf("sending_queue::storage: there is no extension %q that stores anything; name it under `service: extensions:`, "+
-			"or write one that is there, for example file_storage", id)
-	}
-	client, err := found.GetClient(ctx, component.KindExporter, of.set.ID, formerName)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the record of workspaces: %w", explained(err))
-	}
-	defer func() { err = errors.Join(err, client.Close(ctx)) }()
+func formerWorkspaces(ctx context.Context, of *lanes, client storage.Client) (names []string, err error) {
 	text, err := client.Get(ctx, formerKey)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the record of workspaces: %w", err)

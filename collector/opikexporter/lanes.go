@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/zap"
 )
@@ -34,6 +35,7 @@ type lanes struct {
 	cfg  *Config
 	set  exporter.Settings
 	opik *opikExporter
+	host component.Host // once started
 
 	// byWorkspace has the configured workspace under "". Lanes of workspaces that are not configured any more (start adds them)
 	// only hand on what waits in them.
@@ -61,7 +63,14 @@ func newLanes(ctx context.Context, cfg *Config, set exporter.Settings) (*lanes, 
 
 // Start opens the lanes, those of workspaces of former configurations too: spans may wait in them.
 func (l *lanes) Start(ctx context.Context, host component.Host) error {
-	former, err := formerWorkspaces(ctx, l, host)
+	l.host = host
+	var former []string
+	err := l.withOwnStorage(ctx, host, func(client storage.Client) (err error) {
+		if former, err = formerWorkspaces(ctx, l, client); err != nil {
+			return err
+		}
+		return l.recallScores(ctx, client)
+	})
 	if err != nil {
 		return err
 	}
@@ -104,6 +113,9 @@ func (l *lanes) Shutdown(ctx context.Context) error {
 	var all error
 	for err := range failed {
 		all = errors.Join(all, err)
+	}
+	if err := l.keepScores(ctx); err != nil {
+		l.set.Logger.Warn("The record of scores cannot be written; feedback that waits may replace newer feedback after the next start.", zap.Error(err))
 	}
 	return errors.Join(all, l.opik.shutdown(ctx))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -108,6 +109,20 @@ func TestACorrectedScoreStays(t *testing.T) {
 	down = false
 	require.NoError(t, opik.ConsumeTraces(context.Background(), recordsOf(1, 2, "thumbs")))
 	require.NoError(t, opik.ConsumeTraces(context.Background(), recordsOf(0, 1, "thumbs")))
+	assert.Equal(t, 1.0, server.score(kindTraceScores, "thumbs"))
+}
+
+// What was corrected stays so over a restart of the Collector, though what was said first waits until after it.
+func TestACorrectedScoreStaysOverARestart(t *testing.T) {
+	server, on := newOpikServer(t), newDisk()
+	opik, _, stop := startLanes(t, server.URL, on)
+	require.NoError(t, opik.ConsumeTraces(context.Background(), recordsOf(1, 2, "thumbs")))
+	require.Eventually(t, func() bool { return server.score(kindTraceScores, "thumbs") == 1.0 }, longEnough, time.Millisecond)
+	stop()
+	opik, _, _ = startLanes(t, server.URL, on)
+	require.NoError(t, opik.ConsumeTraces(context.Background(), recordsOf(0, 1, "thumbs")))
+	require.NoError(t, opik.ConsumeTraces(context.Background(), recordsOf(0, 3, "other")))
+	require.Eventually(t, func() bool { return server.score(kindTraceScores, "other") == 0.0 }, longEnough, time.Millisecond)
 	assert.Equal(t, 1.0, server.score(kindTraceScores, "thumbs"))
 }
 

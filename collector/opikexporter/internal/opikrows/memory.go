@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"container/list"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -195,6 +196,17 @@ func (r *recent[K, V]) put(key K, value V) {
 		r.order.Remove(element)
 	}
 	r.entries[key] = r.order.PushBack(recentEntry[K, V]{key, value})
+}
+
+// all entries, from the one that was put longest ago.
+func (r *recent[K, V]) all() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for element := r.order.Front(); element != nil; element = element.Next() {
+			if entry := element.Value.(recentEntry[K, V]); !yield(entry.key, entry.value) {
+				return
+			}
+		}
+	}
 }
 
 // forget drops the entry that was put longest ago, and says what it was.
