@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from otel_llm.instrumentation.litellm.request import Request
     from otel_llm.instrumentation.litellm.usage import Usage
 
-__all__ = ["billed_of", "has_extras", "own_figure", "service_tier_of"]
+__all__ = ["billed_of", "has_extras", "has_unpriced_searches", "own_figure", "service_tier_of"]
 
 _RESPONSE_COST: Final = "llm_provider-x-litellm-response-cost"
 """Where litellm puts the cost that a provider (or a litellm proxy) sent with its answer."""
@@ -172,6 +172,13 @@ def has_extras(request: Request, answer: object) -> bool:
         or (prompt is not None and _has_extras_among(prompt))
         or (request.provider == _ANTHROPIC and _has_surcharge(usage))
     )
+
+
+def has_unpriced_searches(row: Mapping[str, object] | None, answer: object) -> bool:
+    """Whether an answer searched the web, and its model's row has no price for that: litellm adds nothing then."""
+    if row is None or row.get("search_context_cost_per_query"):
+        return False
+    return any(text(get(item, "type")) == "web_search_call" for item in items(get(answer, "output")))
 
 
 def _has_extras_among(prompt: object) -> bool:

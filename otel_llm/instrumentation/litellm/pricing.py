@@ -19,6 +19,7 @@ from otel_llm.faults import let_through
 from otel_llm.instrumentation.litellm.charges import (
     billed_of,
     has_extras,
+    has_unpriced_searches,
     own_figure,
     service_tier_of,
 )
@@ -143,7 +144,7 @@ def _listed(
         return Price(Decimal(0), semconv.COST_FREE)
     theirs = _litellms(request, answer, served=names[1], fresh=fresh)
     if theirs is not None:
-        return Price(theirs, status)
+        return Price(theirs, semconv.COST_ESTIMATED if has_unpriced_searches(row, answer) else status)
     if ours:
         # Extras could not be priced by anybody; what could is at least that much.
         return Price(ours, semconv.COST_ESTIMATED)
