@@ -14,8 +14,8 @@ import (
 const (
 	shortestTime = time.Millisecond
 	longestTime  = 24 * time.Hour
-	// leastQueue in bytes: what is smaller was most likely meant as a number of requests, and no span with content fits.
-	leastQueue = 32 << 10
+	// leastQueue of a workspace in bytes: what is smaller was most likely meant as a number of requests, and no span with content fits.
+	leastQueue = 16 << 10
 )
 
 var (
@@ -93,12 +93,12 @@ func validateTime(name string, given time.Duration) error {
 	return nil
 }
 
-// validateQueue refuses a queue that cannot hold a span.
+// validateQueue refuses one of which no workspace has a part that could hold a span.
 func (cfg *Config) validateQueue() error {
-	queue := cfg.QueueConfig.Get()
-	if queue == nil || queue.Sizer != exporterhelper.RequestSizerTypeBytes || queue.QueueSize <= 0 || queue.QueueSize >= leastQueue {
+	queue, lanes := cfg.QueueConfig.Get(), int64(len(cfg.workspaces()))
+	if queue == nil || queue.Sizer != exporterhelper.RequestSizerTypeBytes || queue.QueueSize <= 0 || queue.QueueSize/lanes >= leastQueue {
 		return nil
 	}
-	return fmt.Errorf("sending_queue::queue_size is %d bytes, in which not one span with content fits: write bytes, for example 67108864, "+
-		"or `sizer: requests` if it is a number of requests", queue.QueueSize)
+	return fmt.Errorf("sending_queue::queue_size is %d bytes for %d workspaces, too few for a span with content: write bytes, for example %d, "+
+		"or `sizer: requests` if it is a number of requests", queue.QueueSize, lanes, max(64<<20, lanes<<20))
 }

@@ -3,6 +3,7 @@ package opikexporter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -30,6 +31,9 @@ type lane struct {
 	logger *zap.Logger
 	door   atomic.Int32
 	isOpen atomic.Bool // between start and shutdown; the lanes start one after the other, and the first may hand on at once
+
+	capacity     int64 // of the queue in bytes; 0 if it is not measured in them
+	toldTooLarge atomic.Bool
 }
 
 // newLane makes the lane of a workspace, one of so many.
@@ -41,11 +45,15 @@ func newLane(ctx context.Context, all *lanes, name string, lanes int) (*lane, er
 		set.Logger = set.Logger.With(zap.String("workspace", cfg.workspaceOf(name)))
 	}
 	made.logger = set.Logger
+	queue := cfg.shareOf(lanes)
+	if share := queue.Get(); share != nil && share.Sizer == exporterhelper.RequestSizerTypeBytes {
+		made.capacity = share.QueueSize
+	}
 	var err error
 	made.Traces, err = exporterhelper.NewTraces(ctx, set, cfg, made.push,
 		exporterhelper.WithTimeout(exporterhelper.TimeoutConfig{Timeout: cfg.ClientConfig.Timeout}),
 		exporterhelper.WithRetry(cfg.RetryConfig),
-		exporterhelper.WithQueue(cfg.shareOf(lanes)),
+		exporterhelper.WithQueue(queue),
 	)
 	return made, err
 }
@@ -62,7 +70,24 @@ func (l *lane) offer(ctx context.Context, part ptrace.Traces) outcome {
 	if !l.isOpen.Load() {
 		return outcome{l, spans, errNotOpen}
 	}
-	return outcome{l, spans, l.Traces.ConsumeTraces(ctx, part)}
+	return outcome{l, spans, l.unlessTooLarge(l.Traces.ConsumeTraces(ctx, part), part)}
+}
+
+// unlessTooLarge says of a part that was refused if it is larger than the queue: that is never right, however empty the queue is by then.
+func (l *lane) unlessTooLarge(err error, part ptrace.Traces) error {
+	if err == nil || l.capacity == 0 {
+		return err
+	}
+	size := int64((&ptrace.ProtoMarshaler{}).TracesSize(part))
+	if size <= l.capacity {
+		return err
+	}
+	err = fmt.Errorf("%d bytes of one request are for a queue of %d: raise sending_queue::queue_size (each workspace has an equal part of it), "+
+		"or have the program send smaller batches: %w", size, l.capacity, err)
+	if !l.toldTooLarge.Swap(true) {
+		l.logger.Error("A request can never be put into its queue. Its sender keeps it, and is held up by it.", zap.Error(err))
+	}
+	return err
 }
 
 // push sends a batch. What belongs elsewhere by now, since it waited here while the configuration changed, goes to its own lane.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -346,4 +347,16 @@ func TestShares(t *testing.T) {
 	assert.Equal(t, "opik", idOf(component.MustNewID("opik"), "").String())
 	assert.Equal(t, "opik/@b", idOf(component.MustNewID("opik"), "b").String())
 	assert.Equal(t, "opik/x@b", idOf(component.MustNewIDWithName("opik", "x"), "b").String())
+}
+
+// What is larger than a workspace's whole queue is refused with the setting to raise, not only as if the queue were full for now; what fits is taken.
+func TestWhatNeverFitsSaysSo(t *testing.T) {
+	for _, on := range []*disk{nil, newDisk()} {
+		server := newOpikServer(t)
+		opik, _, _ := startLanes(t, server.URL, on, func(cfg *Config) { cfg.QueueConfig.Get().QueueSize = 3 * leastQueue })
+		large := spansOfTenant("large", "globex", 1)
+		large.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).Attributes().PutStr("input.value", strings.Repeat("x", leastQueue))
+		assert.ErrorContains(t, opik.ConsumeTraces(context.Background(), large), "raise sending_queue::queue_size")
+		assert.NoError(t, opik.ConsumeTraces(context.Background(), spansOfTenant("small", "globex", 1)))
+	}
 }

@@ -2,6 +2,7 @@ package opikexporter
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -161,9 +162,16 @@ func TestRightSettingsAreTaken(t *testing.T) {
 		"tls": nil, "sending_queue": nil, "tenants": nil, "headers": nil, "api_key": nil, "workspace": "", "project": nil, "service": nil,
 		"proxy_url": "socks5://user:password@proxy:1080", "sending_queue::enabled": false, "keepalive::enabled": false, "timeout": "24h",
 		"retry_on_failure::max_elapsed_time": 0, "retry_on_failure::multiplier": 1, "compression_params::level": -1,
-		"sending_queue::queue_size": 32768, "idle_conn_timeout": "0s", "tls::reload_interval": "10000h",
+		"sending_queue::queue_size": 16384, "idle_conn_timeout": "0s", "tls::reload_interval": "10000h",
 	} {
 		assert.NoErrorf(t, refusalOf(t, name, value), "%s: %#v", name, value)
 	}
 	assert.NoError(t, refusalOf(t, "sending_queue", map[string]any{"sizer": "requests", "queue_size": 10}))
+	many := map[string]any{}
+	for index := range 5000 {
+		many[fmt.Sprint("t", index)] = fmt.Sprint("p @w", index)
+	}
+	cfg := NewFactory().CreateDefaultConfig()
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{"tenants": many}).Unmarshal(&cfg))
+	assert.ErrorContains(t, confmap.Validate(cfg), "67108864 bytes for 5001 workspaces")
 }
