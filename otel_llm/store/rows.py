@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-__all__ = ["Rows", "rows_of"]
+__all__ = ["Rows", "is_model_call", "rows_of"]
 
 _LARGEST_INTEGER = 2**63 - 1
 _LARGEST_COUNT = 10**12
@@ -118,18 +118,23 @@ def _status_columns(status: Status, attributes: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _call_columns(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    operation = _text(attributes.get(semconv.OPERATION_NAME))
-    attempt = _count(attributes.get(semconv.ATTEMPT))
+def is_model_call(attributes: Mapping[str, Any]) -> bool:
+    """Whether a span with these attributes is a call to a model, logical or an attempt."""
+    operation = attributes.get(semconv.OPERATION_NAME)
     # The program's own retrieval (`@otel_llm.trace(operation="retrieval")`) names no model, and is no call to one.
-    is_llm = operation in semconv.LLM_OPERATIONS and (
+    return operation in semconv.LLM_OPERATIONS and (
         operation != semconv.OP_RETRIEVAL or semconv.REQUEST_MODEL in attributes or semconv.RESPONSE_MODEL in attributes
     )
+
+
+def _call_columns(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    attempt = _count(attributes.get(semconv.ATTEMPT))
+    is_llm = is_model_call(attributes)
     session = attributes.get(semconv.SESSION_ID, attributes.get(semconv.CONVERSATION_ID))
     return {
         "is_llm": int(is_llm),
         "is_call": int(is_llm and attempt is None),
-        "operation": operation,
+        "operation": _text(attributes.get(semconv.OPERATION_NAME)),
         "provider": _text(_fact(attributes, semconv.PROVIDER_NAME)),
         "request_model": _text(attributes.get(semconv.REQUEST_MODEL)),
         "response_model": _text(attributes.get(semconv.RESPONSE_MODEL)),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import StatusCode
 
 from otel_llm import semconv
+from otel_llm.store.rows import is_model_call
 from otel_llm.testing.snapshots import snapshot_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class LlmCall:
     def _all_attributes(self) -> list[Mapping[str, Any]]:
         return [span.attributes or {} for span in (self.span, *self.attempts)]
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether any part of it was used whose price is not known; one that failed before that is not meant."""
+        return any(map(_without_price, (self.span, *self.attempts)))
+
     def _tokens(self, name: str) -> int:
         return sum(int(attributes.get(name, 0)) for attributes in self._all_attributes)
 
@@ -140,15 +146,22 @@ class LlmCall:
         return ", ".join(told)
 
 
+def _without_price(span: ReadableSpan) -> bool:
+    attributes = span.attributes or {}
+    if semconv.COST in attributes or semconv.ATTEMPTS in attributes:
+        return False
+    used = semconv.USAGE_INPUT in attributes or semconv.USAGE_OUTPUT in attributes
+    failed = span.status.status_code is StatusCode.ERROR
+    return used or (attributes.get(semconv.COST_STATUS) == semconv.COST_UNKNOWN and not failed)
+
+
 def _messages(text: Any) -> list[dict[str, Any]]:
     return json.loads(text) if isinstance(text, str) else []
 
 
 def calls_in(spans: Iterable[ReadableSpan]) -> list[LlmCall]:
     """The logical calls among `spans`, in the order in which they began."""
-    of_models = [
-        span for span in spans if (span.attributes or {}).get(semconv.OPERATION_NAME) in semconv.LLM_OPERATIONS
-    ]
+    of_models = [span for span in spans if is_model_call(span.attributes or {})]
     attempts: dict[int, list[ReadableSpan]] = {}
     for span in of_models:
         if semconv.ATTEMPT in (span.attributes or {}) and span.parent is not None:
@@ -218,8 +231,8 @@ class LlmSpans:
 
     @property
     def unpriced(self) -> list[LlmCall]:
-        """Calls that used tokens whose price is not known."""
-        return [call for call in self.calls() if call.cost is None and call.total_tokens]
+        """Calls of which not all has a price that is known."""
+        return [call for call in self.calls() if call.unpriced]
 
     def assert_called(self, *, times: int | None = None, **wanted: Any) -> list[LlmCall]:
         """Fail unless calls that fit `wanted` (see `calls`) were made: at least one, or exactly `times`.

@@ -92,13 +92,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Check the budget once the test itself has passed."""
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Check the budget once the test itself has passed: a function's or a `unittest.TestCase`'s."""
     outcome = yield
-    limits = _limits(pyfuncitem)
+    limits = _limits(item)
     if limits is not None:
-        spans: Any = pyfuncitem.funcargs["llm_spans"]
-        spans.assert_budget(**limits)
+        item.funcargs["llm_spans"].assert_budget(**limits)  # type: ignore[attr-defined]  # such items are functions
     return outcome
 
 

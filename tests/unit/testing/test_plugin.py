@@ -99,8 +99,18 @@ FILES = {
 
         def test_nothing_called(llm_spans):
             llm_spans.assert_called()
+
+        @otel_llm.trace(operation="retrieval")
+        def look_up():
+            return []
+
+        def test_looks_something_up(llm_spans):
+            look_up()
+            assert [span.name for span in llm_spans.spans] == ["retrieval look_up"]
+            llm_spans.assert_not_called()
         """,
     "test_budgets.py": """
+        import unittest
         from program import *
 
         @pytest.mark.llm_budget(usd=0.01, tokens=2000)
@@ -118,6 +128,19 @@ FILES = {
         @pytest.mark.llm_budget(usd=1)
         def test_unknown_price():
             ask(model="openai/nobody-knows-this")
+
+        @pytest.mark.llm_budget(usd=1)
+        def test_unknown_price_without_tokens():
+            litellm.image_generation("a cat", model="openai/nobodys-image", api_base=URL, api_key="k")
+
+        class OfTheStandardLibrary(unittest.TestCase):
+            @pytest.mark.llm_budget(usd=0.01)
+            def test_within_for_unittest(self):
+                ask()
+
+            @pytest.mark.llm_budget(tokens=1)
+            def test_too_long_for_unittest(self):
+                ask()
 
         @pytest.mark.llm_budget(dollars=1)
         def test_wrong_marker():
@@ -247,6 +270,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         "test_leaves_nothing",
         "test_async_streams_and_errors",
         "test_within",
+        "test_within_for_unittest",
+        "test_looks_something_up",
         "test_sends_nothing",
         "test_nothing_runs_afterwards",
         "test_changed_settings",
@@ -273,6 +298,11 @@ def test_inner_test_passes(ran: Run, name: str) -> None:
         ("test_too_dear", "USD were spent, the budget is 1e-07 USD."),
         ("test_too_long", "tokens were used, the budget is 3."),
         ("test_unknown_price", "The budget of 1 USD cannot be checked: the price of nobody-knows-this is not known."),
+        (
+            "test_unknown_price_without_tokens",
+            "The budget of 1 USD cannot be checked: the price of nobodys-image is not known.",
+        ),
+        ("test_too_long_for_unittest", "tokens were used, the budget is 1."),
         ("test_wrong_marker", "test_wrong_marker gives dollars."),
         ("test_own_reason", "its own reason"),
         ("test_missing", "Run pytest once with --llm-snapshot-update"),
