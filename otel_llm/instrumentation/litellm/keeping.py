@@ -39,6 +39,7 @@ _DEPTHS: Final = {
     "model_info": 1,
     "response_format": 1,
     "reasoning": 1,
+    "conversation": 1,
     "text": 2,
     "modalities": 1,
     "stop": 1,

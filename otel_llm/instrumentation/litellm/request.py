@@ -159,6 +159,9 @@ def fill_request(facts: Facts, request: Request, *, content: bool = False, withi
         )
     elif request.form.operation == semconv.OP_RETRIEVAL:
         facts.set({semconv.RETRIEVAL_TOP_K: tokens(arguments.get("top_n"))})
+    elif request.form.family == "responses":
+        conversation = arguments.get("conversation")
+        facts.set({semconv.CONVERSATION_ID: text(conversation) or text(get(conversation, "id"))})
     elif request.form.family == RUNS:
         facts.set(
             {

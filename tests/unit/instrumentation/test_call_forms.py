@@ -291,3 +291,12 @@ def test_the_server_is_the_one_that_was_asked(
         "127.0.0.1",
         int(provider.url.rpartition(":")[2]),
     )
+
+
+@pytest.mark.parametrize("conversation", ["conv_1", {"id": "conv_1"}], ids=["text", "object"])
+def test_the_conversation_of_a_response_is_on_its_span(
+    conversation: object, provider: FakeProvider, spans: Spans
+) -> None:
+    """What a Responses call is a turn of stands on its span, which is the thread in Opik."""
+    litellm.responses(**arguments(CALLS["responses"], provider), conversation=conversation)
+    assert spans.facts[semconv.CONVERSATION_ID] == "conv_1"

@@ -19,7 +19,7 @@ from otel_llm.instrumentation.litellm.request import Request
 from otel_llm.instrumentation.litellm.stream_usage import ask_for_usage
 from tests.unit.instrumentation.calls import run
 from tests.unit.instrumentation.frames import frame
-from tests.unit.instrumentation.recorded import failed
+from tests.unit.instrumentation.recorded import attributes, failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,6 +151,25 @@ def test_a_refusal_is_an_error(name: str, provider: FakeProvider, spans: Spans) 
         _pass(name, **_to_azure(provider))
     assert failed(spans.only)
     assert spans.facts[semconv.HTTP_STATUS_CODE] == 429
+
+
+def test_a_router_tries_again(provider: FakeProvider, spans: Spans) -> None:
+    """Through a Router what is passed through is one call, with its attempts below it; what was billed is on one."""
+    deployment = {"model": "azure/gpt-4o-mini", "api_base": provider.url, "api_key": "sk-test"}
+    router = litellm.Router(
+        model_list=[{"model_name": "mine", "litellm_params": deployment}], num_retries=1, retry_after=0
+    )
+    provider.error(500)
+    endpoint = "openai/deployments/gpt-4o-mini/chat/completions"
+    run(router.allm_passthrough_route, model="mine", method="POST", endpoint=endpoint, json=dict(ASKED))
+    (logical,) = spans.logical
+    first, second = spans.attempts
+    assert logical.name == "chat mine"
+    assert attributes(logical)[semconv.ATTEMPTS] == 2
+    assert semconv.USAGE_INPUT not in attributes(logical)
+    assert failed(first)
+    assert attributes(second)[semconv.USAGE_INPUT] > 0
+    assert attributes(second)[semconv.COST_STATUS] == semconv.COST_PRICED
 
 
 @pytest.mark.parametrize("name", NAMES)
