@@ -91,6 +91,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
         raise StoreError(
             f"{path} is a directory, no local store. Name the file in it, for example {path / 'store.db'}."
         )
+    if not path.is_file():  # opening a pipe would wait for whoever writes into it
+        raise StoreError(f"{path} is not a regular file, so it is no local store. Name another with --store.")
     try:
         connection = sqlite3.Connection(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READER_BUSY_SECONDS, isolation_level=None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +25,6 @@ from otel_llm.store.filters import Filter, nanoseconds
 from tests.unit.store.building import HOUR, NOON, batch_of, call, span, used
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -234,12 +234,16 @@ def test_no_grouping_gives_the_totals_as_one_row(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_asked_says_why(tmp_path: Path) -> None:
-    """No store, a file that is none, an unknown grouping and a naive time are StoreErrors that say what to do."""
+    """No store, what is none, an unknown grouping and a naive time are StoreErrors that say what to do."""
     with pytest.raises(StoreError, match=r"no local store .* yet.*otel-llm demo"):
         queries.usage(tmp_path / "none.db")
     (tmp_path / "text.db").write_text("this is not a database, but it is long enough to look like one" * 20)
     with pytest.raises(StoreError, match=r"cannot be read \(file is not a database\).*otel-llm doctor"):
         queries.usage(tmp_path / "text.db")
+    os.mkfifo(tmp_path / "pipe.db")
+    for odd in (tmp_path / "pipe.db", Path("/dev/zero")):
+        with pytest.raises(StoreError, match=r"not a regular file.*--store"):
+            queries.usage(odd)
     with pytest.raises(StoreError, match="cannot be grouped by 'colour'"):
         queries.usage(tmp_path / "none.db", ("colour",))
     with pytest.raises(StoreError, match="no time zone"):
