@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_llm.instrumentation.litellm.anthropic_words import chat_usage
 from otel_llm.instrumentation.litellm.chat_answer import ChatAnswer
 from otel_llm.instrumentation.litellm.keeping import kept
-from otel_llm.instrumentation.litellm.reading import get, items, text
+from otel_llm.instrumentation.litellm.reading import get, items, text, tokens
 from otel_llm.instrumentation.litellm.sse import ServerSentEvents
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 
@@ -77,9 +77,9 @@ class AnthropicStreamReader(StreamReader):
             self._id, self._model = text(get(message, "id")), text(get(message, "model"))
             self._count(get(message, "usage"))
         elif kind == "content_block_start":
-            return self._begin_block(get(event, "index"), get(event, "content_block"))
+            return self._begin_block(tokens(get(event, "index")), get(event, "content_block"))
         elif kind == "content_block_delta":
-            return self._feed_delta(get(event, "index"), get(event, "delta"))
+            return self._feed_delta(tokens(get(event, "index")), get(event, "delta"))
         elif kind == "message_delta":
             self._stop_reason = text(get(get(event, "delta"), "stop_reason")) or self._stop_reason
             self._count(get(event, "usage"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_llm.instrumentation.litellm.interaction_words import chat_answer, chat_usage
 from otel_llm.instrumentation.litellm.keeping import kept
-from otel_llm.instrumentation.litellm.reading import get, items, text
+from otel_llm.instrumentation.litellm.reading import get, items, text, tokens
 from otel_llm.instrumentation.litellm.stream_reader import StreamReader
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class InteractionStreamReader(StreamReader):
         """Take one event in; True when it carries content."""
         kind = text(get(chunk, "event_type")) or ""
         if kind in _STARTS:
-            return self._begin(get(chunk, "index"), get(chunk, "step") or get(chunk, "content"))
+            return self._begin(tokens(get(chunk, "index")), get(chunk, "step") or get(chunk, "content"))
         if kind in _GROWS:
-            return self._grow(get(chunk, "index"), get(chunk, "delta"))
+            return self._grow(tokens(get(chunk, "index")), get(chunk, "delta"))
         if kind.startswith("interaction."):
             self._tell(get(chunk, "interaction") or chunk)
         return False
@@ -71,7 +71,7 @@ class InteractionStreamReader(StreamReader):
     def _begin(self, index: object, step: object) -> bool:
         begun = self._steps[index] = dict(step) if isinstance(step, dict) else {"type": "model_output"}
         self._pieces[index] = []
-        return begun.get("type") not in {"model_output", "thought", "text"}
+        return text(begun.get("type")) not in {None, "model_output", "thought", "text"}
 
     def _grow(self, index: object, delta: object) -> bool:
         kind = text(get(delta, "type")) or ""

@@ -11,6 +11,9 @@ import pytest
 
 import otel_llm
 from otel_llm import semconv
+from otel_llm.instrumentation.litellm.answers import reader_for
+from otel_llm.instrumentation.litellm.forms import FORMS
+from otel_llm.instrumentation.litellm.request import Request
 from tests.unit.instrumentation.calls import run
 from tests.unit.instrumentation.recorded import failed
 
@@ -213,3 +216,25 @@ def test_one_that_is_answered_by_way_of_responses_is_one_span(name: str, provide
     spans.clear()
     _call(provider, name, model="openai/gpt-4o-mini", api_base=provider.openai_base, stream=True)
     assert spans.facts[semconv.USAGE_OUTPUT] > 0
+
+
+@pytest.mark.parametrize("index", [[1], {"a": 1}, "0", None])
+@pytest.mark.parametrize(
+    ("name", "beginning", "growing"),
+    [
+        ("create", {"event_type": "step.start", "step": {}}, {"event_type": "step.delta", "delta": {"type": "text"}}),
+        (
+            "anthropic_messages",
+            {"type": "content_block_start", "content_block": {"type": "text"}},
+            {"type": "content_block_delta", "delta": {"type": "text_delta"}},
+        ),
+    ],
+)
+def test_an_odd_index_is_no_fault(name: str, beginning: dict[str, Any], growing: dict[str, Any], index: object) -> None:
+    """What counts the parts of a stream may be anything: the words count all the same."""
+    form = FORMS[name]
+    reader = reader_for(form)(Request(form, (), {"model": "gemini/gemini-2.5-flash"}))
+    delta = {**growing["delta"], "text": "Far."}
+    assert not reader.feed({**beginning, "index": index})
+    assert reader.feed({**growing, "index": index, "delta": delta})
+    assert "Far." in str(reader.answer())
