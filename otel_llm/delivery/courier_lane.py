@@ -127,21 +127,26 @@ class Lane:
 
     def start(self) -> bool:
         """Make sure that the thread runs; False if the system gives us none (tried again a little later)."""
-        if self._thread is not None and self._thread.is_alive():
-            return True
+        if self._thread is not None and (self._thread.ident is None or self._thread.is_alive()):
+            return True  # or is about to: another thread of the program is in the middle of this
         if self._stopping or monotonic() < self._no_thread_until:
             return False
         # In a context of its own: Sentry hands the program's on to threads, and our requests would be its request's.
         thread = threading.Thread(
             target=Context().run, args=(self._run,), name=f"otel-llm-courier-{self.name}", daemon=True
         )
+        self._thread = thread  # before it begins, which takes a while: of two, this is the one that delivers
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            self._thread = None
             self._no_thread_until = monotonic() + _TROUBLE_SECONDS
             logger.debug("No thread to deliver to %s (%s); batches stay in the spool.", self.name, error)
             return False
-        self._thread = thread
+        except BaseException:  # an interrupt of the program's
+            if thread.ident is None:
+                self._thread = None
+            raise
         return True
 
     def notify(self, size: int = 0) -> None:
@@ -224,16 +229,21 @@ class Lane:
         process = os.getpid()
         try:
             with untraced():
-                while not self._stopping:
+                while self._is_the_one() and not self._stopping:
                     self._wake.clear()
                     pause = self._guarded_turn(process)
                     if pause > 0:
                         self._wake.wait(pause)
                     rest_in_copy(process)
         finally:
-            self._settle_late()
-            self._lease.release()
-            self._on_progress()
+            if self._is_the_one():
+                self._settle_late()
+                self._lease.release()
+                self._on_progress()
+
+    def _is_the_one(self) -> bool:
+        """Two threads would send everything twice, and threads of the program may have begun two at once."""
+        return self._thread is threading.current_thread()
 
     def _guarded_turn(self, process: int) -> float:
         try:

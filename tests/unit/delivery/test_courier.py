@@ -255,6 +255,44 @@ def test_no_thread_before_the_first_batch(rig: Callable[..., Rig]) -> None:
     assert threading.active_count() == before + 1
 
 
+def test_many_at_once_begin_one_thread(rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads would send everything twice; and of two that have begun all the same, one leaves the work alone."""
+    running = rig()
+    begun: list[threading.Thread] = []
+    first_has_begun, go = threading.Event(), threading.Event()
+    begin = threading.Thread.start
+
+    def begin_slowly(thread: threading.Thread) -> None:
+        if thread.name.startswith("otel-llm-courier"):
+            begun.append(thread)
+            first_has_begun.set()
+            assert go.wait(10)
+        begin(thread)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(threading.Thread, "start", begin_slowly)
+        callers = [threading.Thread(target=running.courier.notify) for _ in range(2)]
+        callers[0].start()
+        assert first_has_begun.wait(10)
+        callers[1].start()
+        callers[1].join(0.2)
+        go.set()
+        for caller in callers:
+            caller.join(10)
+    assert len(begun) == 1
+    lane = running.courier._lanes[0]
+    one = lane._thread
+    lane._thread = None  # as if both had been asked at the very same moment
+    running.courier.notify()
+    assert one is not None
+    one.join(10)
+    assert not one.is_alive()
+    ids = new_ids(20)
+    running.append(*([span_id] for span_id in ids))
+    assert running.courier.flush(10.0).complete
+    assert running.sinks[0].ids == ids
+
+
 def test_retries_until_the_backend_takes_it(rig: Callable[..., Rig], quick_backoff: None) -> None:
     """Answers that ask for a retry, and exceptions, keep the batch; it arrives when the backend is back."""
     one = rig()
