@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -39,6 +40,7 @@ type guard struct {
 	corrupt metric.Int64Counter
 	refused metric.Int64Counter
 	clients sharers
+	hasFile atomic.Bool
 	disk    func(directory string) (free, size uint64, known bool)
 }
 
@@ -72,10 +74,14 @@ func (g *guard) Start(ctx context.Context, host component.Host) error {
 	g.refused.Add(ctx, 0)
 	limited, cancel := context.WithTimeout(ctx, g.cfg.Timeout)
 	defer cancel()
-	files, err := g.queueFiles()
+	found, err := g.queueFiles()
 	if err != nil {
 		g.logger.Warn("The directory of the queue cannot be read; its files are not checked.", zap.Error(err))
 		return nil
+	}
+	var files []string
+	for _, each := range found {
+		files = append(files, each.path)
 	}
 	for sound, found := 0, (verdict{}); len(files) > 0; files = files[1:] {
 		sound, found = checkApart(limited, files)
@@ -98,20 +104,25 @@ func (g *guard) Start(ctx context.Context, host component.Host) error {
 // Shutdown has nothing to do.
 func (*guard) Shutdown(context.Context) error { return nil }
 
+type queueFile struct {
+	path string
+	size uint64
+}
+
 // queueFiles are the files that file_storage may open. An empty one is as good as none.
-func (g *guard) queueFiles() ([]string, error) {
+func (g *guard) queueFiles() ([]queueFile, error) {
 	entries, err := os.ReadDir(g.cfg.Directory)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	var files []string
+	var files []queueFile
 	for _, entry := range entries {
 		name := entry.Name()
 		if !entry.Type().IsRegular() || strings.HasPrefix(name, temporaryPrefix) || strings.HasSuffix(name, backupSuffix) {
 			continue
 		}
 		if info, errInfo := entry.Info(); errInfo == nil && info.Size() > 0 {
-			files = append(files, filepath.Join(g.cfg.Directory, name))
+			files = append(files, queueFile{filepath.Join(g.cfg.Directory, name), uint64(info.Size())})
 		}
 	}
 	return files, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -195,19 +194,20 @@ func isNumber(key string) bool {
 	return err == nil
 }
 
-// holdsFiles says whether there is any queue file.
+// holdsFiles says whether there is any queue file. There may be thousands, so it is asked until there is one.
 func (g *guard) holdsFiles() bool {
-	files, err := g.queueFiles()
-	return err != nil || len(files) > 0 // what cannot be read is said at the start
+	if !g.hasFile.Load() {
+		files, err := g.queueFiles()
+		g.hasFile.Store(err != nil || len(files) > 0) // what cannot be read is said at the start
+	}
+	return g.hasFile.Load()
 }
 
 // fileBytes are those of all queue files: which of them is whose only file_storage knows.
 func (g *guard) fileBytes() (size uint64) {
 	files, _ := g.queueFiles() // what cannot be read is not counted, and then is smaller, which is the safe side
 	for _, file := range files {
-		if info, err := os.Stat(file); err == nil {
-			size += uint64(info.Size()) //nolint:gosec // not negative
-		}
+		size += file.size
 	}
 	return size
 }
