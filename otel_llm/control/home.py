@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, cast
 
@@ -89,6 +90,21 @@ class Home:
         active = getattr(self.provider, "_active_span_processor", None)  # the SDK has no public way to ask
         seeing: tuple[SpanProcessor, ...] = getattr(active, "_span_processors", ())
         return len(seeing) == 1 and seeing[0] is self._processor
+
+    def flush(self, timeout: float) -> None:
+        """Have the exporters of a provider of the program's send what has ended, for at most `timeout` seconds."""
+        flush = None if self.owned else getattr(self.provider, "force_flush", None)
+        if not callable(flush):
+            return
+        # the SDK's `force_flush` pays no heed to its own timeout
+        worker = threading.Thread(
+            target=guarded, args=("flushing the program's exporters", flush), name="otel_llm flush", daemon=True
+        )
+        try:
+            worker.start()
+        except RuntimeError:  # the interpreter is ending and starts no threads: the SDK's own `atexit` comes next
+            return
+        worker.join(timeout)
 
     def leave(self) -> None:
         """Let go of the provider; it stays as it is, with a processor that does nothing."""

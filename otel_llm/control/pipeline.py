@@ -136,6 +136,12 @@ class Pipeline:
             _settle_while_it_helps(self.processor, max(_SHORTEST_STRETCH, timeout / 2))
         for channel in self.channels:
             channel.keep(timeout / 2 / len(self.channels))
+        self.flush_others(timeout / 2)
+
+    def flush_others(self, timeout: float) -> None:
+        """Where calls leave by the program's exporters alone, have those send, for at most `timeout` seconds."""
+        if not self.channels:
+            self.home.flush(timeout)
 
     def close(self, timeout: float) -> None:
         """Stop recording, hand over what is queued within `timeout` seconds, and let go of everything."""
@@ -158,6 +164,7 @@ class Pipeline:
         self.home.leave()
         for channel in self.channels:
             channel.close(timeout)
+        self.flush_others(max(0.0, end - monotonic()))
         self.counting.export.wait(max(0.0, end - monotonic()))
         if self.media is not None:
             _offer_media_to(None)

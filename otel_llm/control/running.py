@@ -349,6 +349,7 @@ def _flush(timeout: float) -> FlushReport:
     for channel in channels:
         waiting += channel.flush(max(0.0, timeout - (monotonic() - began)))
     if pipeline is not None:
+        pipeline.flush_others(max(0.0, timeout - (monotonic() - began)))
         pipeline.counting.export.flush(max(0.0, timeout - (monotonic() - began)))
         if pipeline.media is not None:
             pipeline.media.flush(max(0.0, timeout - (monotonic() - began)))

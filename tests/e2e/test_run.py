@@ -127,6 +127,27 @@ def test_auto_instrumentation_of_opentelemetry_finds_us(program: Path, tmp_path:
     assert usage(environ, tmp_path)["totals"]["calls"] == 1
 
 
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGTERM)", "otel_llm.flush(); os._exit(0)", "child"])
+def test_the_last_call_under_auto_instrumentation(end: str, program: Path, tmp_path: Path) -> None:
+    """SIGTERM, `os._exit` after a flush, and that of a forked child leave nothing in the SDK's own queue."""
+    command = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
+    assert command, "the extra `instrument` is not installed"
+    begin = "import os, signal, otel_llm\nif os.fork(): os._exit(os.wait()[1])\n" if end == "child" else ""
+    ending = "os._exit(0)" if end == "child" else f"import os, signal, otel_llm; {end}"
+    program.write_text(f"{begin}{program.read_text()}\n{ending}\n")
+    with FakeProvider() as provider:
+        environ = environment(
+            tmp_path,
+            provider,
+            OTEL_TRACES_EXPORTER="otel_llm_local",
+            OTEL_METRICS_EXPORTER="none",
+            OTEL_LOGS_EXPORTER="none",
+            OTEL_BSP_SCHEDULE_DELAY="300000",
+        )
+        execute([command, sys.executable, program.name], tmp_path, environ)
+    assert usage(environ, tmp_path)["totals"]["calls"] == 1
+
+
 def test_a_program_that_calls_no_model_loads_nothing_of_opentelemetry(tmp_path: Path) -> None:
     """Every Python that the program starts looks for litellm, and pays for no more than that."""
     ask = "import sys; print([m for m in sys.modules if m.split('.')[0] in {'opentelemetry', 'wrapt', 'packaging'}])"
