@@ -4,7 +4,7 @@ how the process ends                             what tells us
 the program ends, `sys.exit`, an exception       `atexit`
 SIGTERM, where the program left it alone         a handler of ours, which then lets the signal do what it does
 SIGTERM as process 1                             the same handler, which delivers; as without us, the process lives on
-SIGTERM under uvicorn                            its server, when it has shut down (`otel_llm.control.servers`)
+SIGTERM under uvicorn, gunicorn's UvicornWorker  its server, when it has shut down (`otel_llm.control.servers`)
 a child of `multiprocessing` or billiard         their `Finalize`: such children end by `os._exit`, without `atexit`
 a child of Celery's prefork pool                 Celery's signal `worker_process_shutdown`: those skip `Finalize` too
 `os._exit` in a forked child                     a function of ours in its place, which only puts spans onto the disk
@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from otel_llm.clock import monotonic
-from otel_llm.control.servers import watch_uvicorn
+from otel_llm.control.servers import watch_uvicorn, watch_uvicorn_to_come
 from otel_llm.processors.chain import LAST_SECONDS
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class EndOfProcess:
         self._in_memory = in_memory
         self._watching = False
         self._patience = 0.0
+        self._minds_sigterm = False
         self._os_exit_patience: float | None = None
         self._os_exit = os._exit
         self._begin()
@@ -99,6 +100,7 @@ class EndOfProcess:
         handler stays, and its server calls us.
         """
         self._patience = patience
+        self._minds_sigterm = True
         if watch_uvicorn(self._hand_over):
             return True
         if threading.current_thread() is not threading.main_thread():
@@ -126,6 +128,7 @@ class EndOfProcess:
 
     def leave_sigterm(self) -> None:
         """Give SIGTERM back its default action, unless the program has a handler of its own by now."""
+        self._minds_sigterm = False
         if self._handles_sigterm() and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -205,6 +208,8 @@ class EndOfProcess:
         self._watch_finalizers()
         self._watch_celery()
         self._watch_os_exit()
+        if self._minds_sigterm:
+            watch_uvicorn_to_come(self._hand_over)
 
     def _watch_os_exit(self) -> None:
         """Only in children: there it is what programs end by that must not run the parent's `atexit`."""

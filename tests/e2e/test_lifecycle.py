@@ -527,6 +527,25 @@ def test_uvicorn(
     assert names(receiver) == _expected(), program.output
 
 
+@pytest.mark.parametrize("options", [("--preload",), ()], ids=["preload", "no preload"])
+def test_gunicorn_with_uvicorn_workers(
+    options: tuple[str, ...], program: Program, receiver: OtlpReceiver, record_property: pytest.RecordProperty
+) -> None:
+    """A worker that gives SIGTERM its default back after the fork and serves with uvicorn: each request's span once."""
+    pytest.importorskip("gunicorn")
+    pytest.importorskip("uvicorn")
+    program.environ["OTEL_LLM_BATCH_DELAY"] = "300000"
+    program.write("app.py", ASGI.format(shutdown="pass"))
+    port = _free_port()
+    common = ("-w", "2", "--bind", f"127.0.0.1:{port}", "--no-control-socket", "--timeout", "0")
+    command = ("gunicorn", "-k", "uvicorn.workers.UvicornWorker", *common, *options, "app:app")
+    _serve_and_stop(program, port, sys.executable, "-m", *command)
+    program.ship()
+    title = f"gunicorn -k UvicornWorker {' '.join(options)}".strip()
+    tell(record_property, title, "SIGTERM", _expected(), names(receiver))
+    assert names(receiver) == _expected(), program.output
+
+
 STRANGER = """
 import asyncio, os
 import litellm
