@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -220,8 +221,8 @@ def test_every_start_says_one_line_on_stderr(tmp_path: Path) -> None:
     ("resource", "said"),
     [
         ("Resource({'service.name': 'shop'})", "service shop"),
-        ("Resource.create()", "service unknown_service:python (set OTEL_SERVICE_NAME)"),
-        ("Resource({})", "service program.py"),
+        ("Resource.create()", r"service unknown_service(:python)? \(set OTEL_SERVICE_NAME\)"),
+        ("Resource({})", r"service program(\.py)?"),
     ],
 )
 def test_the_start_line_names_the_service_that_spans_carry(tmp_path: Path, resource: str, said: str) -> None:
@@ -234,7 +235,7 @@ def test_the_start_line_names_the_service_that_spans_carry(tmp_path: Path, resou
         otel_llm.configure(tracer_provider=TracerProvider(resource={resource}))
     """
     line = run_program(source, tmp_path, OTEL_SERVICE_NAME="").stderr.strip()
-    assert line.removesuffix(".py").endswith(said.removesuffix(".py"))
+    assert re.search(f"{said}$", line)
 
 
 def test_switched_off_means_nothing_at_all(tmp_path: Path) -> None:

