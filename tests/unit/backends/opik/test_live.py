@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -192,10 +193,13 @@ def test_memory_of_values_is_bounded() -> None:
 
 def test_a_resource_that_otlp_changes_is_read_from_bytes() -> None:
     """Values that are other ones in OTLP are not mapped from the object."""
+    resource = Resource({"bytes": b"x"})
+    if resource.attributes["bytes"] == "x":
+        pytest.skip("this SDK makes a text of bytes by itself, as those before 1.45 did")
     span = ReadableSpan(
         name="s",
         context=SpanContext(_own_trace(1), 1, is_remote=False),
-        resource=Resource({"bytes": b"x"}),
+        resource=resource,
         start_time=1,
         end_time=2,
     )
