@@ -69,7 +69,7 @@ func (l *lanes) Start(ctx context.Context, host component.Host) error {
 		if former, err = formerWorkspaces(ctx, l, client); err != nil {
 			return err
 		}
-		return l.recallScores(ctx, client)
+		return l.recall(ctx, client)
 	})
 	if err != nil {
 		return err
@@ -114,8 +114,8 @@ func (l *lanes) Shutdown(ctx context.Context) error {
 	for err := range failed {
 		all = errors.Join(all, err)
 	}
-	if err := l.keepScores(ctx); err != nil {
-		l.set.Logger.Warn("The record of scores cannot be written; feedback that waits may replace newer feedback after the next start.", zap.Error(err))
+	if err := l.keep(ctx); err != nil {
+		l.set.Logger.Warn("What was remembered cannot be written. After the next start "+cost+".", zap.Error(err))
 	}
 	return errors.Join(all, l.opik.shutdown(ctx))
 }

@@ -360,3 +360,24 @@ func TestWhatNeverFitsSaysSo(t *testing.T) {
 		assert.NoError(t, opik.ConsumeTraces(context.Background(), spansOfTenant("small", "globex", 1)))
 	}
 }
+
+// A trace that began elsewhere and goes on over a restart of the Collector stays one trace in Opik, however long it takes.
+func TestAForeignTraceGoesOnOverARestart(t *testing.T) {
+	server, on := newOpikServer(t), newDisk()
+	for round, name := range []string{"before", "after"} {
+		opik, _, stop := startLanes(t, server.URL, on)
+		batch := spansNamed(name)
+		span := batch.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+		span.SetTraceID(pcommon.TraceID{1, 15: 1})
+		span.SetSpanID(pcommon.SpanID{7: byte(round + 1)})
+		span.SetStartTimestamp(span.StartTimestamp() + pcommon.Timestamp(round*int(time.Hour)))
+		require.NoError(t, opik.ConsumeTraces(context.Background(), batch))
+		require.Eventually(t, func() bool { return len(server.names(kindSpans)) == round+1 }, longEnough, time.Millisecond)
+		stop()
+	}
+	ids := map[any]bool{}
+	for _, row := range server.rows[kindSpans] {
+		ids[row["trace_id"]] = true
+	}
+	assert.Len(t, ids, 1)
+}

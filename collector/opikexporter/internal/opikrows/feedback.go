@@ -1,10 +1,8 @@
 package opikrows
 
 import (
-	"encoding/json"
 	"slices"
 
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
@@ -94,45 +92,4 @@ func (m *Memory) Newest(scores []Row) []Row {
 		}
 		return false
 	})
-}
-
-// keptScore is how the moment of a score is kept.
-type keptScore struct {
-	Project   string            `json:"project"`
-	Workspace string            `json:"workspace,omitempty"`
-	ID        string            `json:"id"`
-	Name      string            `json:"name"`
-	Moment    pcommon.Timestamp `json:"moment"`
-}
-
-// Scores are the moments that are remembered, as text, the oldest first; nil if there are none.
-func (m *Memory) Scores() []byte {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	var kept []keptScore
-	for key, moment := range m.scores.all() {
-		kept = append(kept, keptScore{key.destination.Project, key.destination.Workspace, key.id, key.name, moment})
-	}
-	if kept == nil {
-		return nil
-	}
-	text, _ := json.Marshal(kept) // texts and numbers only
-	return text
-}
-
-// RecallScores takes such a text, or none.
-func (m *Memory) RecallScores(text []byte) error {
-	var kept []keptScore
-	if len(text) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(text, &kept); err != nil {
-		return err
-	}
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	for _, each := range kept[max(0, len(kept)-maxRememberedScores):] {
-		m.scores.put(scoreKey{Destination{each.Project, each.Workspace}, each.ID, each.Name}, each.Moment)
-	}
-	return nil
 }

@@ -21,18 +21,3 @@ func TestTheNewestScoreCounts(t *testing.T) {
 	}
 	assert.LessOrEqual(t, memory.scores.len(), maxRememberedScores)
 }
-
-// What is remembered of scores can be kept as text, which another memory takes; of junk none is taken.
-func TestScoresAreKept(t *testing.T) {
-	score := Row{ID: "id", Destination: Destination{"p", "w"}, body: object{"name": "a"}, moment: 5}
-	earlier, before := score, NewMemory()
-	earlier.moment = 4
-	assert.Nil(t, before.Scores())
-	before.Newest([]Row{score})
-	after := NewMemory()
-	assert.NoError(t, after.RecallScores(before.Scores()))
-	assert.NoError(t, after.RecallScores(nil))
-	assert.Error(t, after.RecallScores([]byte("junk")))
-	assert.Empty(t, after.Newest([]Row{earlier}))
-	assert.Len(t, after.Newest([]Row{score}), 1)
-}
