@@ -41,6 +41,7 @@ type guard struct {
 	refused metric.Int64Counter
 	clients sharers
 	hasFile atomic.Bool
+	look    look
 	disk    func(directory string) (free, size uint64, known bool)
 }
 
@@ -48,7 +49,7 @@ func newGuard(cfg *Config, set extension.Settings) (*guard, error) {
 	if cfg.Storage != nil && *cfg.Storage == set.ID {
 		return nil, fmt.Errorf("storage of %s is itself; name the extension that stores, for example file_storage", set.ID)
 	}
-	made := &guard{cfg: cfg, logger: set.Logger, disk: diskOf}
+	made := &guard{cfg: cfg, logger: set.Logger, disk: diskOf, look: look{now: time.Now}}
 	meter := set.MeterProvider.Meter(metadata.ScopeName)
 	corrupt, errCorrupt := meter.Int64Counter("otelcol_extension_queue_guard_corrupt_files", metric.WithUnit("{file}"),
 		metric.WithDescription("Queue files that were moved aside at this start because file_storage could not have used them."))

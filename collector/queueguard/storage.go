@@ -203,15 +203,6 @@ func (g *guard) holdsFiles() bool {
 	return g.hasFile.Load()
 }
 
-// fileBytes are those of all queue files: which of them is whose only file_storage knows.
-func (g *guard) fileBytes() (size uint64) {
-	files, _ := g.queueFiles() // what cannot be read is not counted, and then is smaller, which is the safe side
-	for _, file := range files {
-		size += file.size
-	}
-	return size
-}
-
 // hasRoomFor says whether so much may be added. A queue that holds most of what waits must leave twice the reserve, so that one whose
 // backend takes nothing leaves room for those whose backends do.
 //

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -87,6 +88,7 @@ func guarding(t *testing.T, host component.Host, on *disk, change ...func(*Confi
 	require.NoError(t, err)
 	guard := made.(*guard)
 	guard.disk = func(string) (uint64, uint64, bool) { return on.free, on.size, true }
+	guard.look.now = func() time.Time { return time.Time{} } // no look takes any time, so each is a new one
 	require.NoError(t, guard.Start(context.Background(), host))
 	return guard, telemetry
 }
@@ -173,6 +175,26 @@ func TestACompactedFileHasNoRoomInside(t *testing.T) {
 	require.ErrorIs(t, client.Set(ctx, "1", make([]byte, 2000)), syscall.ENOSPC, "what grew again is full")
 	emptied()
 	require.NoError(t, client.Set(ctx, "1", make([]byte, 2000)))
+}
+
+// Looks at the files are as far apart as they take long, however many items are added: no more than a twentieth of the time is theirs.
+func TestLooksAtManyFilesAreFew(t *testing.T) {
+	guard, _ := guarding(t, ward{shelfID: &shelf{items: map[string][]byte{}}}, &disk{1 << 40, 1 << 40})
+	file := filepath.Join(guard.cfg.Directory, "exporter_opik__traces")
+	now := time.Time{}
+	guard.look.now = func() time.Time {
+		now = now.Add(time.Millisecond)
+		return now
+	}
+	looks, last := 0, uint64(0)
+	for size := range 200 {
+		require.NoError(t, os.WriteFile(file, make([]byte, size+1), 0o600))
+		if seen := guard.fileBytes(); seen != last {
+			looks, last = looks+1, seen
+			require.EqualValues(t, size+1, seen)
+		}
+	}
+	assert.InDelta(t, 200/lookPause, looks, 1)
 }
 
 // Of a small disk no more than a sixteenth is kept, and nothing where nothing is to be.
