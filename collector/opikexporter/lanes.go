@@ -65,7 +65,7 @@ func newLanes(ctx context.Context, cfg *Config, set exporter.Settings) (*lanes, 
 func (l *lanes) Start(ctx context.Context, host component.Host) error {
 	l.host = host
 	var former []string
-	err := l.withOwnStorage(ctx, host, func(client storage.Client) (err error) {
+	err := l.withOwnStorage(ctx, func(client storage.Client) (err error) {
 		if former, err = formerWorkspaces(ctx, l, client); err != nil {
 			return err
 		}

@@ -22,20 +22,20 @@ const (
 )
 
 // withOwnStorage has something done with the exporter's own storage; nothing where the queues are in memory.
-func (l *lanes) withOwnStorage(ctx context.Context, host component.Host, do func(storage.Client) error) error {
+func (l *lanes) withOwnStorage(ctx context.Context, do func(storage.Client) error) error {
 	queue := l.cfg.QueueConfig
 	if !queue.HasValue() || queue.Get().StorageID == nil {
 		return nil
 	}
 	id := *queue.Get().StorageID
-	found, stores := host.GetExtensions()[id].(storage.Extension)
+	found, stores := l.host.GetExtensions()[id].(storage.Extension)
 	if !stores {
 		return fmt.Errorf("sending_queue::storage: there is no extension %q that stores anything; name it under `service: extensions:`, "+
 			"or write one that is there, for example file_storage", id)
 	}
 	client, err := found.GetClient(ctx, component.KindExporter, l.set.ID, ownName)
 	if err != nil {
-		return fmt.Errorf("cannot open the record of workspaces: %w", explained(err))
+		return fmt.Errorf("cannot open the exporter's own storage: %w", explained(err))
 	}
 	return errors.Join(do(client), client.Close(ctx))
 }
@@ -77,5 +77,5 @@ func (l *lanes) keep(ctx context.Context) error {
 	if l.host == nil || all == nil {
 		return nil
 	}
-	return l.withOwnStorage(ctx, l.host, func(client storage.Client) error { return client.Batch(ctx, all...) })
+	return l.withOwnStorage(ctx, func(client storage.Client) error { return client.Batch(ctx, all...) })
 }

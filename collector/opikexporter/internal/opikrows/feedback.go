@@ -58,9 +58,10 @@ func isNumber(value any) bool {
 // scoredTrace is the Opik id of the trace that a record is about; empty where nothing tells it. The record's own time does not:
 // it is written when the trace is over.
 func scoredTrace(record ptrace.Span, said attributes, memory *Memory) string {
-	told := orText(uuid7OrNone(said.values[attrOpikTraceID]), saidTraceID(record, record.StartTimestamp()))
-	if told != "" {
-		return told
+	named := orText(uuid7OrNone(said.values[attrOpikTraceID]),
+		saidTraceID(record, readStamp(record.TraceState().AsRaw()), record.StartTimestamp()))
+	if named != "" {
+		return named
 	}
 	if millis, known := memory.settled(record.TraceID()); known {
 		return foreignTraceID(record.TraceID(), millis)

@@ -44,7 +44,6 @@ const (
 	attrScoreReason = "gen_ai.evaluation.explanation"
 
 	// What a program says to this mapping about one span.
-	opikPrefix         = "opik."
 	opikMetadataPrefix = "opik.metadata."
 	attrOpikProject    = "opik.project"
 	attrOpikTags       = "opik.tags"

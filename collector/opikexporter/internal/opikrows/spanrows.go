@@ -162,17 +162,17 @@ type position struct {
 }
 
 func positionOf(span ptrace.Span, said attributes, start pcommon.Timestamp, memory *Memory) position {
+	told := readStamp(span.TraceState().AsRaw())
 	if joined := uuid7OrNone(said.values[attrOpikTraceID]); joined != "" {
 		// Stamped by Opik's own OpikSpanProcessor, or joined to opik.track: it hangs where the stamp says, whatever its
 		// parent is. If the trace is the one that the span's own id means, its row is ours to write.
 		own := orText(uuid7OrNone(said.values[attrOpikSpanID]), opikSpanID(joined, span.TraceID(), span.SpanID()))
-		return position{joined, own, uuid7OrNone(said.values[attrOpikParentID]), false, joined != saidTraceID(span, start)}
+		return position{joined, own, uuid7OrNone(said.values[attrOpikParentID]), false, joined != saidTraceID(span, told, start)}
 	}
-	var told *stamp
-	if state := span.TraceState().AsRaw(); state != "" {
-		told = readStamp(state)
+	trace := saidTraceID(span, told, start)
+	if trace == "" {
+		trace = foreignTraceID(span.TraceID(), memory.settle(span.TraceID(), foreignMillis(start)))
 	}
-	trace := traceIDOf(span, told, start, memory)
 	found := position{traceID: trace, spanID: opikSpanID(trace, span.TraceID(), span.SpanID())}
 	parent := span.ParentSpanID()
 	found.isRoot = parent.IsEmpty()
@@ -184,24 +184,14 @@ func positionOf(span ptrace.Span, said attributes, start pcommon.Timestamp, memo
 }
 
 // saidTraceID is the Opik trace id that the span's ids and its tracestate mean; empty where they do not say.
-func saidTraceID(span ptrace.Span, start pcommon.Timestamp) string {
-	if own := ownTraceID(span.TraceID(), start); own != "" {
-		return own
-	}
-	if told := readStamp(span.TraceState().AsRaw()); told != nil {
-		return foreignTraceID(span.TraceID(), told.millis)
-	}
-	return ""
-}
-
-func traceIDOf(span ptrace.Span, told *stamp, start pcommon.Timestamp, memory *Memory) string {
+func saidTraceID(span ptrace.Span, told *stamp, start pcommon.Timestamp) string {
 	if own := ownTraceID(span.TraceID(), start); own != "" {
 		return own
 	}
 	if told != nil {
 		return foreignTraceID(span.TraceID(), told.millis)
 	}
-	return foreignTraceID(span.TraceID(), memory.settle(span.TraceID(), foreignMillis(start)))
+	return ""
 }
 
 // tagsOf is the tenant first, then the call's own tags, none twice.
