@@ -11,7 +11,9 @@ never leaves the process in a header.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
+import gc
 import weakref
 from contextlib import AbstractContextManager
 from contextvars import Token
@@ -140,17 +142,33 @@ def _baggage_entry(name: str, context: Context | None) -> str | None:
     return str(value)[:_LONGEST_FROM_BAGGAGE] if value not in (None, "") else None
 
 
-def leave(token: object) -> None:
-    """Undo an `attach`, without a word where that is impossible.
+def leave(token: object, attached: Context | None = None) -> None:
+    """Undo an `attach` (of `attached`), without a word where that is impossible.
 
     A generator or task that is closed from elsewhere runs its `finally` in another context than it began in. What
-    was attached is gone with that context; upstream's `detach` would log a traceback about it.
+    was attached is taken back there (`leave_elsewhere`); upstream's `detach` would log a traceback about it.
     """
     if not isinstance(token, Token):  # a context implementation other than contextvars
         otel_context.detach(token)  # type: ignore[arg-type]
         return
-    with contextlib.suppress(ValueError):
+    try:
         token.var.reset(token)
+    except ValueError:
+        leave_elsewhere(token, attached)
+
+
+def leave_elsewhere(token: Token[Context], attached: Context | None) -> None:
+    """Undo an `attach` in the context that it was made in, which is not the one that runs now.
+
+    An async generator that its reader leaves by `break` runs its steps in the reader's context, and its `finally` in a
+    task that the event loop makes for it: without this, the reader's next calls would be of the generator's tenant.
+    Nothing happens where that context has something else attached by now, or is running at this moment. Which one it
+    was only the token knows, and it shows that to the garbage collector alone.
+    """
+    for made_in in gc.get_referents(token):
+        if type(made_in) is contextvars.Context and attached is not None and made_in.get(token.var) is attached:
+            with contextlib.suppress(ValueError, RuntimeError):
+                made_in.run(token.var.reset, token)
 
 
 class tenant(AbstractContextManager["Identity"]):  # noqa: N801  (reads as a statement: `with tenant("acme")`)
@@ -163,17 +181,18 @@ class tenant(AbstractContextManager["Identity"]):  # noqa: N801  (reads as a sta
 
     def __init__(self, name: str | None = None, *, user: str | None = None, session: str | None = None) -> None:
         self._identity = Identity(_text(name), _text(user), _text(session))
-        self._tokens: list[Token[Context]] = []
+        self._entered: list[tuple[Token[Context], Context]] = []
 
     def __enter__(self) -> Identity:
         merged = self._identity.over(current_identity())
-        self._tokens.append(otel_context.attach(with_identity(merged)))
+        context = with_identity(merged)
+        self._entered.append((otel_context.attach(context), context))
         return merged
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave(self._tokens.pop())
+        leave(*self._entered.pop())
 
 
 def headers(*, identity: bool = False, tenant_key: str = semconv.TENANT_ID) -> dict[str, str]:

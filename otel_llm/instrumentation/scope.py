@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 
+from otel_llm.context import leave_elsewhere
+
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
@@ -16,14 +18,15 @@ __all__ = ["Scope"]
 class Scope:
     """`context` is the current one until `leave`, which may be called any number of times.
 
-    A coroutine or generator that is thrown away is closed by whoever collects it, in another context. There is
-    nothing to undo there: that context never was ours. OpenTelemetry's `detach` would log an error with a
+    A coroutine or generator that is thrown away is closed by whoever collects it, in another context. What is to be
+    undone is in the one that it began in (`leave_elsewhere`). OpenTelemetry's `detach` would log an error with a
     traceback into the program's log.
     """
 
-    __slots__ = ("_token",)
+    __slots__ = ("_context", "_token")
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._token: object = otel_context.attach(context)
 
     def leave(self) -> None:
@@ -36,12 +39,13 @@ class Scope:
         finally:
             self._token = None
 
-    @staticmethod
-    def _detach(token: object) -> None:
+    def _detach(self, token: object) -> None:
         if not isinstance(token, Token):  # a context implementation other than contextvars
             otel_context.detach(token)  # type: ignore[arg-type]
             return
         try:
             token.var.reset(token)
-        except (ValueError, RuntimeError):  # made elsewhere, or used: an interrupted `leave` got that far
+        except ValueError:
+            leave_elsewhere(token, self._context)
+        except RuntimeError:  # used: an interrupted `leave` got that far
             return

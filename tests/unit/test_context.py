@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from otel_llm import faults
 from otel_llm.context import Identity, current_identity, identity_from_baggage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     import pytest
 
@@ -86,6 +87,63 @@ def test_a_generator_left_early_is_quiet(caplog: pytest.LogCaptureFixture) -> No
         contextvars.copy_context().run(next, stream := numbers())
         stream.close()
     assert "detach" not in caplog.text
+
+
+async def test_a_reader_that_leaves_an_async_generator_keeps_its_own_tenant() -> None:
+    """After `break` out of an async generator that holds a block, the reader is of its own tenant and span again."""
+
+    async def numbers() -> AsyncIterator[int]:
+        with otel_llm.tenant("theirs"), otel_llm.span("step"):
+            yield 1
+            yield 2
+
+    with otel_llm.tenant("ours"):
+        before = otel_context.get_current()
+        async for _ in numbers():
+            break
+        gc.collect()
+        await _until(lambda: otel_context.get_current() is before)
+        assert current_identity().tenant == "ours"
+
+
+async def test_a_generator_that_ends_elsewhere_takes_nothing_from_a_later_block() -> None:
+    """A block that its reader has entered meanwhile stays, when the generator's own block ends in another task."""
+
+    async def numbers() -> AsyncIterator[int]:
+        with otel_llm.tenant("theirs"):
+            yield 1
+
+    stream = numbers()
+    await anext(stream)
+    with otel_llm.tenant("later"):
+        await asyncio.create_task(_close(stream))
+        assert current_identity().tenant == "later"
+
+
+def test_a_generator_read_to_its_end_in_another_thread_leaves_the_first_one_alone() -> None:
+    """The thread that read the first item is of its own tenant, once another has read the last."""
+
+    def numbers() -> Iterator[int]:
+        with otel_llm.tenant("theirs"):
+            yield 1
+
+    with otel_llm.tenant("ours"), ThreadPoolExecutor(1) as pool:
+        stream = numbers()
+        next(stream)
+        assert pool.submit(list, stream).result() == []
+        assert current_identity().tenant == "ours"
+
+
+async def _close(stream: AsyncIterator[int]) -> None:
+    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Let the loop go on until it `holds`, or for some turns."""
+    for _ in range(100):
+        if holds():
+            return
+        await asyncio.sleep(0)
 
 
 def test_baggage_names_an_identity_of_bounded_length() -> None:
