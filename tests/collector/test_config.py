@@ -82,6 +82,15 @@ def test_shipped_configuration_keeps_our_rules(config: Path) -> None:
 
 
 @pytest.mark.parametrize("config", _SHIPPED, ids=_name)
+def test_all_go_to_the_same_place(config: Path) -> None:
+    """Whatever has our exporter takes address, key, workspace and project from the environment as the sidecar does."""
+    opik = yaml.safe_load(config.read_text())["exporters"].get("opik")
+    sidecar = yaml.safe_load(_SIDECAR.read_text())["exporters"]["opik"]
+    names = ("endpoint", "api_key", "workspace", "project")
+    assert opik is None or {name: opik.get(name) for name in names} == {name: sidecar[name] for name in names}
+
+
+@pytest.mark.parametrize("config", _SHIPPED, ids=_name)
 def test_all_mask_the_same(config: Path) -> None:
     """Every configuration looks for the secrets that the sidecar's looks for; ours needs no `transform`."""
     found = yaml.safe_load(config.read_text())["processors"]
