@@ -366,6 +366,39 @@ def test_children_of_multiprocessing(method: str, place: str, program: Program, 
     assert names(receiver) == expected + Counter({"parent before": 1} if place == "module" else {})
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_stream_broken_off_in_a_child_of_multiprocessing(
+    method: str, program: Program, receiver: OtlpReceiver
+) -> None:
+    """A stream that a child leaves by `break`, and that nobody has collected when it ends, has its span."""
+    program.write(
+        "app.py",
+        f"""
+        import multiprocessing
+        import otel_llm
+        from otel_llm.testing import FakeProvider
+        otel_llm.configure()
+
+        def work(base):
+            import litellm
+            messages = [{{"role": "user", "content": "x"}}]
+            for chunk in litellm.completion("openai/gpt-4o-mini", messages, stream=True, api_base=base, api_key="x"):
+                break
+
+        if __name__ == "__main__":
+            with FakeProvider() as provider:
+                child = multiprocessing.get_context("{method}").Process(target=work, args=(provider.openai_base,))
+                child.start()
+                child.join()
+                assert child.exitcode == 0
+        """,
+    )
+    answer = program.run("app.py")
+    assert answer.returncode == 0, answer.stderr
+    program.ship()
+    assert names(receiver)["chat gpt-4o-mini"] == 1
+
+
 def test_a_pool_that_is_terminated(program: Program, receiver: OtlpReceiver) -> None:
     """Leaving a `Pool` block sends its children SIGTERM: what they had queued is handed over first."""
     program.write(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from queue import SimpleQueue
@@ -96,6 +97,14 @@ def _start_worker() -> None:
     if _worker is None or not _worker.is_alive():
         _worker = threading.Thread(target=_stop_collected, name="otel-llm-streams", daemon=True)
         _worker.start()
+        _watch_end_of_child()
+
+
+def _watch_end_of_child() -> None:
+    """A child of `multiprocessing` ends without `atexit`; its finalizers run, this one before the hand-over."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _stop_all, exitpriority=0)
 
 
 def _stop_collected() -> None:
