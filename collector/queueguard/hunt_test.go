@@ -52,8 +52,8 @@ func init() {
 	}
 }
 
-// queueFile is a file like a persistent queue's, and one as a crash may have left it.
-type queueFile struct {
+// madeQueue is a file like a persistent queue's, and one as a crash may have left it.
+type madeQueue struct {
 	*rand.Rand
 	db                *bbolt.DB
 	read, write       int // a queue's indexes
@@ -62,9 +62,9 @@ type queueFile struct {
 	freelist          bool // free pages are listed, as in the file that bbolt begins
 }
 
-func (q *queueFile) number(index int) []byte { return []byte(strconv.Itoa(index)) }
+func (q *madeQueue) number(index int) []byte { return []byte(strconv.Itoa(index)) }
 
-func (q *queueFile) item() []byte {
+func (q *madeQueue) item() []byte {
 	made := make([]byte, 1+q.IntN(q.largest))
 	if q.IntN(3) == 0 { // full of numbers that could be those of pages
 		for at := 0; at+8 <= len(made); at += 8 {
@@ -79,7 +79,7 @@ func (q *queueFile) item() []byte {
 }
 
 // books are what a queue notes of itself.
-func (q *queueFile) books(bucket *bbolt.Bucket) error {
+func (q *madeQueue) books(bucket *bbolt.Bucket) error {
 	di := binary.LittleEndian.AppendUint32(nil, uint32(len(q.dispatched)))
 	for _, index := range q.dispatched {
 		di = binary.LittleEndian.AppendUint64(di, uint64(index))
@@ -92,7 +92,7 @@ func (q *queueFile) books(bucket *bbolt.Bucket) error {
 }
 
 // step is one transaction of a queue: an item comes, an item is begun with, or one was sent.
-func (q *queueFile) step(tx *bbolt.Tx, full bool) error {
+func (q *madeQueue) step(tx *bbolt.Tx, full bool) error {
 	bucket, err := tx.CreateBucketIfNotExists([]byte(storageBucket))
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (q *queueFile) step(tx *bbolt.Tx, full bool) error {
 
 // makeQueue writes a file and returns its bytes.
 func makeQueue(random *rand.Rand, directory string) (text []byte, page int, err error) {
-	q := &queueFile{Rand: random, pageSize: 4096}
+	q := &madeQueue{Rand: random, pageSize: 4096}
 	if random.IntN(4) == 0 {
 		q.pageSize = 1024 << random.IntN(3)
 	}
