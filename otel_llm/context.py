@@ -146,7 +146,7 @@ def leave(token: object, attached: Context | None = None) -> None:
     """Undo an `attach` (of `attached`), without a word where that is impossible.
 
     A generator or task that is closed from elsewhere runs its `finally` in another context than it began in. What
-    was attached is taken back there (`leave_elsewhere`); upstream's `detach` would log a traceback about it.
+    was attached is taken back there where `attached` is given; upstream's `detach` would log a traceback about it.
     """
     if not isinstance(token, Token):  # a context implementation other than contextvars
         otel_context.detach(token)  # type: ignore[arg-type]
@@ -154,10 +154,11 @@ def leave(token: object, attached: Context | None = None) -> None:
     try:
         token.var.reset(token)
     except ValueError:
-        leave_elsewhere(token, attached)
+        if attached is not None:
+            _leave_elsewhere(token, attached)
 
 
-def leave_elsewhere(token: Token[Context], attached: Context | None) -> None:
+def _leave_elsewhere(token: Token[Context], attached: Context) -> None:
     """Undo an `attach` in the context that it was made in, which is not the one that runs now.
 
     An async generator that its reader leaves by `break` runs its steps in the reader's context, and its `finally` in a
@@ -166,7 +167,7 @@ def leave_elsewhere(token: Token[Context], attached: Context | None) -> None:
     was only the token knows, and it shows that to the garbage collector alone.
     """
     for made_in in gc.get_referents(token):
-        if type(made_in) is contextvars.Context and attached is not None and made_in.get(token.var) is attached:
+        if type(made_in) is contextvars.Context and made_in.get(token.var) is attached:
             with contextlib.suppress(ValueError, RuntimeError):
                 made_in.run(token.var.reset, token)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextvars import Token
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 
-from otel_llm.context import leave_elsewhere
+from otel_llm.context import leave
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -19,7 +18,7 @@ class Scope:
     """`context` is the current one until `leave`, which may be called any number of times.
 
     A coroutine or generator that is thrown away is closed by whoever collects it, in another context. What is to be
-    undone is in the one that it began in (`leave_elsewhere`). OpenTelemetry's `detach` would log an error with a
+    undone is in the one that it began in (`otel_llm.context.leave`). OpenTelemetry's `detach` would log an error with a
     traceback into the program's log.
     """
 
@@ -35,17 +34,8 @@ class Scope:
         if token is None:
             return
         try:
-            self._detach(token)
-        finally:
-            self._token = None
-
-    def _detach(self, token: object) -> None:
-        if not isinstance(token, Token):  # a context implementation other than contextvars
-            otel_context.detach(token)  # type: ignore[arg-type]
-            return
-        try:
-            token.var.reset(token)
-        except ValueError:
-            leave_elsewhere(token, self._context)
+            leave(token, self._context)
         except RuntimeError:  # used: an interrupted `leave` got that far
             return
+        finally:
+            self._token = None

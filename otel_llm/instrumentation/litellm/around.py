@@ -7,12 +7,12 @@ makes every other function of the recorder raise and holds that nobody notices.
 
 from __future__ import annotations
 
-from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from otel_llm.context import leave
 from otel_llm.faults import guarded, let_through, note_fault
 from otel_llm.instrumentation.litellm.unasked import hide_usage
 
@@ -154,7 +154,7 @@ def read_around(read: Callable[[Any], Any], stream: Any, work: ReadAround) -> An
     finally:
         work.reading = False
         if token is not None:
-            _detach(token)
+            leave(token)  # whatever the read left
     try:
         work.chunk(chunk)
     except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
@@ -177,7 +177,7 @@ async def aread_around(read: Callable[[Any], Awaitable[Any]], stream: Any, work:
     finally:
         work.reading = False
         if token is not None:
-            _detach(token)
+            leave(token)  # whatever the read left
     try:
         work.chunk(chunk)
     except Exception as error:  # noqa: BLE001  (ours, as `guarded` has it)
@@ -192,17 +192,6 @@ def _attached(context: Context) -> object | None:
     except Exception as error:  # noqa: BLE001  (somebody else's way of keeping contexts)
         note_fault("entering a stream's context", error)
         return None
-
-
-def _detach(token: object) -> None:
-    """Put back the context of before, whatever the read left; nothing where a coroutine is thrown away elsewhere."""
-    if not isinstance(token, Token):
-        otel_context.detach(token)  # type: ignore[arg-type]  # a context implementation other than contextvars
-        return
-    try:
-        token.var.reset(token)
-    except ValueError:
-        return
 
 
 def _begun(
